@@ -1,0 +1,1 @@
+//! The manifests users write: SecretDelivery and VaultConnection, their schema and their validation.

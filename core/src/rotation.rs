@@ -1,0 +1,267 @@
+//! Is the delivered value dead? The predicate for each engine, and the next step if it is not.
+//!
+//! Source of the rules: the engines' documented behaviour, gathered in the project's Vault facts. A rotate call's answer
+//! proves nothing (it may fail and still have happened): only what is seen afterwards does.
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use serde::{Deserialize, Serialize};
+use sha2::Sha256;
+
+use crate::delivery::{DeliveredVersion, Identity, SourceSight, Strategy, Tags};
+use crate::encode::lp;
+use crate::secret::SecretBytes;
+use crate::time::Timestamp;
+
+/// How far the evidence reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Scope {
+    /// The system itself refuses the old value.
+    Target,
+    /// Replaced in Vault; whether the target system knows is not ours to say.
+    Vault,
+}
+
+/// Who made it dead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum By {
+    /// This operator.
+    Us,
+    /// Somebody else, or Vault's own schedule.
+    Other,
+}
+
+/// Proof that a delivered value is dead (invariant 7).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Evidence {
+    /// How far it reaches.
+    pub scope: Scope,
+    /// Who did it.
+    pub by: By,
+    /// When it was seen.
+    pub at: Timestamp,
+    /// What was seen, for people: versions and times, never values.
+    pub seen: String,
+}
+
+/// One step towards a dead credential.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Step {
+    /// Database static role: `POST :mount/rotate-role/:role`.
+    RotateRole,
+    /// KV v2: PATCH with `cas`; KV v1: overwrite. New values for `keys`, the others stay unread.
+    WriteNewVersion {
+        /// The version that must be current (KV v2); `None` for KV v1.
+        cas: Option<u64>,
+        /// Keys to replace.
+        keys: Vec<String>,
+        /// Vault password policy; `None` for our own generator.
+        password_policy: Option<String>,
+    },
+    /// KV v2: destroy one version for good.
+    DestroyVersion(u64),
+}
+
+impl Step {
+    /// Stable name for logs and audit.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::RotateRole => "rotate-role",
+            Self::WriteNewVersion { .. } => "write-new-version",
+            Self::DestroyVersion(_) => "destroy-version",
+        }
+    }
+}
+
+/// What a sight of the source means for one delivered value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Proven dead.
+    Dead {
+        /// How far the proof reaches.
+        scope: Scope,
+        /// What was seen.
+        seen: String,
+    },
+    /// Still valid, or not provably dead: this step comes next. `None` where no strategy was asked for.
+    Alive(Option<Step>),
+}
+
+/// What was delivered, as far as a verdict needs it.
+#[derive(Clone, Copy, Debug)]
+pub struct Delivered<'a> {
+    /// Which incarnation.
+    pub identity: &'a Identity,
+    /// Its tags.
+    pub tags: &'a Tags,
+    /// The keys whose change is the proof.
+    pub keys: &'a [String],
+    /// How it is to be rotated.
+    pub strategy: Strategy,
+    /// Password policy for new values.
+    pub password_policy: Option<&'a str>,
+}
+
+/// The tag of one field's value: 16 bits of HMAC-SHA256 (RFC 2104) over name and value.
+#[must_use]
+pub fn tag(key: &SecretBytes, field: &str, value: &str) -> u16 {
+    // HMAC takes keys of any length, so this cannot fail; 0 would only make a change look like none.
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key.expose()) else { return 0 };
+    let mut input = lp(&[field.as_bytes(), value.as_bytes()]);
+    mac.update(&input);
+    zeroize::Zeroize::zeroize(&mut input);
+    let out = mac.finalize().into_bytes();
+    u16::from_be_bytes([out[0], out[1]])
+}
+
+/// Judges a sight of the source.
+///
+/// A field proves change only by a tag that differs: equal tags may be a collision (1 in 65 536), and then the answer is
+/// `Alive`, which costs one more rotation and never a false proof.
+#[must_use]
+pub fn verdict(delivered: &Delivered<'_>, sight: &SourceSight) -> Verdict {
+    let changed = !delivered.keys.is_empty()
+        && delivered.keys.iter().all(|key| match (delivered.tags.get(key), sight.tags.get(key)) {
+            (Some(then), Some(now)) => then != now,
+            (Some(_), None) => true,
+            (None, _) => false,
+        });
+    match (delivered.identity, &sight.current) {
+        (Identity::Static { rotated: then }, Some(Identity::Static { rotated: now })) => {
+            if changed && now > then {
+                let seen = format!("last_vault_rotation moved from {then} to {now} and the password is another");
+                Verdict::Dead { scope: Scope::Target, seen }
+            } else {
+                Verdict::Alive((delivered.strategy == Strategy::RotateRole).then_some(Step::RotateRole))
+            }
+        }
+        (Identity::Kv2 { version: then, .. }, current) => kv2(delivered, *then, current.as_ref(), changed, sight),
+        (Identity::Kv1, current) => {
+            if changed {
+                let seen = if current.is_some() { "every delivered secret value is another" } else { "the secret is gone" };
+                Verdict::Dead { scope: Scope::Vault, seen: seen.to_owned() }
+            } else {
+                Verdict::Alive(write_step(delivered, None))
+            }
+        }
+        // The role is gone or became something else: nothing here proves that its last password is dead.
+        (Identity::Static { .. }, _) => Verdict::Alive(None),
+    }
+}
+
+fn kv2(
+    delivered: &Delivered<'_>,
+    then: u64,
+    current: Option<&Identity>,
+    changed: bool,
+    sight: &SourceSight,
+) -> Verdict {
+    if current == Some(delivered.identity) {
+        return Verdict::Alive(write_step(delivered, Some(then)));
+    }
+    let now = match current {
+        Some(Identity::Kv2 { version, .. }) => Some(*version),
+        _ => None,
+    };
+    if !changed {
+        // A newer version that holds the same value: write over that one.
+        return Verdict::Alive(now.and_then(|v| write_step(delivered, Some(v))));
+    }
+    match sight.delivered {
+        DeliveredVersion::Destroyed => {
+            let to = now.map_or("nothing".to_owned(), |v| format!("version {v}"));
+            let seen = format!(
+                "version {then} is destroyed, {to} is current with other values; other versions were not looked at"
+            );
+            Verdict::Dead { scope: Scope::Vault, seen }
+        }
+        _ if delivered.strategy == Strategy::WriteNewVersion => Verdict::Alive(Some(Step::DestroyVersion(then))),
+        _ => Verdict::Alive(None),
+    }
+}
+
+fn write_step(delivered: &Delivered<'_>, cas: Option<u64>) -> Option<Step> {
+    (delivered.strategy == Strategy::WriteNewVersion).then(|| Step::WriteNewVersion {
+        cas,
+        keys: delivered.keys.to_vec(),
+        password_policy: delivered.password_policy.map(str::to_owned),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sight(current: Option<Identity>, password: u16, version: DeliveredVersion) -> SourceSight {
+        SourceSight {
+            at: Timestamp::from_secs(100),
+            current,
+            tags: Tags::from([("password".into(), password), ("username".into(), 7)]),
+            delivered: version,
+        }
+    }
+
+    fn judge(identity: &Identity, strategy: Strategy, sight: &SourceSight) -> Verdict {
+        let tags = Tags::from([("password".into(), 1), ("username".into(), 7)]);
+        let keys = ["password".to_owned()];
+        verdict(&Delivered { identity, tags: &tags, keys: &keys, strategy, password_policy: None }, sight)
+    }
+
+    fn at(secs: i64) -> Identity {
+        Identity::Static { rotated: Timestamp::from_secs(secs) }
+    }
+
+    fn version(version: u64) -> Identity {
+        Identity::Kv2 { version, created: format!("t{version}") }
+    }
+
+    #[test]
+    fn a_static_role_is_dead_only_with_a_newer_rotation_and_another_password() {
+        let none = DeliveredVersion::NotLooked;
+        let rotate = Verdict::Alive(Some(Step::RotateRole));
+        let role = |s: &SourceSight| judge(&at(10), Strategy::RotateRole, s);
+        assert!(matches!(role(&sight(Some(at(11)), 2, none)), Verdict::Dead { scope: Scope::Target, .. }));
+        assert_eq!(role(&sight(Some(at(11)), 1, none)), rotate, "same tag proves nothing");
+        assert_eq!(role(&sight(Some(at(10)), 2, none)), rotate, "time has not moved");
+        assert_eq!(role(&sight(Some(at(9)), 2, none)), rotate, "a restored Vault may run backwards");
+        assert_eq!(role(&sight(None, 2, none)), Verdict::Alive(None), "a missing role proves nothing");
+    }
+
+    #[test]
+    fn kv2_is_written_then_destroyed_then_dead() {
+        let kv = |s: &SourceSight| judge(&version(3), Strategy::WriteNewVersion, s);
+        let write = |v| {
+            Verdict::Alive(Some(Step::WriteNewVersion { cas: Some(v), keys: vec!["password".into()], password_policy: None }))
+        };
+        assert_eq!(kv(&sight(Some(version(3)), 1, DeliveredVersion::NotLooked)), write(3));
+        assert_eq!(kv(&sight(Some(version(4)), 1, DeliveredVersion::Present)), write(4), "same value in a newer version");
+        assert_eq!(
+            kv(&sight(Some(version(4)), 2, DeliveredVersion::Present)),
+            Verdict::Alive(Some(Step::DestroyVersion(3)))
+        );
+        let dead = kv(&sight(Some(version(4)), 2, DeliveredVersion::Destroyed));
+        assert!(matches!(dead, Verdict::Dead { scope: Scope::Vault, .. }));
+        // Deleted and made anew: version 3 again, but of another birth.
+        let anew = Identity::Kv2 { version: 3, created: "later".into() };
+        assert!(matches!(kv(&sight(Some(anew), 2, DeliveredVersion::Destroyed)), Verdict::Dead { .. }));
+    }
+
+    #[test]
+    fn without_a_strategy_nothing_is_done() {
+        let s = sight(Some(version(3)), 1, DeliveredVersion::NotLooked);
+        assert_eq!(judge(&version(3), Strategy::None, &s), Verdict::Alive(None));
+    }
+
+    #[test]
+    fn tags_depend_on_key_field_and_value() {
+        let key = SecretBytes::new(vec![1; 32]);
+        let other = SecretBytes::new(vec![2; 32]);
+        let tags = [tag(&key, "a", "v"), tag(&key, "b", "v"), tag(&key, "a", "w"), tag(&other, "a", "v")];
+        for (i, a) in tags.iter().enumerate() {
+            for b in tags.iter().skip(i + 1) {
+                assert_ne!(a, b);
+            }
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The five verbs of the gateway: their wire types, and the trait that a gateway serves (docs/link-protocol.md, section 8).

@@ -1,0 +1,106 @@
+//! From payload and preview to JSON.
+
+use super::{Content, Field, FieldKind, File, MAX_PAYLOAD_JSON, MAX_PREVIEW_JSON, Payload, Preview};
+use crate::Error;
+use crate::json::Sink;
+
+impl Content for Payload {
+    const MAX: usize = MAX_PAYLOAD_JSON;
+
+    fn check(&self) -> Result<(), Error> {
+        self.validate()?;
+        if self.fields.iter().any(|f| f.kind == FieldKind::Unknown) {
+            return Err(Error::FieldKind);
+        }
+        let too_long = self.works_for.is_some_and(|span| span.as_millis() >= 1 << 53);
+        if too_long { Err(Error::Number("worksForMs")) } else { Ok(()) }
+    }
+
+    fn write(&self, out: &mut impl Sink) {
+        // Every member by name, so that a new one cannot be forgotten here.
+        let Self { title, purpose, environment, url, note, sender, works_for, fields, files } = self;
+        out.raw(b"{\"v\":1");
+        let texts = [
+            ("title", title),
+            ("purpose", purpose),
+            ("environment", environment),
+            ("url", url),
+            ("note", note),
+            ("sender", sender),
+        ];
+        for (name, text) in texts {
+            if let Some(text) = text {
+                member(out, b",", name);
+                out.text(text.expose());
+            }
+        }
+        if let Some(span) = works_for {
+            member(out, b",", "worksForMs");
+            out.raw(span.as_millis().to_string().as_bytes());
+        }
+        member(out, b",", "fields");
+        list(out, fields, field);
+        if !files.is_empty() {
+            member(out, b",", "files");
+            list(out, files, file);
+        }
+        out.raw(b"}");
+    }
+}
+
+impl Content for Preview {
+    const MAX: usize = MAX_PREVIEW_JSON;
+
+    fn check(&self) -> Result<(), Error> {
+        self.validate()
+    }
+
+    fn write(&self, out: &mut impl Sink) {
+        let Self { title, sender } = self;
+        out.raw(b"{\"v\":1,\"title\":");
+        out.text(title.expose());
+        member(out, b",", "sender");
+        out.text(sender.expose());
+        out.raw(b"}");
+    }
+}
+
+fn field(out: &mut impl Sink, field: &Field) {
+    let Field { key, label, kind, value } = field;
+    for (open, name, text) in
+        [(&b"{"[..], "key", key.as_str()), (b",", "label", label), (b",", "kind", kind.as_str()), (b",", "value", value.expose())]
+    {
+        member(out, open, name);
+        out.text(text);
+    }
+    out.raw(b"}");
+}
+
+fn file(out: &mut impl Sink, file: &File) {
+    let File { name, media_type, data } = file;
+    member(out, b"{", "name");
+    out.text(name);
+    member(out, b",", "type");
+    out.text(media_type);
+    member(out, b",", "data");
+    out.raw(b"\"");
+    out.base64(data.expose());
+    out.raw(b"\"}");
+}
+
+fn list<S: Sink, T>(out: &mut S, items: &[T], write: impl Fn(&mut S, &T)) {
+    out.raw(b"[");
+    for (at, item) in items.iter().enumerate() {
+        if at > 0 {
+            out.raw(b",");
+        }
+        write(out, item);
+    }
+    out.raw(b"]");
+}
+
+fn member(out: &mut impl Sink, before: &[u8], name: &str) {
+    out.raw(before);
+    out.text(name);
+    out.raw(b":");
+}

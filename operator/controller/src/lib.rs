@@ -1,0 +1,1 @@
+//! Sources of manifests, observe, decide, act, status.

@@ -1,0 +1,1 @@
+//! The public HTTP service and its page.

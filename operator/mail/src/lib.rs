@@ -1,0 +1,1 @@
+//! Messages, templates, SMTP. The only crate that names lettre.

@@ -1,0 +1,1 @@
+//! The operator binary: arguments, configuration, wiring, supervision, admin endpoints.

@@ -1,0 +1,1 @@
+//! Link records: the embedded store, and the conformance suite every store passes.

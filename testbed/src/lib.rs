@@ -1,0 +1,42 @@
+//! Real servers for tests, on free loopback ports: [`OpenBao`], [`Postgres`], [`SmtpServer`], [`Browser`].
+//!
+//! ```no_run
+//! # async fn example() -> anyhow::Result<()> {
+//! let testbed = ps_testbed::Testbed::connect_or_start()?; // one per process, or the one that PS_TESTBED names
+//! let bao = testbed.bao().await?;
+//! let mount = ps_testbed::unique("kv"); // a mount, a database user and a mailbox of its own for each test
+//! bao.mount_kv2(&mount).await?;
+//! # Ok(()) }
+//! ```
+//!
+//! A test that seals, kills or faults a server starts one of its own ([`OpenBao::raft`], [`SmtpServer::start`]).
+//! Every server is a child that dies with this process, even if it is killed; what it writes lies under
+//! `target/testbed/run` and goes with it, its log stays in `target/testbed/log`. Nothing skips: a missing piece is
+//! installed (`install`), or the error names the command that gets it.
+
+mod browser;
+mod dirs;
+mod http;
+pub mod install;
+mod openbao;
+mod openbao_api;
+mod ports;
+mod postgres;
+pub mod process;
+mod shared;
+mod smtp;
+mod smtp_fault;
+mod tls;
+mod wait;
+
+pub use browser::{Browser, Report, Request};
+pub use dirs::{RunDir, log_dir, state_dir, unique, workspace};
+pub use openbao::OpenBao;
+pub use openbao_api::{AppRole, KvVersion, Token, TokenOptions};
+pub use ports::{free_port, free_port_pair};
+pub use postgres::Postgres;
+pub use shared::{ENVIRONMENT_VARIABLE, Environment, Testbed};
+pub use smtp::{Mail, SmtpEvent, SmtpOptions, SmtpServer};
+pub use smtp_fault::{Fault, Phase};
+pub use tls::{Certificates, ServerName};
+pub use wait::wait_until;
