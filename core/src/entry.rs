@@ -26,9 +26,6 @@ pub struct Entry {
     pub uid: String,
     /// The stamp that the object must carry.
     pub stamp: Stamp,
-    /// Whether the stamp is known to be on the object.
-    #[serde(default)]
-    pub stamped: bool,
     /// Whether the object is gone. Obligations stay.
     #[serde(default)]
     pub removed: bool,
@@ -38,6 +35,9 @@ pub struct Entry {
     /// The value of `spec.redeliver` that the latest attempt answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redeliver_handled: Option<String>,
+    /// Sending again was asked for by a manifest that was made anew.
+    #[serde(default)]
+    pub again: bool,
     /// Number of the latest attempt; 0 for none.
     #[serde(default)]
     pub attempt: u32,
@@ -68,8 +68,6 @@ pub enum Hold {
     MailRefused,
     /// The time in `deliverBefore` has passed.
     TooLate,
-    /// A restore was noticed: a person must say `restore accept`.
-    Restored,
 }
 
 /// One try to hand the credential over.
@@ -355,10 +353,10 @@ impl Entry {
             key,
             uid,
             stamp,
-            stamped: false,
             removed: false,
             hold: None,
             redeliver_handled: None,
+            again: false,
             attempt: 0,
             attempts: Vec::new(),
             notices: Vec::new(),

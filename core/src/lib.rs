@@ -8,6 +8,8 @@
 #![cfg_attr(test, allow(clippy::indexing_slicing, reason = "a panic in a test is its failure report"))]
 
 pub mod audit;
+pub mod backoff;
+pub mod decide;
 pub mod delivery;
 pub mod encode;
 pub mod entry;

@@ -10,7 +10,7 @@ use sha2::Sha256;
 use crate::delivery::{DeliveredVersion, Identity, SourceSight, Strategy, Tags};
 use crate::encode::lp;
 use crate::secret::SecretBytes;
-use crate::time::Timestamp;
+use crate::time::{Span, Timestamp};
 
 /// How far the evidence reaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,18 +115,33 @@ pub fn tag(key: &SecretBytes, field: &str, value: &str) -> u16 {
     u16::from_be_bytes([out[0], out[1]])
 }
 
+/// Whether the delivered value is certainly no longer the one in Vault: another incarnation, and every tag differs.
+/// Weaker than a [`Verdict::Dead`]: the old version may still be readable.
+#[must_use]
+pub fn replaced(delivered: &Delivered<'_>, sight: &SourceSight) -> bool {
+    let other = match (&sight.current, delivered.identity) {
+        (Some(Identity::Kv1), Identity::Kv1) => true,
+        (current, then) => current.as_ref() != Some(then),
+    };
+    other && changed(delivered, sight)
+}
+
+fn changed(delivered: &Delivered<'_>, sight: &SourceSight) -> bool {
+    !delivered.keys.is_empty()
+        && delivered.keys.iter().all(|key| match (delivered.tags.get(key), sight.tags.get(key)) {
+            (Some(then), Some(now)) => then != now,
+            (Some(_), None) => true,
+            (None, _) => false,
+        })
+}
+
 /// Judges a sight of the source.
 ///
 /// A field proves change only by a tag that differs: equal tags may be a collision (1 in 65 536), and then the answer is
 /// `Alive`, which costs one more rotation and never a false proof.
 #[must_use]
 pub fn verdict(delivered: &Delivered<'_>, sight: &SourceSight) -> Verdict {
-    let changed = !delivered.keys.is_empty()
-        && delivered.keys.iter().all(|key| match (delivered.tags.get(key), sight.tags.get(key)) {
-            (Some(then), Some(now)) => then != now,
-            (Some(_), None) => true,
-            (None, _) => false,
-        });
+    let changed = changed(delivered, sight);
     match (delivered.identity, &sight.current) {
         (Identity::Static { rotated: then }, Some(Identity::Static { rotated: now })) => {
             if changed && now > then {
@@ -187,6 +202,29 @@ fn write_step(delivered: &Delivered<'_>, cas: Option<u64>) -> Option<Step> {
         keys: delivered.keys.to_vec(),
         password_policy: delivered.password_policy.map(str::to_owned),
     })
+}
+
+/// Whether a credential that Vault rotates by itself lives as long as a delivery promises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lifetime {
+    /// Long enough.
+    Enough,
+    /// It would end too early, but a fresh period is long enough: rotate it first.
+    RotateFirst,
+    /// Not even a fresh period is long enough.
+    TooShort,
+}
+
+/// Compares what is promised (ttl + afterRetrieval) with Vault's own rotation. `rotates_in` and `period` are `None` where
+/// the engine does not rotate by itself, or by a schedule of which only `rotates_in` is known.
+#[must_use]
+pub fn lifetime(promised: Span, rotates_in: Option<Span>, period: Option<Span>) -> Lifetime {
+    match (rotates_in, period) {
+        (None, _) => Lifetime::Enough,
+        (Some(left), _) if left >= promised => Lifetime::Enough,
+        (Some(_), Some(period)) if period > promised => Lifetime::RotateFirst,
+        (Some(_), _) => Lifetime::TooShort,
+    }
 }
 
 #[cfg(test)]

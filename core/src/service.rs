@@ -1,1 +1,559 @@
 //! The five verbs of the gateway: their wire types, and the trait that a gateway serves (docs/link-protocol.md, section 8).
+//!
+//! Requests are parsed strictly: an unknown, missing, repeated or malformed member refuses the whole body, and so
+//! does `null`. What a caller reveals ([`Revealed`]) does not print. [`Refusal`] is the table of refusals.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::encode;
+use crate::ids::{Digest, LinkId};
+use crate::link::{Kdf, State, Verification, opening_code_hash};
+use crate::time::{Span, Timestamp};
+
+/// The largest request body, in bytes (section 8).
+pub const MAX_REQUEST_BYTES: usize = 8 * 1024;
+/// Letters of an opening code in normal form (section 6).
+const CODE_LETTERS: usize = 8;
+/// The longest text that is looked at as an opening code: room for any grouping, none for abuse.
+const MAX_TYPED_CODE_BYTES: usize = 64;
+
+/// 32 bytes that a caller reveals to show a right: `access`, `proof`, `decline`, a claim token. It does not print.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub struct Revealed(#[serde(with = "encode::serde_b64")] pub [u8; 32]);
+
+impl fmt::Debug for Revealed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Revealed(…)")
+    }
+}
+
+/// An opening code in normal form: eight letters of the alphabet of section 6. It does not print.
+///
+/// The check character is the page's affair: here a code whose check fails is a wrong code like any other.
+#[derive(Clone, Serialize)]
+#[serde(transparent)]
+pub struct TypedCode(String);
+
+impl TypedCode {
+    /// Normalises what a person typed: drops spaces and hyphens, upper-cases, reads `O` as `0`, `I` and `L` as `1`.
+    /// `None` if that does not leave eight letters of the alphabet, or the text is longer than 64 bytes.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        if text.len() > MAX_TYPED_CODE_BYTES {
+            return None;
+        }
+        let mut code = String::with_capacity(CODE_LETTERS);
+        for letter in text.chars().filter(|c| !matches!(c, ' ' | '-')) {
+            code.push(match letter.to_ascii_uppercase() {
+                'O' => '0',
+                'I' | 'L' => '1',
+                c @ ('0'..='9' | 'A'..='H' | 'J' | 'K' | 'M' | 'N' | 'P'..='T' | 'V'..='Z') => c,
+                _ => return None,
+            });
+        }
+        (code.len() == CODE_LETTERS).then_some(Self(code))
+    }
+
+    /// The hash that a record keeps of it, bound to the link.
+    #[must_use]
+    pub fn hash(&self, id: LinkId) -> Digest {
+        opening_code_hash(id, &self.0)
+    }
+}
+
+impl fmt::Debug for TypedCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TypedCode(…)")
+    }
+}
+
+impl<'de> Deserialize<'de> for TypedCode {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
+        Self::parse(&text).ok_or_else(|| serde::de::Error::custom("not an opening code"))
+    }
+}
+
+/// Asks for state and preview.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LookupRequest {
+    /// The record's name.
+    pub id: LinkId,
+    /// Shows that the caller holds the link.
+    pub access: Revealed,
+}
+
+/// A claim, in one of its two forms: the hash of the token the first time, the token itself when repeated.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(into = "ClaimWire", try_from = "ClaimWire")]
+pub enum ClaimRequest {
+    /// The first claim.
+    First {
+        /// The record's name.
+        id: LinkId,
+        /// Shows that the caller holds the link.
+        access: Revealed,
+        /// What the person typed; a record may demand it.
+        opening_code: Option<TypedCode>,
+        /// Derived from `S` and the passphrase.
+        proof: Revealed,
+        /// SHA-256 of the claim token.
+        token_hash: Digest,
+    },
+    /// The same claimant once more.
+    Again {
+        /// The record's name.
+        id: LinkId,
+        /// Shows that the caller holds the link.
+        access: Revealed,
+        /// Derived from `S` and the passphrase.
+        proof: Revealed,
+        /// The claim token itself.
+        token: Revealed,
+    },
+}
+
+impl ClaimRequest {
+    /// The record's name.
+    #[must_use]
+    pub const fn id(&self) -> LinkId {
+        match self {
+            Self::First { id, .. } | Self::Again { id, .. } => *id,
+        }
+    }
+}
+
+/// Both forms of a claim as one JSON object.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ClaimWire {
+    id: LinkId,
+    access: Revealed,
+    proof: Revealed,
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    opening_code: Option<TypedCode>,
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    token_hash: Option<Digest>,
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    token: Option<Revealed>,
+}
+
+impl TryFrom<ClaimWire> for ClaimRequest {
+    type Error = &'static str;
+
+    fn try_from(wire: ClaimWire) -> Result<Self, Self::Error> {
+        let ClaimWire { id, access, proof, opening_code, token_hash, token } = wire;
+        match (token_hash, token, opening_code) {
+            (Some(token_hash), None, opening_code) => Ok(Self::First { id, access, opening_code, proof, token_hash }),
+            (None, Some(token), None) => Ok(Self::Again { id, access, proof, token }),
+            _ => Err("either tokenHash, or token without openingCode"),
+        }
+    }
+}
+
+impl From<ClaimRequest> for ClaimWire {
+    fn from(request: ClaimRequest) -> Self {
+        match request {
+            ClaimRequest::First { id, access, opening_code, proof, token_hash } => {
+                Self { id, access, proof, opening_code, token_hash: Some(token_hash), token: None }
+            }
+            ClaimRequest::Again { id, access, proof, token } => {
+                Self { id, access, proof, opening_code: None, token_hash: None, token: Some(token) }
+            }
+        }
+    }
+}
+
+/// The claimant says that the secret is saved.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AcknowledgeRequest {
+    /// The record's name.
+    pub id: LinkId,
+    /// Shows that the caller holds the link.
+    pub access: Revealed,
+    /// The claim token itself.
+    pub token: Revealed,
+}
+
+/// "This was not meant for me."
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DeclineRequest {
+    /// The record's name.
+    pub id: LinkId,
+    /// Shows that the caller holds the link.
+    pub access: Revealed,
+    /// What the person typed. Absent only for a link that was given without a mail.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub opening_code: Option<TypedCode>,
+    /// The decline value derived from `S`.
+    pub decline: Revealed,
+}
+
+/// An optional member may be absent, not `null`.
+fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(d: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(d).map(Some)
+}
+
+/// The answer to a lookup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LookupAnswer {
+    /// Where the link stands now.
+    pub state: State,
+    /// When it expires if nobody claims it.
+    pub expires_at: Timestamp,
+    /// The latest expiry that it can have; part of the seal.
+    pub not_after: Timestamp,
+    /// How long a claim may be repeated.
+    #[serde(rename = "claimWindowMs")]
+    pub claim_window: Span,
+    /// The sealed preview; absent once erased.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preview: Option<Sealed>,
+    /// Kinds of verification, in canonical order.
+    pub kinds: Vec<Verification>,
+    /// KDF parameters, if a passphrase is demanded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kdf: Option<Kdf>,
+    /// Whether a claim needs the opening code.
+    pub opening_code: bool,
+    /// When the claimant's right to repeat ends; present while the link is claimed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window_ends_at: Option<Timestamp>,
+}
+
+/// The answer to a claim that won, or was repeated by the claimant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClaimAnswer {
+    /// The sealed payload.
+    pub ciphertext: Sealed,
+    /// Part of the seal.
+    pub not_after: Timestamp,
+    /// When it was claimed first, by the gateway's clock.
+    pub claimed_at: Timestamp,
+    /// Until when this claimant may repeat.
+    pub window_ends_at: Timestamp,
+    /// Key material that the operator released, where the kinds of verification demand it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub r: Option<Released>,
+}
+
+/// The answer to acknowledge and decline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StateAnswer {
+    /// Where the link stands now.
+    pub state: State,
+}
+
+/// A sealed message: ciphertext with its tag.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sealed(#[serde(with = "encode::serde_b64")] pub Vec<u8>);
+
+impl fmt::Debug for Sealed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Sealed({} bytes)", self.0.len())
+    }
+}
+
+/// `R`, on its way to the holder of one claim token. It does not print.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Released(#[serde(with = "encode::serde_b64")] pub [u8; 32]);
+
+impl fmt::Debug for Released {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Released(…)")
+    }
+}
+
+/// The table of refusals (section 8). Two callers who must not be told apart get equal values, and so equal bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Not JSON, a member missing, unknown, malformed or too long; or a command that does not fit the state.
+    #[error("The request is malformed")]
+    BadRequest,
+    /// The body is larger than [`MAX_REQUEST_BYTES`].
+    #[error("The request is too large")]
+    TooLarge,
+    /// The body is not declared to be `application/json`.
+    #[error("The request must be application/json")]
+    NotJson,
+    /// The verb is not offered here.
+    #[error("This is not offered here")]
+    NotAvailable,
+    /// Wrong opening code.
+    #[error("Wrong opening code")]
+    WrongCode {
+        /// How long until the next one is looked at.
+        retry_after: Span,
+    },
+    /// Wrong passphrase.
+    #[error("Wrong passphrase")]
+    WrongProof {
+        /// How many are left before the link locks.
+        attempts_left: u32,
+        /// How long until the next one is looked at.
+        retry_after: Span,
+    },
+    /// Unknown id or wrong `access`.
+    #[error("No such link")]
+    NotFound,
+    /// Claimed by another token.
+    #[error("The link was opened by somebody else")]
+    Claimed,
+    /// Over; the state says how.
+    #[error("The link is over")]
+    Gone(State),
+    /// This link or this client must wait.
+    #[error("Too fast: wait a little")]
+    SlowDown {
+        /// How long.
+        retry_after: Span,
+    },
+    /// The gateway may not answer claims yet, or its store is busy.
+    #[error("Not ready: try again")]
+    NotReady,
+}
+
+impl Refusal {
+    /// The HTTP status.
+    #[must_use]
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::BadRequest | Self::NotAvailable => 400,
+            Self::WrongCode { .. } | Self::WrongProof { .. } => 403,
+            Self::NotFound => 404,
+            Self::Claimed => 409,
+            Self::Gone(_) => 410,
+            Self::TooLarge => 413,
+            Self::NotJson => 415,
+            Self::SlowDown { .. } => 429,
+            Self::NotReady => 503,
+        }
+    }
+
+    /// The stable code; safe as a metric label.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::BadRequest | Self::TooLarge | Self::NotJson => "bad-request",
+            Self::NotAvailable => "not-available",
+            Self::WrongCode { .. } => "wrong-code",
+            Self::WrongProof { .. } => "wrong-proof",
+            Self::NotFound => "not-found",
+            Self::Claimed => "claimed",
+            Self::Gone(_) => "gone",
+            Self::SlowDown { .. } => "slow-down",
+            Self::NotReady => "not-ready",
+        }
+    }
+
+    /// How long to wait, where the refusal says so.
+    #[must_use]
+    pub const fn retry_after(self) -> Option<Span> {
+        match self {
+            Self::WrongCode { retry_after }
+            | Self::WrongProof { retry_after, .. }
+            | Self::SlowDown { retry_after } => Some(retry_after),
+            _ => None,
+        }
+    }
+
+    /// The JSON body.
+    #[must_use]
+    pub fn body(self) -> RefusalBody {
+        RefusalBody {
+            error: RefusalDetail {
+                code: self.code().to_owned(),
+                message: self.to_string(),
+                retry_after_ms: self.retry_after(),
+                attempts_left: match self {
+                    Self::WrongProof { attempts_left, .. } => Some(attempts_left),
+                    _ => None,
+                },
+                state: match self {
+                    Self::Gone(state) => Some(state),
+                    _ => None,
+                },
+            },
+        }
+    }
+
+    /// Reads a refusal back, for clients of a gateway. `None` for a status and code that are not in the table.
+    #[must_use]
+    pub fn from_wire(status: u16, body: &RefusalBody) -> Option<Self> {
+        let RefusalDetail { code, message: _, retry_after_ms, attempts_left, state } = &body.error;
+        let retry_after = retry_after_ms.unwrap_or(Span::ZERO);
+        let refusal = match (status, code.as_str()) {
+            (400, "bad-request") => Self::BadRequest,
+            (413, "bad-request") => Self::TooLarge,
+            (415, "bad-request") => Self::NotJson,
+            (400, "not-available") => Self::NotAvailable,
+            (403, "wrong-code") => Self::WrongCode { retry_after },
+            (403, "wrong-proof") => Self::WrongProof { attempts_left: attempts_left.unwrap_or(0), retry_after },
+            (404, "not-found") => Self::NotFound,
+            (409, "claimed") => Self::Claimed,
+            (410, "gone") => Self::Gone((*state)?),
+            (429, "slow-down") => Self::SlowDown { retry_after },
+            (503, "not-ready") => Self::NotReady,
+            _ => return None,
+        };
+        Some(refusal)
+    }
+}
+
+/// A refusal as JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusalBody {
+    /// The only member.
+    pub error: RefusalDetail,
+}
+
+/// What a refusal says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RefusalDetail {
+    /// One of the codes of section 8.
+    pub code: String,
+    /// For people.
+    pub message: String,
+    /// How long to wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<Span>,
+    /// Wrong proofs left before the link locks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts_left: Option<u32>,
+    /// How a link ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<State>,
+}
+
+/// What a gateway serves. A method that answers `Ok` has made its change durable before.
+///
+/// Implemented by `core::link` over a store, and by a client of a Vault mount; one suite tests both.
+#[async_trait]
+pub trait LinkService: Send + Sync {
+    /// State and preview. Changes nothing.
+    ///
+    /// # Errors
+    /// A [`Refusal`].
+    async fn lookup(&self, request: &LookupRequest, now: Timestamp) -> Result<LookupAnswer, Refusal>;
+    /// Claims, or repeats a claim.
+    ///
+    /// # Errors
+    /// A [`Refusal`].
+    async fn claim(&self, request: &ClaimRequest, now: Timestamp) -> Result<ClaimAnswer, Refusal>;
+    /// Erases what was claimed.
+    ///
+    /// # Errors
+    /// A [`Refusal`].
+    async fn acknowledge(&self, request: &AcknowledgeRequest, now: Timestamp) -> Result<StateAnswer, Refusal>;
+    /// Ends the link, or disputes its retrieval.
+    ///
+    /// # Errors
+    /// A [`Refusal`].
+    async fn decline(&self, request: &DeclineRequest, now: Timestamp) -> Result<StateAnswer, Refusal>;
+    /// E-mailed codes and sign-ins. Its form is not fixed yet, so the body comes unparsed.
+    ///
+    /// # Errors
+    /// [`Refusal::NotAvailable`] unless an implementation offers it.
+    async fn code(&self, _body: &[u8], _now: Timestamp) -> Result<StateAnswer, Refusal> {
+        Err(Refusal::NotAvailable)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const B16: &str = "AAAAAAAAAAAAAAAAAAAAAA";
+    const B32: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+    fn claim(rest: &str) -> Result<ClaimRequest, serde_json::Error> {
+        serde_json::from_str(&format!(r#"{{"id":"{B16}","access":"{B32}","proof":"{B32}"{rest}}}"#))
+    }
+
+    #[test]
+    fn a_claim_has_exactly_one_of_two_forms() {
+        let hash = format!(r#","tokenHash":"{B32}""#);
+        let token = format!(r#","token":"{B32}""#);
+        let code = r#","openingCode":"abcd-efgh""#;
+        assert!(matches!(claim(&hash), Ok(ClaimRequest::First { opening_code: None, .. })));
+        assert!(matches!(claim(&format!("{hash}{code}")), Ok(ClaimRequest::First { opening_code: Some(_), .. })));
+        assert!(matches!(claim(&token), Ok(ClaimRequest::Again { .. })));
+        for bad in [
+            String::new(),
+            format!("{hash}{token}"),
+            format!("{token}{code}"),
+            format!("{hash}{hash}"),
+            format!(r#"{hash},"extra":1"#),
+            format!(r#"{hash},"token":null"#),
+            format!(r#"{hash},"openingCode":null"#),
+            format!(r#"{hash},"openingCode":"ABC""#),
+            r#","tokenHash":"AAAA""#.to_owned(),
+            format!(r#","tokenHash":"{B32}=""#),
+            r#","token":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAB""#.to_owned(),
+        ] {
+            assert!(claim(&bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn both_forms_write_what_they_read() {
+        for rest in [format!(r#","tokenHash":"{B32}","openingCode":"0123-45o1""#), format!(r#","token":"{B32}""#)] {
+            let once = serde_json::to_string(&claim(&rest).expect("parses")).expect("writes");
+            let twice: ClaimRequest = serde_json::from_str(&once).expect("parses again");
+            assert_eq!(serde_json::to_string(&twice).expect("writes"), once);
+        }
+    }
+
+    #[test]
+    fn codes_are_normalised_as_the_protocol_says() {
+        for text in ["ABCD-EF01", "abcdef01", " a b-c-d e f o l ", "ABCDEFOI"] {
+            assert_eq!(TypedCode::parse(text).map(|c| c.0).as_deref(), Some("ABCDEF01"), "{text}");
+        }
+        for bad in ["", "ABCDEF0", "ABCDEF012", "ABCDEFU1", "ABCDEF\t01", "ÄBCDEF01", "ABCDEF\u{a0}01", &" ".repeat(65)] {
+            assert!(TypedCode::parse(bad).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn nothing_revealed_prints() {
+        let request = claim(&format!(r#","tokenHash":"{B32}","openingCode":"ABCDEF01""#)).expect("parses");
+        let text = format!("{request:?}");
+        assert!(!text.contains("ABCDEF01"), "{text}");
+        assert_eq!(text.matches("Revealed(…)").count(), 2, "{text}");
+    }
+
+    #[test]
+    fn every_refusal_reads_back() {
+        let span = Span::from_millis(1500);
+        for refusal in [
+            Refusal::BadRequest,
+            Refusal::TooLarge,
+            Refusal::NotJson,
+            Refusal::NotAvailable,
+            Refusal::WrongCode { retry_after: span },
+            Refusal::WrongProof { attempts_left: 9, retry_after: span },
+            Refusal::NotFound,
+            Refusal::Claimed,
+            Refusal::Gone(State::Declined),
+            Refusal::SlowDown { retry_after: span },
+            Refusal::NotReady,
+        ] {
+            let json = serde_json::to_string(&refusal.body()).expect("writes");
+            let body: RefusalBody = serde_json::from_str(&json).expect("reads");
+            assert_eq!(Refusal::from_wire(refusal.status(), &body), Some(refusal), "{json}");
+        }
+        let json = serde_json::to_value(Refusal::WrongProof { attempts_left: 9, retry_after: span }.body()).expect("writes");
+        let wanted = serde_json::json!({"error":{"code":"wrong-proof","message":"Wrong passphrase","retryAfterMs":1500,"attemptsLeft":9}});
+        assert_eq!(json, wanted);
+    }
+}

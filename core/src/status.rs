@@ -2,7 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::rotation::Evidence;
+use crate::delivery::{Completion, Manifest, Strategy};
+use crate::entry::{Attempt, Entry, MailState};
+use crate::error::Fault;
+use crate::link::State;
+use crate::rotation::{By, Evidence, Scope};
 use crate::time::Timestamp;
 
 /// A condition in the shape of `metav1.Condition`.
@@ -84,4 +88,200 @@ impl From<&Evidence> for StatusEvidence {
 #[must_use]
 pub fn text(at: Option<Timestamp>) -> Option<String> {
     at.map(|t| t.to_string())
+}
+
+/// Projects the status. `note` is what stands in the way, `wake` when the operator looks again by itself.
+///
+/// Conditions follow kstatus: `Reconciling` and `Stalled` are there only while true, and a delivery that waits for its
+/// recipient is `Ready` (unless `completion` says otherwise), so that GitOps tools do not block on a person.
+#[must_use]
+pub fn project(
+    manifest: Option<&Manifest>,
+    entry: Option<&Entry>,
+    note: Option<&Fault>,
+    wake: Option<Timestamp>,
+    now: Timestamp,
+) -> Status {
+    let generation = manifest.map_or(0, |m| m.generation);
+    let current = entry.and_then(Entry::current);
+    let spec = manifest.and_then(|m| m.spec.as_ref().ok());
+    let mut conditions = Vec::new();
+    let mut put = |kind: &str, status: &str, reason: &str, message: String| {
+        conditions.push(Condition {
+            r#type: kind.to_owned(),
+            status: status.to_owned(),
+            reason: reason.to_owned(),
+            message,
+            observed_generation: generation,
+            last_transition_time: now.to_string(),
+        });
+    };
+    let stall = stall(current, note);
+    let completion = spec.map(|s| s.completion).unwrap_or_default();
+    let done = current.is_some_and(|a| completed(a, completion)) && stall.is_none();
+    let transient = note.filter(|n| n.is_transient());
+    match (&stall, done) {
+        (Some(fault), _) => put("Ready", "False", &camel(&fault.code), fault.to_string()),
+        (None, true) => put("Ready", "True", "Done", ready_text(completion).to_owned()),
+        (None, false) => {
+            let (reason, text) = transient.map_or(("Working".to_owned(), waiting_text(current)), |f| (camel(&f.code), f.to_string()));
+            put("Ready", "False", &reason, text.clone());
+            put("Reconciling", "True", &reason, text);
+        }
+    }
+    if let Some(fault) = &stall {
+        put("Stalled", "True", &camel(&fault.code), fault.to_string());
+    }
+    let (delivered, retrieved, rotated) = (delivered(current), retrieved(current), rotated(current));
+    put("Delivered", delivered.0, delivered.1, delivered.2);
+    put("Retrieved", retrieved.0, retrieved.1, retrieved.2);
+    put("Rotated", rotated.0, rotated.1, rotated.2.clone());
+    let summary = summary(current, stall.as_ref(), rotated.1);
+    Status {
+        observed_generation: generation,
+        summary,
+        attempt: entry.map_or(0, |e| e.attempt),
+        recipient: spec.map(|s| s.recipient.masked()).or_else(|| current.map(|a| a.terms.recipient.clone())).unwrap_or_default(),
+        delivered_at: text(current.and_then(|a| match a.mail {
+            MailState::Accepted { at } => Some(at),
+            _ => None,
+        })),
+        expires_at: text(current.filter(|a| a.delivered()).map(|a| a.terms.expires_at)),
+        retrieved_at: text(current.and_then(|a| a.link.claimed_at)),
+        rotation_due_at: text(current.and_then(|a| a.obligation.as_ref()).map(|o| o.due)),
+        evidence: current.and_then(|a| a.evidence.as_ref()).map(StatusEvidence::from),
+        next_wake_up: text(wake),
+        conditions,
+    }
+}
+
+/// Keeps the transition times of conditions whose status did not change; nothing else of the old status is looked at.
+pub fn keep_transition_times(new: &mut Status, old: &Status) {
+    for condition in &mut new.conditions {
+        let before = old.conditions.iter().find(|c| c.r#type == condition.r#type && c.status == condition.status);
+        if let Some(before) = before {
+            condition.last_transition_time.clone_from(&before.last_transition_time);
+        }
+    }
+}
+
+fn stall(current: Option<&Attempt>, note: Option<&Fault>) -> Option<Fault> {
+    let owed = current.filter(|a| a.evidence.is_none()).and_then(|a| a.obligation.as_ref()).and_then(|o| o.stalled.as_ref());
+    owed.map(|s| s.fault.clone()).or_else(|| note.filter(|n| !n.is_transient()).cloned())
+}
+
+fn completed(attempt: &Attempt, completion: Completion) -> bool {
+    match completion {
+        Completion::OnDelivered => attempt.delivered(),
+        Completion::OnRetrieved => attempt.link.claimed_at.is_some() || !attempt.link_is_live(),
+        Completion::OnRotated => {
+            attempt.evidence.is_some() || (attempt.terms.strategy == Strategy::None && !attempt.link_is_live())
+        }
+    }
+}
+
+const fn ready_text(completion: Completion) -> &'static str {
+    match completion {
+        Completion::OnDelivered => "the mail was accepted",
+        Completion::OnRetrieved => "the link was opened",
+        Completion::OnRotated => "the delivered credential is dead",
+    }
+}
+
+fn waiting_text(current: Option<&Attempt>) -> String {
+    match current {
+        None => "taken up".to_owned(),
+        Some(a) if !a.delivered() => "the mail is on its way".to_owned(),
+        Some(a) if a.link.claimed_at.is_none() && a.link_is_live() => "waiting for the recipient".to_owned(),
+        Some(_) => "waiting for the rotation".to_owned(),
+    }
+}
+
+type Words = (&'static str, &'static str, String);
+
+fn delivered(current: Option<&Attempt>) -> Words {
+    let Some(attempt) = current else { return ("False", "NotSent", "nothing was sent yet".into()) };
+    match &attempt.mail {
+        MailState::Accepted { at } => ("True", "Accepted", format!("the mail server accepted it at {at}")),
+        MailState::Unknown { .. } => ("Unknown", "AnswerLost", "the mail server's answer was lost; the link stays open".into()),
+        MailState::Pending { .. } => ("False", "Sending", "about to be sent, or held for a mail server that waits".into()),
+        MailState::Refused { fault } => ("False", "Refused", fault.to_string()),
+        MailState::Superseded => ("False", "GivenUp", "this attempt was given up before its mail was accepted".into()),
+    }
+}
+
+fn retrieved(current: Option<&Attempt>) -> Words {
+    let Some(attempt) = current else { return ("False", "NotSent", String::new()) };
+    let link = &attempt.link;
+    if let Some(at) = link.claimed_at {
+        let saved = match (link.disputed, link.acknowledged) {
+            (true, _) => ", and somebody says that it was not them",
+            (_, true) => " and saved",
+            (_, false) => ", not acknowledged",
+        };
+        return ("True", if link.disputed { "Disputed" } else { "Opened" }, format!("opened at {at}{saved}"));
+    }
+    match link.state {
+        _ if link.tampered.is_some() => ("False", "Tampered", "the record was altered; the link is withdrawn".into()),
+        State::Open | State::Claimed | State::Retrieved => ("False", "NotOpened", "nobody has opened it".into()),
+        State::Expired => ("False", "Expired", "nobody opened it in time".into()),
+        State::Revoked => ("False", "Revoked", "withdrawn before anybody opened it".into()),
+        State::Declined => ("False", "Declined", "the recipient says that it was not meant for them".into()),
+        State::Locked => ("False", "Locked", "too many wrong passphrases".into()),
+    }
+}
+
+fn rotated(current: Option<&Attempt>) -> Words {
+    let Some(attempt) = current else { return ("False", "NotDue", String::new()) };
+    if let Some(evidence) = &attempt.evidence {
+        let reach = match evidence.scope {
+            Scope::Target => "the target system refuses the old value",
+            Scope::Vault => "replaced in Vault; the target system was not told",
+        };
+        let by = match evidence.by {
+            By::Us => "",
+            By::Other => ", rotated by somebody else",
+        };
+        return ("True", "Proven", format!("{reach}{by}: {}", evidence.seen));
+    }
+    if attempt.terms.strategy == Strategy::None {
+        return ("False", "NotRequested", "rotation.strategy is None: the credential stays valid".into());
+    }
+    match &attempt.obligation {
+        None => ("False", "NotDue", "due after it is opened, or ends otherwise".into()),
+        Some(o) if o.stalled.is_some() => ("False", "Stalled", "it does not succeed; it is tried on".into()),
+        Some(o) if o.begun_at.is_some() => ("False", "Rotating", format!("since {}", o.due)),
+        Some(o) => ("False", "Due", format!("at {} ({})", o.due, o.cause.as_str())),
+    }
+}
+
+/// The printer column `STATUS`.
+fn summary(current: Option<&Attempt>, stall: Option<&Fault>, rotated: &str) -> String {
+    if let Some(fault) = stall {
+        return format!("Stalled: {}", camel(&fault.code));
+    }
+    let Some(attempt) = current else { return "Accepted".into() };
+    let word = match (rotated, attempt.link.state) {
+        ("Proven", _) => "Rotated",
+        ("Rotating", _) => "Rotating",
+        (_, _) if attempt.link.tampered.is_some() => "Tampered",
+        (_, State::Open) if !attempt.delivered() => "Sending",
+        (_, State::Open) => "Delivered",
+        (_, State::Claimed | State::Retrieved) => "Retrieved",
+        (_, State::Expired) => "Expired",
+        (_, State::Revoked) => "Revoked",
+        (_, State::Declined) => "Declined",
+        (_, State::Locked) => "Locked",
+    };
+    word.to_owned()
+}
+
+/// `vault-sealed` → `VaultSealed`: condition reasons are one CamelCase word.
+fn camel(code: &str) -> String {
+    code.split('-')
+        .map(|word| {
+            let mut letters = word.chars();
+            letters.next().map(|c| c.to_ascii_uppercase().to_string() + letters.as_str()).unwrap_or_default()
+        })
+        .collect()
 }

@@ -196,9 +196,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_span_reads_back_what_it_writes(ms in 0_i64..4_000_000_000_000) {
+        fn a_span_reads_back_what_it_writes(ms in 0_i64..=100 * 366 * 86_400_000) {
             let span = Span::from_millis(ms);
-            prop_assume!(Span::parse(&span.to_string()).is_some() || ms > 100 * 366 * 86_400_000);
             prop_assert_eq!(Span::parse(&span.to_string()), Some(span));
         }
 

@@ -23,9 +23,43 @@ fn skims(json: &[u8]) -> Result<(), Error> {
 #[test]
 fn forbidden_forms_are_refused() {
     for bad in [
-        "", " ", "{", "}", "[1,]", "{\"a\":1,}", "{a:1}", "{'a':1}", "[1 2]", "01", "-", "1.", ".5", "+1", "1e", "1e+",
-        "0x10", "NaN", "Infinity", "tru", "nul", "truefalse", "\"", "\"\\\"", "\"\\x41\"", "\"\\u12\"", "\"\\u12g4\"",
-        "\"\t\"", "\"\n\"", "{} {}", "[]]", "{\"a\"}", "{\"a\":}", "//\n1", "\u{feff}1", "\u{a0}1", "{1:1}",
+        "",
+        " ",
+        "{",
+        "}",
+        "[1,]",
+        "{\"a\":1,}",
+        "{a:1}",
+        "{'a':1}",
+        "[1 2]",
+        "01",
+        "-",
+        "1.",
+        ".5",
+        "+1",
+        "1e",
+        "1e+",
+        "0x10",
+        "NaN",
+        "Infinity",
+        "tru",
+        "nul",
+        "truefalse",
+        "\"",
+        "\"\\\"",
+        "\"\\x41\"",
+        "\"\\u12\"",
+        "\"\\u12g4\"",
+        "\"\t\"",
+        "\"\n\"",
+        "{} {}",
+        "[]]",
+        "{\"a\"}",
+        "{\"a\":}",
+        "//\n1",
+        "\u{feff}1",
+        "\u{a0}1",
+        "{1:1}",
     ] {
         assert_eq!(skims(bad.as_bytes()), Err(Error::Json), "{bad:?}");
     }
@@ -35,9 +69,20 @@ fn forbidden_forms_are_refused() {
 
 #[test]
 fn surrogates_pair_up_or_are_seen() {
-    let read = |json: &str| Reader::new(json.as_bytes()).unwrap().string("x").map(|t| t.expose().to_owned());
+    let read = |json: &str| {
+        Reader::new(json.as_bytes())
+            .unwrap()
+            .string("x")
+            .map(|t| t.expose().to_owned())
+    };
     assert_eq!(read(r#""\ud83d\ude00\u00e9\u0041""#).as_deref(), Ok("😀éA"));
-    for lone in [r#""\ud83d""#, r#""\ude00""#, r#""\ud83d\ud83d""#, r#""\ud83dx""#, r#""\ud83d\n""#] {
+    for lone in [
+        r#""\ud83d""#,
+        r#""\ude00""#,
+        r#""\ud83d\ud83d""#,
+        r#""\ud83dx""#,
+        r#""\ud83d\n""#,
+    ] {
         assert_eq!(read(lone), Err(Error::Surrogate("x")), "{lone}");
     }
     assert_eq!(read(r#""\ud83d\u""#), Err(Error::Json));
@@ -47,7 +92,14 @@ fn surrogates_pair_up_or_are_seen() {
 #[test]
 fn integers_have_many_spellings() {
     let read = |json: &str| Reader::new(json.as_bytes()).unwrap().integer("n");
-    for (json, want) in [("0", 0), ("-0", 0), ("1.0", 1), ("1e3", 1000), ("10e-1", 1), ("9007199254740991", (1 << 53) - 1)] {
+    for (json, want) in [
+        ("0", 0),
+        ("-0", 0),
+        ("1.0", 1),
+        ("1e3", 1000),
+        ("10e-1", 1),
+        ("9007199254740991", (1 << 53) - 1),
+    ] {
         assert_eq!(read(json), Ok(want), "{json}");
     }
     for bad in ["-1", "0.5", "9007199254740992", "1e400", "1e-1"] {

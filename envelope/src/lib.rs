@@ -8,7 +8,13 @@
 //! place. Plaintext is encoded straight into the buffer that is then encrypted in place. What we cannot wipe is
 //! what the primitives keep on the stack while they work: registers, and the copies that they return by value
 //! (each is wiped where we hold it). Hash states wipe themselves by the `zeroize` features of `hmac` and `sha2`.
-#![cfg_attr(test, allow(clippy::indexing_slicing, reason = "a panic in a test is its failure report"))]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::indexing_slicing,
+        reason = "a panic in a test is its failure report"
+    )
+)]
 
 mod cipher;
 mod derive;

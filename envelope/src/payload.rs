@@ -61,10 +61,17 @@ impl FieldKind {
     /// Inverse of [`FieldKind::as_str`]; anything that this version does not know is [`FieldKind::Unknown`].
     #[must_use]
     pub fn parse(name: &str) -> Self {
-        [Self::Text, Self::Password, Self::Url, Self::Multiline, Self::Totp, Self::SshKey]
-            .into_iter()
-            .find(|kind| kind.as_str() == name)
-            .unwrap_or(Self::Unknown)
+        [
+            Self::Text,
+            Self::Password,
+            Self::Url,
+            Self::Multiline,
+            Self::Totp,
+            Self::SshKey,
+        ]
+        .into_iter()
+        .find(|kind| kind.as_str() == name)
+        .unwrap_or(Self::Unknown)
     }
 }
 
@@ -127,7 +134,11 @@ impl Payload {
         }
         let mut keys: Vec<_> = self.fields.iter().map(|f| f.key.as_str()).collect();
         keys.sort_unstable();
-        if keys.is_sorted_by(|a, b| a < b) { Ok(()) } else { Err(Error::FieldKeyRepeated) }
+        if keys.is_sorted_by(|a, b| a < b) {
+            Ok(())
+        } else {
+            Err(Error::FieldKeyRepeated)
+        }
     }
 
     /// Reads JSON. See the module's section for what is refused.
@@ -159,8 +170,15 @@ impl fmt::Debug for Payload {
 
 impl fmt::Debug for Field {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { key: _, label: _, kind, value: _ } = self;
-        f.debug_struct("Field").field("kind", kind).finish_non_exhaustive()
+        let Self {
+            key: _,
+            label: _,
+            kind,
+            value: _,
+        } = self;
+        f.debug_struct("Field")
+            .field("kind", kind)
+            .finish_non_exhaustive()
     }
 }
 
@@ -185,9 +203,10 @@ impl Preview {
     /// # Errors
     /// [`Error::TooLong`].
     pub fn validate(&self) -> Result<(), Error> {
-        for (name, text, max) in
-            [("title", &self.title, MAX_PREVIEW_TITLE), ("sender", &self.sender, MAX_PREVIEW_SENDER)]
-        {
+        for (name, text, max) in [
+            ("title", &self.title, MAX_PREVIEW_TITLE),
+            ("sender", &self.sender, MAX_PREVIEW_SENDER),
+        ] {
             if text.expose().chars().count() > max {
                 return Err(Error::TooLong(name));
             }
@@ -228,7 +247,11 @@ pub(crate) trait Content {
         self.check()?;
         let mut counter = Counter::default();
         self.write(&mut counter);
-        if counter.0 > Self::MAX { Err(Error::TooLarge) } else { Ok(counter.0) }
+        if counter.0 > Self::MAX {
+            Err(Error::TooLarge)
+        } else {
+            Ok(counter.0)
+        }
     }
 
     /// Writes into a buffer of exactly [`Content::json_len`] bytes.

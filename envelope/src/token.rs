@@ -3,6 +3,7 @@
 //! A [`FreshSecret`] has sealed nothing yet. [`crate::seal()`] consumes it and gives a [`LinkSecret`] back, which can
 //! be written and opened but not sealed with again: each key seals exactly one message, and the compiler sees to it.
 
+use std::convert::Infallible;
 use std::fmt;
 
 use ps_core::secret::{SecretBytes, SecretString};
@@ -22,13 +23,11 @@ pub struct FreshSecret(LinkSecret);
 impl FreshSecret {
     /// Takes 32 bytes of a cryptographic random generator and wipes this function's copy of them.
     /// Prefer [`FreshSecret::from_fill`], which leaves no copy with the caller either.
-    ///
-    /// # Errors
-    /// None in practice; the constructor below it is fallible.
-    pub fn from_random(mut random: [u8; SECRET_BYTES]) -> Result<Self, Error> {
-        let secret = Self::from_fill(|out| {
+    #[must_use]
+    pub fn from_random(mut random: [u8; SECRET_BYTES]) -> Self {
+        let Ok(secret) = Self::from_fill(|out| {
             out.copy_from_slice(&random);
-            Ok::<(), Error>(())
+            Ok::<(), Infallible>(())
         });
         random.zeroize();
         secret
@@ -72,8 +71,12 @@ impl LinkSecret {
     /// fragment, white space nor control characters.
     pub fn to_url(&self, public_url: &str) -> Result<SecretString, Error> {
         let base = public_url.strip_suffix('/').unwrap_or(public_url);
-        let rest = base.strip_prefix("https://").or_else(|| base.strip_prefix("http://"));
-        let foreign = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '#' | '?' | '\\' | '"' | '<' | '>');
+        let rest = base
+            .strip_prefix("https://")
+            .or_else(|| base.strip_prefix("http://"));
+        let foreign = |c: char| {
+            c.is_whitespace() || c.is_control() || matches!(c, '#' | '?' | '\\' | '"' | '<' | '>')
+        };
         if rest.is_none_or(|r| r.is_empty() || r.starts_with('/')) || base.contains(foreign) {
             return Err(Error::PublicUrl);
         }
@@ -85,11 +88,16 @@ impl LinkSecret {
     /// # Errors
     /// [`Error::Fragment`] for anything else.
     pub fn parse_fragment(fragment: &str) -> Result<Self, Error> {
-        let text = fragment.strip_prefix(FRAGMENT_PREFIX).ok_or(Error::Fragment)?;
+        let text = fragment
+            .strip_prefix(FRAGMENT_PREFIX)
+            .ok_or(Error::Fragment)?;
         if text.len() != b64_len(SECRET_BYTES) {
             return Err(Error::Fragment);
         }
-        secret_from_b64(text.as_bytes()).filter(|s| s.len() == SECRET_BYTES).map(Self).ok_or(Error::Fragment)
+        secret_from_b64(text.as_bytes())
+            .filter(|s| s.len() == SECRET_BYTES)
+            .map(Self)
+            .ok_or(Error::Fragment)
     }
 
     /// The bytes of `S`. Each call is a place to review.
@@ -110,14 +118,17 @@ mod tests {
     use super::*;
 
     fn secret() -> LinkSecret {
-        FreshSecret::from_random([7; 32]).unwrap().used()
+        FreshSecret::from_random([7; 32]).used()
     }
 
     #[test]
     fn a_fragment_reads_back() {
         let text = secret().to_fragment().unwrap();
         assert_eq!(text.expose().len(), 47);
-        assert_eq!(LinkSecret::parse_fragment(text.expose()).unwrap().expose(), [7; 32]);
+        assert_eq!(
+            LinkSecret::parse_fragment(text.expose()).unwrap().expose(),
+            [7; 32]
+        );
     }
 
     #[test]
@@ -125,10 +136,22 @@ mod tests {
         let fragment = secret().to_fragment().unwrap();
         for base in ["https://s.example", "https://s.example/"] {
             let url = secret().to_url(base).unwrap();
-            assert_eq!(url.expose(), format!("https://s.example/#{}", fragment.expose()));
+            assert_eq!(
+                url.expose(),
+                format!("https://s.example/#{}", fragment.expose())
+            );
         }
         assert!(secret().to_url("https://s.example:8443/sub/path").is_ok());
-        for bad in ["", "s.example", "ftp://s.example", "https://", "https:///x", "https://a#b", "https://a?b", "https://a b"] {
+        for bad in [
+            "",
+            "s.example",
+            "ftp://s.example",
+            "https://",
+            "https:///x",
+            "https://a#b",
+            "https://a?b",
+            "https://a b",
+        ] {
             assert_eq!(secret().to_url(bad).err(), Some(Error::PublicUrl), "{bad}");
         }
     }

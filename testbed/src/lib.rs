@@ -9,6 +9,8 @@
 //! # Ok(()) }
 //! ```
 //!
+//! [`HttpProxy`] stands between a client and one of them, and loses or spoils answers.
+//!
 //! A test that seals, kills or faults a server starts one of its own ([`OpenBao::raft`], [`SmtpServer::start`]).
 //! Every server is a child that dies with this process, even if it is killed; what it writes lies under
 //! `target/testbed/run` and goes with it, its log stays in `target/testbed/log`. Nothing skips: a missing piece is
@@ -23,6 +25,7 @@ mod openbao_api;
 mod ports;
 mod postgres;
 pub mod process;
+mod proxy;
 mod shared;
 mod smtp;
 mod smtp_fault;
@@ -35,6 +38,7 @@ pub use openbao::OpenBao;
 pub use openbao_api::{AppRole, KvVersion, Token, TokenOptions};
 pub use ports::{free_port, free_port_pair};
 pub use postgres::Postgres;
+pub use proxy::{HttpProxy, ProxyAction, ProxyRequest, ProxyRule};
 pub use shared::{ENVIRONMENT_VARIABLE, Environment, Testbed};
 pub use smtp::{Mail, SmtpEvent, SmtpOptions, SmtpServer};
 pub use smtp_fault::{Fault, Phase};

@@ -4,7 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, date_time_ymd,
+};
 
 /// What the server's certificate says; a client must accept only the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -46,11 +49,15 @@ impl Certificates {
         let issuer = Issuer::new(ca, ca_key);
 
         let names = match server {
-            ServerName::Right | ServerName::Expired => vec!["localhost".to_owned(), "127.0.0.1".to_owned()],
+            ServerName::Right | ServerName::Expired => {
+                vec!["localhost".to_owned(), "127.0.0.1".to_owned()]
+            }
             ServerName::Wrong => vec!["elsewhere.example".to_owned()],
         };
         let mut params = CertificateParams::new(names)?;
-        params.distinguished_name.push(DnType::CommonName, "testbed server");
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "testbed server");
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.not_before = date_time_ymd(2020, 1, 1);
         if server == ServerName::Expired {
@@ -61,6 +68,11 @@ impl Certificates {
 
         let ca_path = folder.join("ca.pem");
         fs::write(&ca_path, &ca_pem)?;
-        Ok(Self { ca_pem, ca_path, cert_pem, key_pem: key.serialize_pem() })
+        Ok(Self {
+            ca_pem,
+            ca_path,
+            cert_pem,
+            key_pem: key.serialize_pem(),
+        })
     }
 }

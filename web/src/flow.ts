@@ -202,7 +202,9 @@ function claimRefused(state: Ask, refusal: Refusal, now: number): Step {
   if (refusal.code === 'claimed' && !state.again) return [{ ...state, again: true }, claim({ ...state, again: true }, typed)];
   const ended = over(refusal);
   if (ended) return ended;
-  const problem = problemOf(refusal, now);
+  // A repeated claim is refused without counting if its proof is wrong: with a passphrase, that is a mistyped one.
+  const mistyped = state.again && state.needs.includes('passphrase') && refusal.code === 'bad-request';
+  const problem: Problem = mistyped ? { is: 'wrongProof', until: now } : problemOf(refusal, now);
   if (problem.is === 'wrongProof' && problem.left === 0) return [{ at: 'over', how: 'locked' }, { do: 'wipe' }];
   // `not-ready` may come from a store that has not answered in time: look before the next claim.
   return [{ ...calm, busy: false, tries: problem.is === 'notReady' ? 1 : 0, problem }];

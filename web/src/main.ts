@@ -3,13 +3,12 @@ import { en } from './i18n/en.ts';
 import { use } from './i18n/index.ts';
 import { stretchInWorker } from './kdf-client.ts';
 import type { Shelf } from './memory.ts';
-import { findLink, fragmentOf } from './protocol/link.ts';
+import { findLink, folderOf, fragmentOf } from './protocol/link.ts';
 import { Session, type World } from './session.ts';
 import type { State } from './flow.ts';
 import { View } from './view.ts';
 
-/** The folder of the page, whatever a mangled link has put behind it. */
-const base = new URL('.', import.meta.url).href;
+const base = folderOf(import.meta.url);
 
 function shelf(): Shelf | undefined {
   try {

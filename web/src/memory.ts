@@ -5,7 +5,7 @@
 import { b64, unb64, type Bytes } from './protocol/bytes.ts';
 import type { Held } from './flow.ts';
 
-export type Shelf = Pick<Storage, 'getItem' | 'setItem'>;
+export type Shelf = Pick<Storage, 'getItem' | 'setItem' | 'removeItem'>;
 
 export class Memory {
   readonly #shelf: Shelf | undefined;
@@ -47,6 +47,16 @@ export class Memory {
   done(): void {
     this.#token = undefined;
     this.#write('done');
+  }
+
+  /** The token has claimed nothing: somebody else was first. */
+  drop(): void {
+    this.#token = undefined;
+    try {
+      this.#shelf?.removeItem(this.#key);
+    } catch {
+      // Then nothing lies there either.
+    }
   }
 
   #read(): string | null {

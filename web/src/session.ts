@@ -143,7 +143,10 @@ export class Session {
     }
     const proof = await deriveProof(this.#secret, p);
     const answer = effect.again ? await this.#claimAgain(proof) : await this.#claimFirst(proof, effect.code);
-    if (!answer.ok) return this.send({ is: 'refused', refusal: answer.refusal, now: this.#world.now() });
+    if (!answer.ok) {
+      if (effect.again && answer.refusal.code === 'claimed') this.#memory.drop();
+      return this.send({ is: 'refused', refusal: answer.refusal, now: this.#world.now() });
+    }
     const { ciphertext, claimedAt, windowEndsAt, r } = answer.value;
     const key = await deriveKey(this.#secret, p, r);
     try {

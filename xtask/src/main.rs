@@ -1,1 +1,63 @@
-fn main() {}
+//! `cargo xtask`: what developers and CI run.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command line tool talks to its terminal"
+)]
+
+mod check;
+mod command;
+mod generate;
+mod metadata;
+mod test;
+mod testbed;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    about = "Developer commands of Password Sender",
+    version
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Real servers for tests and for trying things: OpenBao, PostgreSQL, mail, Chromium
+    #[command(subcommand)]
+    Testbed(testbed::Action),
+    /// Installs what the tests need, runs them, and says how long each part took
+    Test(test::Arguments),
+    /// Formatting, lints, dependency arrows, file sizes, licences, generated files
+    Check(check::Arguments),
+    /// Writes the files that are made from others: CRDs and the web bundle
+    Generate(generate::Arguments),
+    /// Prints the CRDs as JSON; used by `generate`, which builds xtask with the feature that this needs
+    #[cfg(feature = "crds")]
+    #[command(hide = true)]
+    PrintCrds,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Task::Testbed(action) => testbed::run(action),
+        Task::Test(arguments) => test::run(&arguments),
+        Task::Check(arguments) => check::run(&arguments),
+        Task::Generate(arguments) => generate::run(&arguments),
+        #[cfg(feature = "crds")]
+        Task::PrintCrds => generate::print_crds(),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

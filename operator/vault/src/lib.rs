@@ -1,1 +1,152 @@
 //! Vault and OpenBao: authentication, reading, rotating, proving. The only crate that names vaultrs.
+//!
+//! [`VaultClient`] performs [`ps_core::ports::Vault`]. Per connection it keeps one pooled HTTP client and one login, which
+//! one task renews. vaultrs and rustify are the transport; the endpoints are ours, keep the whole answer, and bound it.
+//! No error of theirs passes this crate's boundary: theirs carry whole answers and addresses.
+//!
+//! | module | does |
+//! |---|---|
+//! | `transport` | one bounded request over vaultrs' client |
+//! | `peer`, `session`, `login` | which token is used, when it is renewed, when it is got anew |
+//! | `kv2`, `kv1`, `database` | the engines: read, observe, rotate |
+//! | `rights` | what an identity must be allowed, asked for beforehand |
+//! | `answer`, `fault` | what Vault said, as secrets and as faults |
+//!
+//! rustify and vaultrs log requests' addresses (so, paths of secrets) at their own targets: switch these off.
+
+mod address;
+mod answer;
+mod counts;
+mod database;
+mod fault;
+mod generate;
+mod kv1;
+mod kv2;
+mod login;
+mod mounts;
+mod path;
+mod peer;
+mod request;
+mod rights;
+mod session;
+mod transport;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use ps_core::delivery::{ConnectionRef, Identity, Source, SourceSight, Strategy};
+use ps_core::error::{Class, Fault};
+use ps_core::ports::{Clock, Connection, Connections, Reading, Vault};
+use ps_core::rotation::Step;
+use ps_core::secret::SecretBytes;
+use ps_core::time::Timestamp;
+
+pub use counts::RequestCount;
+
+use counts::Counts;
+use peer::{Keeper, Peer};
+
+/// Reads and rotates credentials in Vault or OpenBao.
+///
+/// Cheap to share behind an `Arc`. Dropping it ends its tasks; it never revokes a token, because leases would go with it.
+pub struct VaultClient {
+    connections: Arc<dyn Connections>,
+    clock: Arc<dyn Clock>,
+    counts: Arc<Counts>,
+    keepers: Mutex<HashMap<ConnectionRef, Keeper>>,
+}
+
+impl VaultClient {
+    /// A client without any connection yet: each is opened when it is first used.
+    ///
+    /// `connections` gives the secrets that logins need, `clock` the time by which tokens are renewed.
+    #[must_use]
+    pub fn new(connections: Arc<dyn Connections>, clock: Arc<dyn Clock>) -> Self {
+        Self { connections, clock, counts: Arc::default(), keepers: Mutex::default() }
+    }
+
+    /// How many requests were made, by connection, operation and outcome. A login's requests count too.
+    #[must_use]
+    pub fn requests_total(&self) -> Vec<RequestCount> {
+        self.counts.all()
+    }
+
+    /// Ends a connection that is not used any more: its pool, its token's renewal. Its counts stay.
+    pub fn forget(&self, name: &ConnectionRef) {
+        self.keepers.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+
+    /// The connection's peer; a changed connection gets a new one, with a new login.
+    fn peer(&self, at: &Connection) -> Result<Arc<Peer>, Fault> {
+        let mut keepers = self.keepers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(keeper) = keepers.get(&at.name)
+            && keeper.peer().at() == at
+        {
+            return Ok(Arc::clone(keeper.peer()));
+        }
+        let (connections, clock) = (Arc::clone(&self.connections), Arc::clone(&self.clock));
+        let peer = Arc::new(Peer::new(at.clone(), connections, clock, Arc::clone(&self.counts))?);
+        keepers.insert(at.name.clone(), Keeper::start(Arc::clone(&peer)));
+        Ok(peer)
+    }
+}
+
+impl std::fmt::Debug for VaultClient {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let connections = self.keepers.lock().unwrap_or_else(PoisonError::into_inner).len();
+        f.debug_struct("VaultClient").field("connections", &connections).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Vault for VaultClient {
+    async fn check_rights(&self, at: &Connection, source: &Source, strategy: Strategy) -> Result<(), Fault> {
+        rights::check(&*self.peer(at)?, source, strategy).await
+    }
+
+    async fn read(&self, at: &Connection, source: &Source) -> Result<Reading, Fault> {
+        let peer = self.peer(at)?;
+        match source {
+            Source::Kv2 { mount, path, keys } => kv2::read(&peer, mount, path, keys).await,
+            Source::Kv1 { mount, path, keys } => kv1::read(&peer, mount, path, keys).await,
+            Source::DatabaseStatic { mount, role } => database::read(&peer, mount, role).await,
+        }
+    }
+
+    async fn observe(
+        &self,
+        at: &Connection,
+        source: &Source,
+        delivered: &Identity,
+        tag_key: &SecretBytes,
+        now: Timestamp,
+    ) -> Result<SourceSight, Fault> {
+        let peer = self.peer(at)?;
+        match source {
+            Source::Kv2 { mount, path, keys } => kv2::observe(&peer, mount, path, keys, delivered, tag_key, now).await,
+            Source::Kv1 { mount, path, keys } => kv1::observe(&peer, mount, path, keys, tag_key, now).await,
+            Source::DatabaseStatic { mount, role } => database::observe(&peer, mount, role, tag_key, now).await,
+        }
+    }
+
+    async fn rotate(&self, at: &Connection, source: &Source, step: &Step) -> Result<(), Fault> {
+        let peer = self.peer(at)?;
+        match (source, step) {
+            (Source::Kv2 { mount, path, .. }, Step::WriteNewVersion { cas: Some(cas), keys, password_policy }) => {
+                kv2::write(&peer, mount, path, *cas, keys, password_policy.as_deref()).await
+            }
+            (Source::Kv2 { mount, path, .. }, Step::DestroyVersion(version)) => {
+                kv2::destroy(&peer, mount, path, *version).await
+            }
+            (Source::Kv1 { mount, path, keys: named }, Step::WriteNewVersion { keys, password_policy, .. }) => {
+                kv1::write(&peer, mount, path, named, keys, password_policy.as_deref()).await
+            }
+            (Source::DatabaseStatic { mount, role }, Step::RotateRole) => database::rotate(&peer, mount, role).await,
+            _ => {
+                let message = format!("the step {} does not fit the source {}", step.name(), source.place());
+                Err(Fault::new(Class::Permanent, "vault-step-mismatch", message))
+            }
+        }
+    }
+}

@@ -103,7 +103,7 @@ export const en = {
   'problem.notReady': 'The server is not ready yet. Nothing is lost; try again in a moment.',
   'problem.unexpected': 'The server gave an answer that this page does not understand. Try again later, or tell the sender.',
   'problem.slowDown': 'Too many attempts.',
-  'problem.badCode': 'This code has a typing mistake. It has eight letters and digits, such as 7K3M-9QZX.',
+  'problem.badCode': 'This code has a typing mistake. It has eight letters and digits, such as 7K3M-9QZB.',
   'problem.wrongCode': 'This is not the code for this link. It stands in the same mail as the link.',
   'problem.badPassphrase': 'Type the passphrase. It can have up to 1024 bytes.',
   'problem.wrongProof': 'This passphrase is wrong.',

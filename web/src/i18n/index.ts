@@ -18,7 +18,7 @@ export function t(key: Key, fill: Record<string, string> = {}): string {
 
 /** A point in time in the visitor's zone, which is named. */
 export function time(ms: number): string {
-  const parts = { weekday: 'short', day: 'numeric', month: 'short', year: 'numeric', hour: 'numeric', minute: '2-digit', timeZoneName: 'short' } as const;
+  const parts = { weekday: 'short', day: 'numeric', month: 'short', hour: 'numeric', minute: '2-digit', timeZoneName: 'short' } as const;
   try {
     return new Intl.DateTimeFormat(locale, parts).format(ms);
   } catch {

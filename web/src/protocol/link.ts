@@ -29,6 +29,15 @@ export function findLink(hash: string, rest: string): Found {
   return elsewhere ? { ...elsewhere, exposed: true } : { is: 'none' };
 }
 
+/** The folder of the page, from the address of its script. A mangled link may be a folder itself: `/%23ps1.…/app.js`. */
+export function folderOf(script: string): string {
+  const folder = new URL('.', script);
+  const parts = folder.pathname.split('/');
+  const at = parts.findIndex(search);
+  if (at > 0) folder.pathname = parts.slice(0, at).join('/') + '/';
+  return folder.href;
+}
+
 function search(text: string): { is: 'link'; secret: Bytes } | { is: 'broken' } | undefined {
   let seen = false;
   // Each round takes off one layer of percent-encoding: `%252523` has three.

@@ -6,11 +6,14 @@ export interface Preview {
   readonly sender: string;
 }
 
+const KINDS = ['text', 'password', 'url', 'multiline', 'totp', 'sshKey'] as const;
+/** `unknown`: one of a later version. */
+export type Kind = (typeof KINDS)[number] | 'unknown';
+
 export interface Field {
   readonly key: string;
   readonly label: string;
-  /** `text`, `password`, `url`, `multiline`, `totp`, `sshKey`, or one of a later version. */
-  readonly kind: string;
+  readonly kind: Kind;
   readonly value: string;
 }
 
@@ -30,6 +33,9 @@ export interface Payload extends Partial<Record<(typeof TEXTS)[number], string>>
 
 type Json = Record<string, unknown>;
 
+/** How deep unknown members may nest. */
+const MAX_DEPTH = 64;
+
 const PREVIEW_NAMES = ['v', 'title', 'sender'];
 const PAYLOAD_NAMES = ['v', ...TEXTS, 'worksForMs', 'fields', 'files'];
 const FIELD_NAMES = ['key', 'label', 'kind', 'value'];
@@ -45,7 +51,7 @@ export function parsePayload(text: string): Payload {
   const fields = list(json.fields).map((one) => ({
     key: string(one, 'key'),
     label: string(one, 'label'),
-    kind: string(one, 'kind'),
+    kind: kindOf(string(one, 'kind')),
     value: string(one, 'value'),
   }));
   const files = ('files' in json ? list(json.files) : []).map((one) => ({
@@ -55,12 +61,18 @@ export function parsePayload(text: string): Payload {
   }));
   const count = fields.length + files.length;
   if (count < 1 || count > 64) throw new FormError('1 to 64 fields and files');
+  if (fields.some((field) => field.key === '')) throw new FormError('a field without a key');
   if (new Set(fields.map((field) => field.key)).size !== fields.length) throw new FormError('two fields have one key');
   const texts: Partial<Record<(typeof TEXTS)[number], string>> = {};
   for (const name of TEXTS) if (name in json) texts[name] = string(json, name);
   const worksForMs = json.worksForMs;
   if ('worksForMs' in json && !isCount(worksForMs)) throw new FormError('worksForMs is not a duration');
-  return { ...texts, ...(isCount(worksForMs) ? { worksForMs } : {}), fields, files };
+  // JSON can say -0; adding makes it 0.
+  return { ...texts, ...(isCount(worksForMs) ? { worksForMs: worksForMs + 0 } : {}), fields, files };
+}
+
+function kindOf(name: string): Kind {
+  return KINDS.find((kind) => kind === name) ?? 'unknown';
 }
 
 function parse(text: string, known: (path: string) => readonly string[]): Json {
@@ -86,6 +98,7 @@ function refuseDuplicates(text: string, known: (path: string) => readonly string
     const top = open.at(-1);
     if (token === '{' || token === '[') {
       const path = top ? top.path + '/' + (top.seen ? top.name : '') : '';
+      if (open.length === MAX_DEPTH) throw new FormError('nested too deep');
       open.push({ path, seen: token === '{' ? new Set() : undefined, name: '' });
     } else if (token === '}' || token === ']') {
       open.pop();

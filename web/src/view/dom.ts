@@ -19,9 +19,14 @@ export function set(element: Element, name: string, value: string | boolean | un
   else element.setAttribute(name, value === true ? '' : value);
 }
 
-/** A button that does not submit. */
-export function button(id: string, text: string, click: () => void, look = ''): HTMLButtonElement {
-  return h('button', { type: 'button', class: look, 'data-testid': id, click }, text);
+/** A button that does not submit. `what` is said to who does not see where the button stands: "Copy Username". */
+export function button(id: string, text: string, click: () => void, look?: string, what?: string): HTMLButtonElement {
+  return h('button', { type: 'button', class: look, 'data-testid': id, click }, text, what !== undefined && h('span', { class: 'sr' }, ' ' + what));
+}
+
+/** Changes the visible text of a button. */
+export function retitle(press: HTMLButtonElement, text: string): void {
+  press.firstChild?.replaceWith(text);
 }
 
 /** Text from outside: its writing direction can't change that of ours. */

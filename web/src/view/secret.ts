@@ -1,11 +1,11 @@
 /** What was sent, on the screen: fields, files, copying. A hidden value is not in the document until it is asked for. */
 import { t } from '../i18n/index.ts';
-import type { Field, Payload, SentFile } from '../protocol/payload.ts';
-import { address, bdi, button, h, set } from './dom.ts';
+import type { Field, Kind, Payload, SentFile } from '../protocol/payload.ts';
+import { address, bdi, button, h, retitle, set } from './dom.ts';
 
 /** Kinds that are readable at once. All others, unknown ones too, wait for "Show". */
-const PLAIN = ['text', 'url', 'multiline'];
-const LONG = ['multiline', 'sshKey'];
+const PLAIN: readonly Kind[] = ['text', 'url', 'multiline'];
+const LONG: readonly Kind[] = ['multiline', 'sshKey'];
 
 /** How long a button says "Copied", in milliseconds. */
 const COPIED_MS = 2500;
@@ -39,10 +39,8 @@ function row(field: Field, at: number, say: (text: string) => void): HTMLElement
   const reveal = button('show', t('show'), () => {
     open = !open;
     fill();
-    reveal.textContent = t(open ? 'hide' : 'show');
-    set(reveal, 'aria-label', reveal.textContent + ' ' + name);
-  });
-  set(reveal, 'aria-label', t('show') + ' ' + name);
+    retitle(reveal, t(open ? 'hide' : 'show'));
+  }, undefined, name);
   const select = (): void => {
     if (!open) reveal.click();
     getSelection()?.selectAllChildren(value);
@@ -62,17 +60,16 @@ function copier(id: string, text: string, what: string, value: () => string, oth
     const written = navigator.clipboard?.writeText(value()) ?? Promise.reject(new Error('no clipboard'));
     written.then(
       () => {
-        press.textContent = t('copied');
+        retitle(press, t('copied'));
         say(t('copied.what', { what }));
-        setTimeout(() => (press.textContent = text), COPIED_MS);
+        setTimeout(() => retitle(press, text), COPIED_MS);
       },
       () => {
         otherwise?.();
         say(t('copy.failed'));
       },
     );
-  });
-  if (id === 'copy') set(press, 'aria-label', text + ' ' + what);
+  }, undefined, id === 'copy' ? what : undefined);
   return press;
 }
 
@@ -82,8 +79,7 @@ function file({ name, data }: SentFile): HTMLElement {
     const url = URL.createObjectURL(new Blob([data], { type: 'application/octet-stream' }));
     h('a', { href: url, download: name }).click();
     setTimeout(() => URL.revokeObjectURL(url), 10_000);
-  });
-  set(save, 'aria-label', t('download') + ' ' + name);
+  }, undefined, name);
   const size = data.length < 1024 ? data.length + ' B' : Math.ceil(data.length / 1024) + ' KiB';
   return h('div', { class: 'row', 'data-testid': 'file', 'data-name': name }, h('div', { class: 'name' }, bdi(name), ' · ' + size), h('div', { class: 'tools' }, save));
 }

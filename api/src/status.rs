@@ -1,0 +1,79 @@
+//! The status of a delivery as the schema describes it; the operator's own type is [`ps_core::status::Status`].
+//!
+//! `ps-core` knows no schemas, so the shape is written twice; a test holds the two together.
+
+use kube::KubeSchema;
+use serde::{Deserialize, Serialize};
+
+/// What became of the delivery. Written by the operator alone, and never read by it.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretDeliveryStatus {
+    /// The generation of the manifest that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// One word for the story so far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub summary: Option<String>,
+    /// Number of the latest attempt to deliver, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<i64>")]
+    pub attempt: Option<u32>,
+    /// The recipient, masked to first letter and domain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipient: Option<String>,
+    /// When the mail was accepted. RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivered_at: Option<String>,
+    /// Until when the link can be opened. RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<String>,
+    /// When the link was first opened. RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retrieved_at: Option<String>,
+    /// When the credential will be rotated. RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation_due_at: Option<String>,
+    /// The proof that the delivered value is dead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Evidence>,
+    /// When the operator will look again by itself. RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_wake_up: Option<String>,
+    /// `Ready`, `Reconciling`, `Stalled`, `Delivered`, `Retrieved`, `Rotated`, `LeaseHeld`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".to_owned()]))]
+    pub conditions: Option<Vec<StatusCondition>>,
+}
+
+/// The proof that the delivered value is dead.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Evidence {
+    /// How far the proof reaches: `Target` (the system refuses the old value) or `Vault` (it was replaced there).
+    pub scope: String,
+    /// Who rotated: `Us` or `Other`.
+    pub by: String,
+    /// When it was seen. RFC 3339.
+    pub at: String,
+    /// What was seen.
+    pub seen: String,
+}
+
+/// One observation, in the shape of `metav1.Condition`.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct StatusCondition {
+    /// What is observed, such as `Delivered`.
+    pub r#type: String,
+    /// `True`, `False` or `Unknown`.
+    pub status: String,
+    /// Why, in one CamelCase word.
+    pub reason: String,
+    /// Why, for people.
+    pub message: String,
+    /// The generation of the manifest that this condition speaks of.
+    pub observed_generation: i64,
+    /// When `status` changed last. RFC 3339.
+    pub last_transition_time: String,
+}

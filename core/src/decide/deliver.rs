@@ -1,0 +1,164 @@
+//! Must something be sent? First what is pending, then whether a new attempt is wanted.
+
+use super::{Action, Gather, Issue, Next, Observation, absorb, hold, owed, tie};
+use crate::audit::EventKind;
+use crate::delivery::{Manifest, OnSourceRotated, Spec};
+use crate::entry::{Attempt, Cause, Entry, Hold, MailState, RevokeCause};
+use crate::error::{Class, Fault};
+use crate::time::Timestamp;
+
+/// A pending attempt belongs to its owner; after `until`, anyone may supersede it.
+pub(super) fn pending(entry: &Entry, obs: &Observation, now: Timestamp, g: &mut Gather) -> Next {
+    for attempt in &entry.attempts {
+        let MailState::Pending { owner, until } = &attempt.mail else { continue };
+        let number = attempt.number;
+        let supersede = |why: &str| Some((Action::Supersede(number), why.to_owned()));
+        if *owner != obs.me {
+            if now < *until {
+                g.wake_at(*until);
+                return None;
+            }
+            return supersede("its owner was not heard of in time");
+        }
+        let Some(held) = obs.held.filter(|h| h.attempt == number) else {
+            return supersede("it could not be finished");
+        };
+        if attempt.link.revoke.is_some() {
+            return supersede("withdrawn before it was sent");
+        }
+        if obs.stopping {
+            return supersede("stopping: a held message is never written down");
+        }
+        if now >= attempt.begun_at + obs.mail_hold {
+            return supersede("the mail server would not take it for too long");
+        }
+        if let Some(trouble) = obs.mail_blocked.as_ref() {
+            g.note(trouble.fault.clone());
+        }
+        if now < held.next_try {
+            g.wake_at(held.next_try);
+            return None;
+        }
+        return Some((Action::SendHeld(number), "the held message is tried once more".into()));
+    }
+    None
+}
+
+/// Begins an attempt where one is wanted and nothing stands in the way.
+pub(super) fn next(
+    mine: Option<&Manifest>,
+    entry: &Entry,
+    obs: &Observation,
+    now: Timestamp,
+    g: &mut Gather,
+) -> Next {
+    let manifest = mine?;
+    if entry.removed || obs.stopping {
+        return None;
+    }
+    let spec = match &manifest.spec {
+        Ok(spec) => spec,
+        Err(fault) => {
+            g.note(fault.clone());
+            return None;
+        }
+    };
+    let asked = entry.again || (entry.attempt > 0 && spec.redeliver != entry.redeliver_handled);
+    if spec.revoked || !(asked || wanted(entry)) {
+        if let Some(held) = entry.hold {
+            g.note(held_fault(held));
+        }
+        return None;
+    }
+    if let Some(held) = entry.hold.filter(|_| !asked) {
+        g.note(held_fault(held));
+        return None;
+    }
+    if let Some(why) = &obs.restored {
+        g.note(tie::restored(why));
+        return None;
+    }
+    if obs.paused {
+        g.note(Fault::new(Class::Transient, "paused", "sending is paused for the whole operator"));
+        return None;
+    }
+    if spec.deliver_before.is_some_and(|limit| now >= limit) {
+        let mut late = entry.clone();
+        late.hold = Some(Hold::TooLate);
+        late.again = false;
+        late.redeliver_handled.clone_from(&spec.redeliver);
+        late.emit(EventKind::Held, 0, now, "deliverBefore has passed", &[]);
+        return (late != *entry).then(|| (Action::Persist(Box::new(late)), "deliverBefore has passed".into()));
+    }
+    if entry.attempts.iter().any(Attempt::link_is_live) {
+        return None;
+    }
+    if let Some(step) = settle_old(entry, now) {
+        return Some(step);
+    }
+    if entry.attempts.iter().any(owed::is_owed) {
+        g.note(Fault::new(Class::Transient, "rotation-first", "what was delivered before is rotated first"));
+        return None;
+    }
+    issue(manifest, spec, entry, obs, now, g)
+}
+
+fn issue(m: &Manifest, spec: &Spec, entry: &Entry, obs: &Observation, now: Timestamp, g: &mut Gather) -> Next {
+    let number = entry.attempt + 1;
+    let stuck = obs.trouble.get(&number).filter(|t| t.generation == m.generation || t.fault.is_transient());
+    if g.blocked_by(obs.blocked.get(&spec.connection), now)
+        || g.blocked_by(stuck, now)
+        || g.blocked_by(obs.mail_blocked.as_ref(), now)
+    {
+        return None;
+    }
+    let order = Issue { number, spec: spec.clone(), generation: m.generation };
+    Some((Action::Issue(Box::new(order)), if number == 1 { "to be delivered".into() } else { format!("attempt {number}") }))
+}
+
+/// Whether the entry itself calls for an attempt: none was made, the last was given up, or its credential was rotated
+/// away and the manifest says to send the new one.
+fn wanted(entry: &Entry) -> bool {
+    let Some(last) = entry.current() else { return true };
+    last.mail == MailState::Superseded
+        || (last.link.revoke == Some(RevokeCause::SourceRotated)
+            && last.terms.on_source_rotated == OnSourceRotated::Reissue)
+}
+
+/// Before a credential is sent again, what was opened before is rotated now rather than later: the new recipient gets
+/// a value that nobody else has.
+fn settle_old(entry: &Entry, now: Timestamp) -> Next {
+    let mut next = entry.clone();
+    for attempt in entry.attempts.iter().filter(|a| owed::is_owed(a)) {
+        if attempt.obligation.as_ref().is_some_and(|o| o.cause.waits()) {
+            absorb::raise(&mut next, attempt.number, Cause::Revoked, now, now);
+        }
+    }
+    (next != *entry).then(|| (Action::Persist(Box::new(next)), "sent again: the old value is rotated first".into()))
+}
+
+/// The status of a hold.
+pub(crate) fn held_fault(held: Hold) -> Fault {
+    match held {
+        Hold::AlreadyDelivered => hold(
+            "already-delivered",
+            "a delivery of this name was made before; nothing is sent again",
+            "Set or change spec.redeliver to send, or onRecreate: Send to send whenever it is made anew",
+        ),
+        Hold::SourceRotated => hold(
+            "source-rotated",
+            "the credential was rotated by somebody else while the link was open; the link is withdrawn",
+            "Change spec.redeliver to send the new value, or set rotation.onSourceRotated: Reissue",
+        ),
+        Hold::MailRefused => hold(
+            "mail-refused",
+            "the mail server refused the message for good; the link is withdrawn",
+            "Check spec.recipient.email, then change spec.redeliver to send again",
+        ),
+        Hold::TooLate => hold(
+            "too-late",
+            "spec.deliverBefore has passed; nothing is sent",
+            "Set a later deliverBefore and change spec.redeliver",
+        ),
+    }
+}

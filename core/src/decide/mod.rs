@@ -1,0 +1,266 @@
+//! What happens next to one delivery: `(manifest, entry, observation, now) → decision`. Total and pure.
+//!
+//! A decision is one action with all its parameters, the reason in words, and when to look again. Whoever performs it
+//! persists before each outside effect and comes back for the next decision; nothing is decided while acting.
+//!
+//! | file | question |
+//! |---|---|
+//! | [`absorb`] | what do the records tell that the entry does not know yet? |
+//! | `tie` | does this object belong to this entry? |
+//! | `links` | which links must end now? |
+//! | `owed` | which rotation is due, and what is its next step? |
+//! | `deliver` | must something be sent? |
+//! | [`after`] | what is written down after an effect |
+
+pub mod absorb;
+pub mod after;
+mod deliver;
+mod links;
+mod owed;
+mod tie;
+
+use std::collections::BTreeMap;
+
+use crate::delivery::{ConnectionRef, Identity, Manifest, SourceSight, Spec};
+use crate::entry::{Entry, Notice};
+use crate::error::{Class, Fault};
+use crate::ids::{Digest, Key, Stamp};
+use crate::link::Record;
+use crate::rotation::Step;
+use crate::time::{Span, Timestamp};
+
+/// All that a decision may know besides manifest and entry.
+#[derive(Clone, Debug, Default)]
+pub struct Observation {
+    /// This process: a name that no other process, and no earlier start of this one, has.
+    pub me: String,
+    /// When this process started: what was delivered before is looked at once (a restored ledger can't know better).
+    pub started_at: Timestamp,
+    /// The record of each attempt that is not forgotten, by attempt; `None` where the store has none.
+    pub records: BTreeMap<u32, Option<Record>>,
+    /// The latest sight of the source of an attempt, taken by this process after its last own step.
+    pub sights: BTreeMap<u32, SourceSight>,
+    /// Other deliveries' attempts on the sources of this one's.
+    pub siblings: Vec<Sibling>,
+    /// Connections that failed a moment ago.
+    pub blocked: BTreeMap<ConnectionRef, Trouble>,
+    /// The mail server failed a moment ago.
+    pub mail_blocked: Option<Trouble>,
+    /// What failed last for one attempt (the next attempt's number for one that could not begin).
+    pub trouble: BTreeMap<u32, Trouble>,
+    /// The message that this process holds in memory.
+    pub held: Option<Held>,
+    /// How long a message may be held for a mail server that refuses it for now.
+    pub mail_hold: Span,
+    /// Nothing is sent, for the whole operator; rotating goes on.
+    pub paused: bool,
+    /// A restore was noticed and nobody has accepted it: why.
+    pub restored: Option<String>,
+    /// This process is about to end.
+    pub stopping: bool,
+}
+
+/// Another delivery's attempt on the same source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sibling {
+    /// Which delivery.
+    pub key: Key,
+    /// The source, as the ledger indexes it.
+    pub source_key: Digest,
+    /// Until when its recipient was promised that the credential works, if it was claimed and is not known dead.
+    pub promised_until: Option<Timestamp>,
+    /// When its credential was seen dead.
+    pub dead_at: Option<Timestamp>,
+    /// Which incarnation it delivered, and since when: another one than ours is news.
+    pub identity: Identity,
+    /// When its attempt was begun.
+    pub begun_at: Timestamp,
+}
+
+/// Something that failed and is tried again later.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// What.
+    pub fault: Fault,
+    /// Since when it fails.
+    pub since: Timestamp,
+    /// Not to be tried before.
+    pub until: Timestamp,
+    /// The generation that failed: a newer one is tried at once.
+    pub generation: i64,
+}
+
+/// A message in memory that the mail server would not take yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Of which attempt.
+    pub attempt: u32,
+    /// When it is tried again.
+    pub next_try: Timestamp,
+}
+
+/// One thing to do. It has every parameter that it needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Nothing until the decision's wake-up, or until something changes.
+    Rest,
+    /// Make the entry of a delivery seen for the first time, with a fresh stamp.
+    Create,
+    /// Put the stamp on the object.
+    Stamp(Stamp),
+    /// Write this entry: something was learned, or is intended.
+    Persist(Box<Entry>),
+    /// Read, seal, put and send, as one act.
+    Issue(Box<Issue>),
+    /// Try the held message once more.
+    SendHeld(u32),
+    /// Void the id of an attempt whose mail was never accepted, then write that down.
+    Supersede(u32),
+    /// Withdraw the link of an attempt.
+    Revoke(u32),
+    /// Overwrite the record of an attempt with a tombstone, whatever it is.
+    Void(u32),
+    /// Let time do its work on the record of an attempt.
+    Settle(u32),
+    /// Look at the source of an attempt.
+    Observe(u32),
+    /// One step of a rotation.
+    Rotate {
+        /// For which attempt.
+        attempt: u32,
+        /// Which step.
+        step: Step,
+    },
+    /// Tell the sender.
+    Notify(Notice),
+    /// Put the outbox onto the audit trail, then empty it.
+    FlushAudit,
+    /// Delete a record that is read and past `notAfter`.
+    DeleteRecord(u32),
+    /// Let the manifest go: its link is withdrawn and what it owes is written down.
+    Release,
+    /// Forget the entry: nothing is owed and its time is over.
+    Forget,
+}
+
+/// An attempt to begin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Issue {
+    /// Its number.
+    pub number: u32,
+    /// What is asked.
+    pub spec: Spec,
+    /// The generation that asks.
+    pub generation: i64,
+}
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// The action.
+    pub action: Action,
+    /// Why, in words, for log and audit.
+    pub reason: String,
+    /// When to look again at the latest, if time alone can change anything.
+    pub wake: Option<Timestamp>,
+    /// What stands in the way, for the status.
+    pub note: Option<Fault>,
+}
+
+/// What the questions gather on the way to a rest.
+#[derive(Default)]
+struct Gather {
+    wake: Option<Timestamp>,
+    note: Option<Fault>,
+}
+
+impl Gather {
+    fn wake_at(&mut self, at: Timestamp) {
+        self.wake = Some(self.wake.map_or(at, |w| w.min(at)));
+    }
+
+    /// The first note stays: questions come in the order of their weight.
+    fn note(&mut self, fault: Fault) {
+        self.note.get_or_insert(fault);
+    }
+
+    /// Whether this trouble stands in the way of `generation` now; then it is noted.
+    fn blocked_by(&mut self, trouble: Option<&Trouble>, now: Timestamp) -> bool {
+        let Some(trouble) = trouble else { return false };
+        self.note(trouble.fault.clone());
+        if now < trouble.until {
+            self.wake_at(trouble.until);
+            return true;
+        }
+        false
+    }
+}
+
+type Next = Option<(Action, String)>;
+
+/// How long an entry outlives its last duty after its object is gone.
+pub const ENTRY_RETENTION: Span = Span::from_secs(30 * 86_400);
+
+/// Decides what to do next for one delivery. See the module's documentation.
+#[must_use]
+pub fn decide(manifest: Option<&Manifest>, entry: Option<&Entry>, obs: &Observation, now: Timestamp) -> Decision {
+    let mut gather = Gather::default();
+    let next = match (manifest, entry) {
+        (None, None) => None,
+        (Some(manifest), None) => tie::first_sight(manifest, obs, &mut gather),
+        (manifest, Some(entry)) => known(manifest, entry, obs, now, &mut gather),
+    };
+    let (action, reason) = next.unwrap_or((Action::Rest, String::new()));
+    Decision { action, reason, wake: gather.wake, note: gather.note }
+}
+
+/// The order of questions for a delivery that has an entry. What is learned is written down before anything is done
+/// about it; links end before rotations begin; rotations go before sending; telling comes last.
+fn known(manifest: Option<&Manifest>, entry: &Entry, obs: &Observation, now: Timestamp, g: &mut Gather) -> Next {
+    let mine = manifest.filter(|m| m.uid == entry.uid && !m.deleting);
+    None.or_else(|| absorb::next(entry, obs, now))
+        .or_else(|| tie::next(manifest, entry, obs, now, g))
+        .or_else(|| links::order_ends(mine, entry, obs, now))
+        .or_else(|| links::end(entry, obs, now, g))
+        .or_else(|| owed::next(entry, obs, now, g))
+        .or_else(|| tie::release(manifest, entry))
+        .or_else(|| deliver::pending(entry, obs, now, g))
+        .or_else(|| deliver::next(mine, entry, obs, now, g))
+        .or_else(|| notify(entry, obs, now, g))
+        .or_else(|| (!entry.outbox.is_empty()).then(|| (Action::FlushAudit, "events are due on the audit trail".into())))
+        .or_else(|| forget(entry, now, g))
+}
+
+fn notify(entry: &Entry, obs: &Observation, now: Timestamp, g: &mut Gather) -> Next {
+    let notice = entry.notices.first()?;
+    if let Some(trouble) = obs.mail_blocked.as_ref().filter(|t| now < t.until) {
+        g.wake_at(trouble.until);
+        return None;
+    }
+    Some((Action::Notify(notice.clone()), format!("the sender is to hear of {:?}", notice.kind)))
+}
+
+/// Records go when they are read and past `notAfter`, the entry when nothing is left to remember.
+fn forget(entry: &Entry, now: Timestamp, g: &mut Gather) -> Next {
+    for attempt in entry.attempts.iter().filter(|a| !a.forgotten && !a.link_is_live()) {
+        let due = attempt.terms.not_after + Span::from_secs(60);
+        if now >= due {
+            return Some((Action::DeleteRecord(attempt.number), "its time is over and it was read".into()));
+        }
+        g.wake_at(due);
+    }
+    let owes = entry.attempts.iter().any(|a| !a.forgotten || owed::is_owed(a));
+    if !entry.removed || owes {
+        return None;
+    }
+    let last = entry.attempts.iter().map(|a| a.terms.not_after).max().unwrap_or(entry.created_at);
+    if now >= last + ENTRY_RETENTION {
+        return Some((Action::Forget, "nothing is owed and its time is over".into()));
+    }
+    g.wake_at(last + ENTRY_RETENTION);
+    None
+}
+
+fn hold(code: &str, message: &str, remedy: &str) -> Fault {
+    Fault::new(Class::Misconfigured, code, message).remedy(remedy)
+}

@@ -1,0 +1,262 @@
+//! The hand-off: mail session → read → seal in memory → entry → put → re-read the entry → send → accepted.
+//!
+//! Plaintext and `S` exist inside this act only (invariants 1 and 2). A crash anywhere leaves at most one live link:
+//! the entry names the record before the record exists, and whoever gives the attempt up voids that id first.
+
+use std::sync::Arc;
+
+use ps_core::decide::{Issue, after};
+use ps_core::delivery::{Identity, Source, Spec, Strategy};
+use ps_core::entry::{Attempt, Entry, LinkFacts, MailState, Notice, Terms};
+use ps_core::error::{Class, Fault};
+use ps_core::ids::Key;
+use ps_core::link::{Link, Record, State};
+use ps_core::mail::{LinkMail, NoticeMail};
+use ps_core::ports::{Connection, MailError, Reading};
+use ps_core::rotation::{Lifetime, Step, lifetime, tag};
+use ps_core::time::Timestamp;
+
+use super::seal::{Sealed, seal};
+use super::Trip;
+use crate::controller::Controller;
+use crate::desk::HeldMail;
+use crate::observe::View;
+
+impl Controller {
+    pub(super) async fn issue(&self, key: &Key, view: &View, order: &Issue) -> Result<(), Trip> {
+        let Some(before) = &view.entry else { return Err(Trip::Lost) };
+        let (spec, number) = (&order.spec, order.number);
+        // Nothing is read from Vault for a mail that can't leave.
+        self.ports.mailer.ready().await.map_err(mail_trip)?;
+        self.desk.unblock_mail();
+        let at = self.connect(&spec.connection, number).await?;
+        let reading = self.read(&at, view, spec, number).await?;
+        let passphrase = match &spec.passphrase {
+            None => None,
+            Some(name) => {
+                let secret = self.ports.connections.secret(&key.namespace, name).await;
+                Some(secret.map_err(|fault| Trip::Delivery { attempt: number, fault })?)
+            }
+        };
+
+        let now = self.now();
+        let expires_at = now + spec.ttl;
+        let not_after = expires_at + spec.claim_window;
+        let sender = if spec.sender.is_empty() { self.settings.sender.clone() } else { spec.sender.clone() };
+        let tags = reading.fields.iter().map(|(k, v)| (k.clone(), tag(&self.tag_key, k, v.expose()))).collect();
+        let keys = if spec.rotation.keys.is_empty() { reading.fields.keys().cloned().collect() } else { spec.rotation.keys.clone() };
+        let identity = reading.identity.clone();
+        let Sealed { sealed, ciphertext, preview, link, opening_code } =
+            seal(spec, &sender, reading, passphrase, not_after, &self.settings.public_url, self.ports.random.clone())
+                .await
+                .map_err(|fault| Trip::Delivery { attempt: number, fault })?;
+
+        let message_id = self.message_id()?;
+        let attempt = Attempt {
+            number,
+            record: sealed.id,
+            digest: sealed.digest(),
+            connection: spec.connection.clone(),
+            source: spec.source.clone(),
+            source_key: spec.source.index_key(&at.address, &at.vault_namespace),
+            identity,
+            tags,
+            release: None,
+            recipient_digest: spec.recipient_digest(),
+            source_digest: spec.source_digest(),
+            terms: terms(spec, keys, expires_at, not_after),
+            mail: MailState::Pending { owner: self.settings.me.clone(), until: now + after::OWNERSHIP },
+            message_id: message_id.clone(),
+            begun_at: now,
+            link: LinkFacts {
+                state: State::Open,
+                journal_read: 0,
+                claimed_at: None,
+                acknowledged: false,
+                disputed: false,
+                tampered: None,
+                revoke: None,
+                ended_at: None,
+            },
+            obligation: None,
+            evidence: None,
+            forgotten: false,
+        };
+        let entry = after::begin(&before.value, attempt, spec.redeliver.as_ref(), now);
+        let version = self.ports.ledger.replace(&entry, before.version).await?;
+        self.log.wrote(Some(&before.value), &entry);
+
+        let record = Record::Link(Box::new(Link::new(sealed, expires_at, ciphertext, preview)));
+        self.ports.store.insert(&record).await?;
+        drop(record);
+
+        // Superseded while we were slow? Then the id is void, and mailing it would only puzzle the recipient.
+        if self.ports.ledger.get(key).await?.is_none_or(|e| e.version != version) {
+            return Err(Trip::Lost);
+        }
+        let mail = LinkMail {
+            to: spec.recipient.clone(),
+            message_id,
+            sender,
+            link,
+            opening_code,
+            expires_at,
+            works_for: (spec.rotation.strategy != Strategy::None).then_some(spec.rotation.after_retrieval),
+            passphrase: spec.passphrase.is_some(),
+        };
+        self.desk.succeed(key, number);
+        self.send(key, number, Arc::new(mail)).await
+    }
+
+    /// Reads the credential, rotated first where it would not live as long as is promised, or where that is asked for.
+    async fn read(&self, at: &Connection, view: &View, spec: &Spec, number: u32) -> Result<Reading, Trip> {
+        let trip = self.vault_trip(&spec.connection, number);
+        self.ports.vault.check_rights(at, &spec.source, spec.rotation.strategy).await.map_err(&trip)?;
+        let first = self.ports.vault.read(at, &spec.source).await.map_err(&trip)?;
+        self.desk.unblock(&spec.connection);
+        let promised = spec.ttl + spec.rotation.after_retrieval;
+        let rotate = match lifetime(promised, first.rotates_in, first.period) {
+            Lifetime::Enough => spec.rotation.before_delivery && spec.rotation.strategy == Strategy::RotateRole,
+            Lifetime::RotateFirst => true,
+            Lifetime::TooShort => return Err(Trip::Delivery { attempt: number, fault: too_short(spec, &first) }),
+        };
+        if !rotate {
+            return Ok(first);
+        }
+        if let Some(until) = self.promised_elsewhere(at, view, spec).await? {
+            let message = format!("rotating before the delivery would break what another recipient was promised until {until}");
+            let fault = Fault::new(Class::Transient, "promised-elsewhere", message);
+            return Err(Trip::Delivery { attempt: number, fault });
+        }
+        let before = first.identity.clone();
+        drop(first);
+        self.ports.vault.rotate(at, &spec.source, &Step::RotateRole).await.map_err(&trip)?;
+        let fresh = self.ports.vault.read(at, &spec.source).await.map_err(&trip)?;
+        match (&before, &fresh.identity) {
+            (Identity::Static { rotated: old }, Identity::Static { rotated: new }) if new > old => Ok(fresh),
+            _ => Err(trip(Fault::new(Class::Transient, "vault-stale-read", "the role was rotated, but the old credential is still read"))),
+        }
+    }
+
+    /// Until when another delivery of the same source was promised a working credential, if that is still to come.
+    async fn promised_elsewhere(&self, at: &Connection, view: &View, spec: &Spec) -> Result<Option<Timestamp>, Trip> {
+        let now = self.now();
+        let source = spec.source.index_key(&at.address, &at.vault_namespace);
+        let own = view.entry().map(|e| e.key.clone());
+        let others = self.ports.ledger.by_source(&source).await?;
+        let promises = others
+            .iter()
+            .filter(|e| Some(&e.key) != own.as_ref())
+            .flat_map(|e| &e.attempts)
+            .filter(|a| a.source_key == source && a.evidence.is_none())
+            .filter_map(Attempt::promised_until);
+        Ok(promises.filter(|until| *until > now).max())
+    }
+
+    pub(super) async fn send_held(&self, key: &Key, number: u32) -> Result<(), Trip> {
+        let Some(held) = self.desk.held(key, number) else { return Err(Trip::Lost) };
+        let (me, now) = (self.settings.me.clone(), self.now());
+        // Ours for another while, before it is sent: whoever thinks that we died voids the id first.
+        let ours = |e: &Entry| pending_of(e, number, &me).then(|| after::still_pending(e, number, &me, now));
+        if let Err(trip) = self.update(key, ours).await {
+            self.desk.drop_held(key);
+            return Err(trip);
+        }
+        self.send(key, number, held.mail).await
+    }
+
+    async fn send(&self, key: &Key, number: u32, mail: Arc<LinkMail>) -> Result<(), Trip> {
+        let mut answer = self.ports.mailer.send_link(&mail).await;
+        if let Err(MailError::Unknown(fault)) = &answer {
+            // The same message once more, under the same Message-ID; whatever that says short of "accepted", the first
+            // one may have arrived.
+            answer = self.ports.mailer.send_link(&mail).await.map_err(|_| MailError::Unknown(fault.clone()));
+        }
+        let (me, now) = (self.settings.me.clone(), self.now());
+        let ours = |e: &Entry| pending_of(e, number, &me);
+        match answer {
+            Ok(()) => {
+                self.desk.drop_held(key);
+                self.desk.unblock_mail();
+                self.update(key, |e| ours(e).then(|| after::mail_accepted(e, number, now))).await
+            }
+            Err(MailError::Unknown(fault)) => {
+                self.desk.drop_held(key);
+                self.update(key, |e| ours(e).then(|| after::mail_unknown(e, number, &fault, now))).await
+            }
+            Err(MailError::Refused(fault)) => {
+                self.desk.drop_held(key);
+                self.update(key, |e| ours(e).then(|| after::mail_refused(e, number, &fault, now))).await
+            }
+            Err(MailError::NotSent(fault)) => {
+                let next_try = ps_core::backoff::next_try(fault.class, now, now, self.jitter());
+                self.desk.hold(key, HeldMail { attempt: number, next_try, mail });
+                Err(Trip::Mail(fault))
+            }
+        }
+    }
+
+    fn message_id(&self) -> Result<String, Trip> {
+        let mut random = [0_u8; 16];
+        self.ports.random.fill(&mut random).map_err(Trip::Storage)?;
+        Ok(format!("{}@{}", ps_core::encode::b64(&random), self.settings.mail_domain))
+    }
+
+    pub(super) async fn notice_mail(&self, key: &Key, notice: &Notice) -> Result<NoticeMail, Trip> {
+        let entry = self.ports.ledger.get(key).await?.ok_or(Trip::Lost)?.value;
+        let recipient = entry.attempt(notice.attempt).map(|a| a.terms.recipient.clone()).unwrap_or_default();
+        let name = format!("{key}/{}/{:?}/{}", notice.attempt, notice.kind, notice.at.as_millis());
+        let id = ps_core::ids::Digest::of(name.as_bytes()).to_string();
+        Ok(NoticeMail {
+            to: notice.to.clone(),
+            message_id: format!("{}@{}", id.get(..32).unwrap_or(&id), self.settings.mail_domain),
+            kind: notice.kind,
+            delivery: key.clone(),
+            recipient,
+            at: notice.at,
+            text: notice.text.clone(),
+        })
+    }
+}
+
+fn pending_of(entry: &Entry, number: u32, me: &str) -> bool {
+    entry.attempt(number).is_some_and(|a| matches!(&a.mail, MailState::Pending { owner, .. } if owner == me))
+}
+
+fn mail_trip(error: MailError) -> Trip {
+    match error {
+        MailError::NotSent(fault) | MailError::Refused(fault) | MailError::Unknown(fault) => Trip::Mail(fault),
+    }
+}
+
+fn terms(spec: &Spec, keys: Vec<String>, expires_at: Timestamp, not_after: Timestamp) -> Terms {
+    Terms {
+        expires_at,
+        not_after,
+        claim_window: spec.claim_window,
+        strategy: spec.rotation.strategy,
+        keys,
+        password_policy: spec.rotation.password_policy.clone(),
+        after_retrieval: spec.rotation.after_retrieval,
+        on_expiry: spec.rotation.on_expiry,
+        on_revocation: spec.rotation.on_revocation,
+        on_locked: spec.rotation.on_locked,
+        on_source_rotated: spec.rotation.on_source_rotated,
+        notify: spec.notify.clone(),
+        recipient: spec.recipient.masked(),
+    }
+}
+
+fn too_short(spec: &Spec, reading: &Reading) -> Fault {
+    let promised = spec.ttl + spec.rotation.after_retrieval;
+    let left = reading.rotates_in.unwrap_or_default();
+    let period = reading.period.map_or(String::new(), |p| format!(" (its period is {p})"));
+    let role = match &spec.source {
+        Source::DatabaseStatic { role, .. } => role.as_str(),
+        Source::Kv1 { .. } | Source::Kv2 { .. } => "",
+    };
+    let message = format!("Vault rotates role {role} by itself in {left}{period}, but link.ttl + rotation.afterRetrieval promise {promised}");
+    Fault::new(Class::Misconfigured, "static-role-period-too-short", message)
+        .field("spec.link.ttl")
+        .remedy("Shorten link.ttl or rotation.afterRetrieval, or lengthen the role's rotation_period")
+}

@@ -1,0 +1,193 @@
+//! Performs one decision through the ports. Every choice was made by [`ps_core::decide`]; here is only order:
+//! persist, then act, then write down what came of it, each as a compare-and-swap.
+
+mod issue;
+mod links;
+mod seal;
+
+use ps_core::decide::{Action, Decision, after};
+use ps_core::delivery::ConnectionRef;
+use ps_core::entry::{Attempt, Entry, Notice};
+use ps_core::error::{Class, Fault};
+use ps_core::ids::{Key, Stamp};
+use ps_core::ports::{CasError, Connection, MailError};
+use ps_core::rotation::Step;
+
+use crate::controller::Controller;
+use crate::observe::View;
+
+/// Why an act did not come to its end.
+#[derive(Debug)]
+pub(crate) enum Trip {
+    /// Somebody else was first: look again.
+    Lost,
+    /// The mail server.
+    Mail(Fault),
+    /// Vault, through this connection, for this attempt.
+    Vault { connection: ConnectionRef, attempt: u32, fault: Fault },
+    /// This delivery alone.
+    Delivery { attempt: u32, fault: Fault },
+    /// The ledger or the store.
+    Storage(Fault),
+    /// The source of manifests.
+    Manifests(Fault),
+    /// The audit trail.
+    Audit(Fault),
+}
+
+impl Trip {
+    /// Whether the delivery can be decided on: the trouble is part of the next observation.
+    pub(crate) const fn goes_on(&self) -> bool {
+        matches!(self, Self::Mail(_) | Self::Vault { .. } | Self::Delivery { .. })
+    }
+
+    pub(crate) fn fault(&self) -> Fault {
+        match self {
+            Self::Lost => Fault::new(Class::Transient, "lost-race", "somebody else was first"),
+            Self::Mail(fault)
+            | Self::Vault { fault, .. }
+            | Self::Delivery { fault, .. }
+            | Self::Storage(fault)
+            | Self::Manifests(fault)
+            | Self::Audit(fault) => fault.clone(),
+        }
+    }
+}
+
+impl Controller {
+    pub(crate) async fn act(&self, key: &Key, view: &View, decision: &Decision) -> Result<(), Trip> {
+        match &decision.action {
+            Action::Rest => Ok(()),
+            Action::Create => self.create(key, view).await,
+            Action::Stamp(stamp) => {
+                let uid = view.manifest.as_ref().map_or("", |m| m.uid.as_str());
+                self.ports.manifests.put_stamp(key, uid, stamp).await.map_err(Trip::Manifests)
+            }
+            Action::Persist(entry) => self.persist(view, entry).await,
+            Action::Issue(order) => self.issue(key, view, order).await,
+            Action::SendHeld(attempt) => self.send_held(key, *attempt).await,
+            Action::Supersede(attempt) => self.supersede(key, attempt_of(view, *attempt)?, &decision.reason).await,
+            Action::Revoke(attempt) => self.revoke(attempt_of(view, *attempt)?).await,
+            Action::Void(attempt) => self.void(attempt_of(view, *attempt)?.record).await,
+            Action::Settle(attempt) => self.settle(attempt_of(view, *attempt)?).await,
+            Action::Observe(attempt) => self.look(key, attempt_of(view, *attempt)?).await,
+            Action::Rotate { attempt, step } => self.rotate(key, attempt_of(view, *attempt)?, step).await,
+            Action::Notify(notice) => self.notify(key, notice).await,
+            Action::FlushAudit => self.flush(key, view).await,
+            Action::DeleteRecord(attempt) => self.delete_record(key, attempt_of(view, *attempt)?).await,
+            Action::Release => {
+                let uid = view.manifest.as_ref().map_or("", |m| m.uid.as_str());
+                self.ports.manifests.release(key, uid).await.map_err(Trip::Manifests)
+            }
+            Action::Forget => self.forget(key, view).await,
+        }
+    }
+
+    async fn create(&self, key: &Key, view: &View) -> Result<(), Trip> {
+        let Some(manifest) = &view.manifest else { return Err(Trip::Lost) };
+        let mut random = [0_u8; 16];
+        self.ports.random.fill(&mut random).map_err(Trip::Storage)?;
+        let entry = Entry::new(key.clone(), manifest.uid.clone(), Stamp::new(key, random), self.now());
+        self.ports.ledger.insert(&entry).await?;
+        self.log.wrote(None, &entry);
+        Ok(())
+    }
+
+    async fn persist(&self, view: &View, entry: &Entry) -> Result<(), Trip> {
+        let Some(before) = &view.entry else { return Err(Trip::Lost) };
+        self.ports.ledger.replace(entry, before.version).await?;
+        self.log.wrote(Some(&before.value), entry);
+        Ok(())
+    }
+
+    /// Writes down what came of an effect: `change` answers `None` where the entry has moved on and it no longer applies.
+    pub(crate) async fn update(&self, key: &Key, change: impl Fn(&Entry) -> Option<Entry>) -> Result<(), Trip> {
+        loop {
+            let Some(before) = self.ports.ledger.get(key).await? else { return Err(Trip::Lost) };
+            let Some(next) = change(&before.value) else { return Err(Trip::Lost) };
+            match self.ports.ledger.replace(&next, before.version).await {
+                Ok(_) => {
+                    self.log.wrote(Some(&before.value), &next);
+                    return Ok(());
+                }
+                Err(CasError::Conflict) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    pub(crate) async fn connect(&self, name: &ConnectionRef, attempt: u32) -> Result<Connection, Trip> {
+        self.ports.connections.resolve(name).await.map_err(|fault| Trip::Delivery { attempt, fault })
+    }
+
+    pub(crate) fn vault_trip(&self, name: &ConnectionRef, attempt: u32) -> impl Fn(Fault) -> Trip {
+        let connection = name.clone();
+        move |fault| Trip::Vault { connection: connection.clone(), attempt, fault }
+    }
+
+    async fn look(&self, key: &Key, attempt: &Attempt) -> Result<(), Trip> {
+        let at = self.connect(&attempt.connection, attempt.number).await?;
+        let sight = self
+            .ports
+            .vault
+            .observe(&at, &attempt.source, &attempt.identity, &self.tag_key, self.now())
+            .await
+            .map_err(self.vault_trip(&attempt.connection, attempt.number))?;
+        self.desk.unblock(&attempt.connection);
+        self.desk.succeed(key, attempt.number);
+        self.desk.saw(key, attempt.number, sight);
+        Ok(())
+    }
+
+    async fn rotate(&self, key: &Key, attempt: &Attempt, step: &Step) -> Result<(), Trip> {
+        let at = self.connect(&attempt.connection, attempt.number).await?;
+        // Whatever comes back, it may have happened: the next decision starts from a new look.
+        self.desk.forget_sight(key, attempt.number);
+        let done = self.ports.vault.rotate(&at, &attempt.source, step).await;
+        done.map_err(self.vault_trip(&attempt.connection, attempt.number))?;
+        self.desk.unblock(&attempt.connection);
+        self.desk.succeed(key, attempt.number);
+        Ok(())
+    }
+
+    async fn notify(&self, key: &Key, notice: &Notice) -> Result<(), Trip> {
+        let mail = self.notice_mail(key, notice).await?;
+        let now = self.now();
+        match self.ports.mailer.send_notice(&mail).await {
+            // Unknown counts as told: a second notice of the same would only puzzle.
+            Ok(()) | Err(MailError::Unknown(_)) => {
+                self.desk.unblock_mail();
+                self.update(key, |e| Some(after::notified(e, notice, now))).await
+            }
+            Err(MailError::Refused(fault)) => self.update(key, |e| Some(after::notice_refused(e, notice, &fault, now))).await,
+            Err(MailError::NotSent(fault)) => Err(Trip::Mail(fault)),
+        }
+    }
+
+    async fn flush(&self, key: &Key, view: &View) -> Result<(), Trip> {
+        let Some(entry) = view.entry() else { return Err(Trip::Lost) };
+        self.ports.audit.append(&entry.outbox).await.map_err(Trip::Audit)?;
+        let count = entry.outbox.len();
+        // Another operator may have flushed the same events: then the front of the outbox is not ours any more.
+        let same = |now: &Entry| now.outbox.iter().take(count).eq(entry.outbox.iter());
+        self.update(key, |now| same(now).then(|| after::flushed(now, count))).await
+    }
+
+    async fn delete_record(&self, key: &Key, attempt: &Attempt) -> Result<(), Trip> {
+        if let Some(record) = self.ports.store.get(attempt.record).await? {
+            self.ports.store.delete(attempt.record, record.version).await?;
+        }
+        self.update(key, |e| Some(after::record_deleted(e, attempt.number))).await
+    }
+
+    async fn forget(&self, key: &Key, view: &View) -> Result<(), Trip> {
+        let Some(entry) = &view.entry else { return Err(Trip::Lost) };
+        self.ports.ledger.delete(key, entry.version).await?;
+        self.desk.forget(key);
+        Ok(())
+    }
+}
+
+fn attempt_of(view: &View, number: u32) -> Result<&Attempt, Trip> {
+    view.entry().and_then(|e| e.attempt(number)).ok_or(Trip::Lost)
+}

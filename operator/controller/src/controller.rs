@@ -1,0 +1,237 @@
+//! One delivery at a time: observe, decide, act, until it rests.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ps_core::decide::{Action, Decision, Observation, decide};
+use ps_core::entry::{Common, Entry};
+use ps_core::error::Fault;
+use ps_core::ids::Key;
+use ps_core::ports::{AuditSink, CasError, Clock, Connections, Ledger, LinkStore, Mailer, Manifests, Random, Vault};
+use ps_core::secret::SecretBytes;
+use ps_core::status;
+use ps_core::time::{Span, Timestamp};
+
+use crate::act::Trip;
+use crate::desk::Desk;
+use crate::observe::View;
+
+/// Everything that a controller may touch.
+#[derive(Clone)]
+pub struct Ports {
+    /// Where manifests come from.
+    pub manifests: Arc<dyn Manifests>,
+    /// Connections and the secrets that they name.
+    pub connections: Arc<dyn Connections>,
+    /// The operator's memory.
+    pub ledger: Arc<dyn Ledger>,
+    /// Link records.
+    pub store: Arc<dyn LinkStore>,
+    /// Vault or OpenBao.
+    pub vault: Arc<dyn Vault>,
+    /// The mail server.
+    pub mailer: Arc<dyn Mailer>,
+    /// The audit trail.
+    pub audit: Arc<dyn AuditSink>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub random: Arc<dyn Random>,
+}
+
+/// What a controller is told once.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// A name that no other process, and no earlier start of this one, has.
+    pub me: String,
+    /// Where links lead: scheme, host, optional port and path, no trailing slash.
+    pub public_url: String,
+    /// The sender's name where a manifest gives none.
+    pub sender: String,
+    /// Domain of Message-IDs.
+    pub mail_domain: String,
+    /// How long a message may wait in memory for a mail server that refuses it for now.
+    pub mail_hold: Span,
+    /// Nothing is sent; rotating goes on.
+    pub paused: bool,
+}
+
+/// Hears of every step: the terminal's story, metrics.
+pub trait StepLog: Send + Sync {
+    /// A decision is about to be performed.
+    fn step(&self, key: &Key, decision: &Decision);
+    /// An act failed; it will be tried again as its class says.
+    fn failed(&self, key: &Key, fault: &Fault);
+    /// An entry was written.
+    fn wrote(&self, before: Option<&Entry>, after: &Entry);
+    /// A delivery rests in this status.
+    fn rested(&self, key: &Key, status: &status::Status);
+}
+
+/// What came of [`Controller::work`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rested {
+    /// When to come back at the latest.
+    pub wake: Option<Timestamp>,
+    /// Deliveries that share a source and should look again now.
+    pub also: Vec<Key>,
+}
+
+/// Drives deliveries. Any number of tasks may call [`Controller::work`] at once, for different keys.
+pub struct Controller {
+    pub(crate) ports: Ports,
+    pub(crate) settings: Settings,
+    pub(crate) desk: Desk,
+    pub(crate) tag_key: SecretBytes,
+    pub(crate) log: Arc<dyn StepLog>,
+    started_at: Timestamp,
+    restored: Mutex<Option<String>>,
+    stopping: AtomicBool,
+}
+
+/// More decisions than any delivery needs in a row: a delivery that exceeds it comes back a little later.
+const MOST_STEPS: usize = 64;
+
+impl Controller {
+    /// A controller over these ports. `common` is the ledger-wide entry as read at start.
+    #[must_use]
+    pub fn new(ports: Ports, settings: Settings, common: &Common, log: Arc<dyn StepLog>) -> Self {
+        let started_at = ports.clock.now();
+        Self {
+            tag_key: SecretBytes::new(common.tag_key.to_vec()),
+            restored: Mutex::new(common.restored.clone()),
+            desk: Desk::default(),
+            stopping: AtomicBool::new(false),
+            ports,
+            settings,
+            log,
+            started_at,
+        }
+    }
+
+    /// Says that a restore was noticed (or accepted, with `None`). Takes effect with the next decision.
+    pub fn set_restored(&self, why: Option<String>) {
+        *self.restored.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+
+    /// From now on nothing new begins; returns the deliveries with a message in memory, whose links must be voided.
+    pub fn stop(&self) -> Vec<Key> {
+        self.stopping.store(true, Ordering::SeqCst);
+        self.desk.holding()
+    }
+
+    /// When this controller started.
+    #[must_use]
+    pub fn started_at(&self) -> Timestamp {
+        self.started_at
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.ports.clock.now()
+    }
+
+    pub(crate) fn base_observation(&self) -> Observation {
+        Observation {
+            me: self.settings.me.clone(),
+            started_at: self.started_at,
+            mail_hold: self.settings.mail_hold,
+            paused: self.settings.paused,
+            restored: self.restored.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            stopping: self.stopping.load(Ordering::SeqCst),
+            ..Observation::default()
+        }
+    }
+
+    /// Drives one delivery until it rests. Never fails: what fails is logged, noted in the status, and tried again.
+    pub async fn work(&self, key: &Key) -> Rested {
+        let mut also = Vec::new();
+        for _ in 0..MOST_STEPS {
+            let view = match self.observe(key).await {
+                Ok(view) => view,
+                Err(trip) => return self.tripped(key, &trip, also),
+            };
+            let now = self.now();
+            let decision = decide(view.manifest.as_ref(), view.entry(), &view.obs, now);
+            if decision.action == Action::Rest {
+                self.show(key, &view, &decision, now).await;
+                self.tidy(key, &view);
+                return Rested { wake: decision.wake, also };
+            }
+            self.log.step(key, &decision);
+            if concerns_siblings(&decision, view.entry()) {
+                also.extend(view.obs.siblings.iter().map(|s| s.key.clone()));
+            }
+            match self.act(key, &view, &decision).await {
+                Ok(()) | Err(Trip::Lost) => {}
+                Err(trip) if trip.goes_on() => self.note_trouble(key, &view, trip),
+                Err(trip) => return self.tripped(key, &trip, also),
+            }
+        }
+        Rested { wake: Some(self.now() + Span::from_secs(1)), also }
+    }
+
+    /// Storage, manifests or audit failed: nothing can be decided, so the delivery comes back a little later.
+    fn tripped(&self, key: &Key, trip: &Trip, also: Vec<Key>) -> Rested {
+        self.log.failed(key, &trip.fault());
+        Rested { wake: Some(self.now() + Span::from_secs(1)), also }
+    }
+
+    fn note_trouble(&self, key: &Key, view: &View, trip: Trip) {
+        let (now, jitter) = (self.now(), self.jitter());
+        self.log.failed(key, &trip.fault());
+        let generation = view.manifest.as_ref().map_or(0, |m| m.generation);
+        match trip {
+            Trip::Mail(fault) => self.desk.block_mail(fault, now, jitter),
+            Trip::Vault { connection, fault, .. } if fault.is_transient() => {
+                self.desk.block(&connection, fault, now, jitter);
+            }
+            Trip::Vault { attempt, fault, .. } | Trip::Delivery { attempt, fault } => {
+                self.desk.fail(key, attempt, generation, fault, now, jitter);
+            }
+            Trip::Lost | Trip::Storage(_) | Trip::Manifests(_) | Trip::Audit(_) => {}
+        }
+    }
+
+    pub(crate) fn jitter(&self) -> u16 {
+        let mut two = [0_u8; 2];
+        // Without randomness there is no jitter, which is no reason to stop.
+        if self.ports.random.fill(&mut two).is_err() {
+            return u16::MAX / 2;
+        }
+        u16::from_be_bytes(two)
+    }
+
+    async fn show(&self, key: &Key, view: &View, decision: &Decision, now: Timestamp) {
+        let Some(manifest) = &view.manifest else { return };
+        let status = status::project(Some(manifest), view.entry(), decision.note.as_ref(), decision.wake, now);
+        self.log.rested(key, &status);
+        if let Err(fault) = self.ports.manifests.put_status(key, &manifest.uid, &status).await {
+            self.log.failed(key, &fault);
+        }
+    }
+
+    fn tidy(&self, key: &Key, view: &View) {
+        let quiet = view.entry().is_none_or(|e| e.removed) && view.obs.held.is_none() && view.obs.trouble.is_empty();
+        if quiet {
+            self.desk.forget(key);
+        }
+    }
+}
+
+/// A proof, a claim or a new attempt may change what other deliveries of the same source should do.
+fn concerns_siblings(decision: &Decision, before: Option<&Entry>) -> bool {
+    let Action::Persist(after) = &decision.action else { return matches!(decision.action, Action::Issue(_)) };
+    let facts = |e: &Entry| {
+        e.attempts.iter().map(|a| (a.evidence.is_some(), a.link.claimed_at, a.obligation.is_some())).collect::<Vec<_>>()
+    };
+    before.is_none_or(|before| facts(before) != facts(after))
+}
+
+impl From<CasError> for Trip {
+    fn from(error: CasError) -> Self {
+        match error {
+            CasError::AlreadyExists | CasError::Conflict => Self::Lost,
+            CasError::Failed(fault) => Self::Storage(fault),
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Gathers what a decision may know. Reads only.
+
+use std::collections::BTreeMap;
+
+use ps_core::decide::{Observation, Sibling};
+use ps_core::delivery::Manifest;
+use ps_core::entry::{Attempt, Entry};
+use ps_core::ids::Key;
+use ps_core::ports::Versioned;
+
+use crate::act::Trip;
+use crate::controller::Controller;
+
+/// One look at one delivery.
+pub(crate) struct View {
+    pub(crate) manifest: Option<Manifest>,
+    pub(crate) entry: Option<Versioned<Entry>>,
+    pub(crate) obs: Observation,
+}
+
+impl View {
+    pub(crate) fn entry(&self) -> Option<&Entry> {
+        self.entry.as_ref().map(|e| &e.value)
+    }
+}
+
+impl Controller {
+    pub(crate) async fn observe(&self, key: &Key) -> Result<View, Trip> {
+        let manifest = self.ports.manifests.get(key).await.map_err(Trip::Manifests)?;
+        let entry = self.ports.ledger.get(key).await?;
+        let mut obs = self.base_observation();
+        self.desk.describe(key, &mut obs);
+        if let Some(entry) = &entry {
+            for attempt in entry.value.attempts.iter().filter(|a| !a.forgotten) {
+                let record = self.ports.store.get(attempt.record).await?;
+                obs.records.insert(attempt.number, record.map(|r| r.value));
+            }
+            obs.siblings = self.siblings(&entry.value).await?;
+        }
+        Ok(View { manifest, entry, obs })
+    }
+
+    /// Other deliveries' attempts on the sources of those attempts of ours that still matter.
+    async fn siblings(&self, entry: &Entry) -> Result<Vec<Sibling>, Trip> {
+        let mut sources = BTreeMap::new();
+        for attempt in entry.attempts.iter().filter(|a| a.evidence.is_none() && (a.link_is_live() || a.obligation.is_some())) {
+            sources.insert(attempt.source_key, ());
+        }
+        let mut found = Vec::new();
+        for source in sources.keys() {
+            for other in self.ports.ledger.by_source(source).await? {
+                if other.key != entry.key {
+                    found.extend(other.attempts.iter().filter(|a| a.source_key == *source).map(|a| sibling(&other.key, a)));
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn sibling(key: &Key, attempt: &Attempt) -> Sibling {
+    Sibling {
+        key: key.clone(),
+        source_key: attempt.source_key,
+        promised_until: attempt.promised_until().filter(|_| attempt.evidence.is_none()),
+        dead_at: attempt.evidence.as_ref().map(|e| e.at),
+        identity: attempt.identity.clone(),
+        begun_at: attempt.begun_at,
+    }
+}

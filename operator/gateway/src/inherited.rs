@@ -1,0 +1,152 @@
+//! Descriptors that a parent hands down by number: the listening socket, and two pipes for waking each other.
+
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use nix::sys::socket::{SockaddrLike as _, getsockopt, sockopt};
+use ps_store::service::Fence;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::unix::pipe;
+
+/// The operator changed records. Reads go to the store each time, so there is nothing to do but to know that it lives.
+pub const CHANGED: u8 = b'c';
+/// The operator has cleared the store: claims may be answered.
+pub const LIFT: u8 = b'f';
+/// Claims may not be answered until the fence is lifted again.
+pub const RAISE: u8 = b'F';
+
+/// A descriptor that was named on the command line and is not what it must be.
+#[derive(Debug, thiserror::Error)]
+pub enum NotInherited {
+    /// Nothing is open under this number, or it is one of the three standard ones.
+    #[error("descriptor {0} was not handed down")]
+    NotOpen(i32),
+    /// Not a listening TCP socket.
+    #[error("descriptor {0} is not a listening TCP socket")]
+    NotListening(i32),
+    /// Not this end of a pipe.
+    #[error("descriptor {0} is not the right end of a pipe")]
+    NotAPipe(i32),
+}
+
+/// Takes over descriptor `number`, and keeps it from any program that might be started later. Take each number once.
+///
+/// # Errors
+/// If nothing is open there.
+pub fn take(number: i32) -> Result<OwnedFd, NotInherited> {
+    let fd = raw::own(number).ok_or(NotInherited::NotOpen(number))?;
+    fcntl(&fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).map_err(|_| NotInherited::NotOpen(number))?;
+    Ok(fd)
+}
+
+/// A listening TCP socket, made non-blocking.
+///
+/// # Errors
+/// If it is something else.
+pub fn listener(number: i32) -> Result<TcpListener, NotInherited> {
+    let wrong = || NotInherited::NotListening(number);
+    let fd = take(number)?;
+    if !getsockopt(&fd, sockopt::AcceptConn).map_err(|_| wrong())? {
+        return Err(wrong());
+    }
+    let name: nix::sys::socket::SockaddrStorage =
+        nix::sys::socket::getsockname(std::os::fd::AsRawFd::as_raw_fd(&fd)).map_err(|_| wrong())?;
+    if !matches!(name.family(), Some(nix::sys::socket::AddressFamily::Inet | nix::sys::socket::AddressFamily::Inet6)) {
+        return Err(wrong());
+    }
+    let listener = TcpListener::from(fd);
+    listener.set_nonblocking(true).map_err(|_| wrong())?;
+    Ok(listener)
+}
+
+/// Wakes the operator: one byte per durable change.
+#[derive(Debug)]
+pub struct Waker(OwnedFd);
+
+impl Waker {
+    /// The writing end of a pipe, made non-blocking.
+    ///
+    /// # Errors
+    /// If it is something else.
+    pub fn new(number: i32) -> Result<Self, NotInherited> {
+        let fd = take(number)?;
+        let flags = fcntl(&fd, FcntlArg::F_GETFL).map_err(|_| NotInherited::NotAPipe(number))?;
+        let flags = OFlag::from_bits_truncate(flags);
+        if flags & OFlag::O_ACCMODE == OFlag::O_RDONLY {
+            return Err(NotInherited::NotAPipe(number));
+        }
+        fcntl(&fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK)).map_err(|_| NotInherited::NotAPipe(number))?;
+        Ok(Self(fd))
+    }
+
+    /// Writes the byte. A full pipe means that a wake-up is under way already; a closed one, that nobody is left to wake.
+    pub fn wake(&self) {
+        if let Err(error) = nix::unistd::write(&self.0, &[CHANGED])
+            && error != nix::errno::Errno::EAGAIN
+        {
+            tracing::debug!(%error, "nobody to wake");
+        }
+    }
+}
+
+/// The reading end of a pipe from the operator, not yet on a runtime.
+#[derive(Debug)]
+pub struct Nudges(OwnedFd, i32);
+
+impl Nudges {
+    /// Takes it over.
+    ///
+    /// # Errors
+    /// If nothing is open there.
+    pub fn new(number: i32) -> Result<Self, NotInherited> {
+        take(number).map(|fd| Self(fd, number))
+    }
+
+    /// Moves `fence` as the operator says, until the operator is gone. Must run on a tokio runtime.
+    ///
+    /// # Errors
+    /// If it is not the reading end of a pipe.
+    pub async fn obey(self, fence: Fence) -> Result<(), NotInherited> {
+        let mut pipe = pipe::Receiver::from_owned_fd(self.0).map_err(|_| NotInherited::NotAPipe(self.1))?;
+        let mut bytes = [0_u8; 64];
+        loop {
+            // An error of a pipe is the same as its end: whoever should tell us is gone.
+            let Ok(n @ 1..) = pipe.read(&mut bytes).await else { return Ok(()) };
+            for byte in bytes.iter().take(n) {
+                match *byte {
+                    LIFT => {
+                        tracing::info!("fence lifted");
+                        fence.lift();
+                    }
+                    RAISE => {
+                        tracing::info!("fence raised");
+                        fence.raise();
+                    }
+                    CHANGED => {}
+                    _ => tracing::warn!("an unknown byte from the operator"),
+                }
+            }
+        }
+    }
+}
+
+mod raw {
+    #![allow(unsafe_code, reason = "owning a descriptor by its number is how a parent hands one down")]
+
+    use std::os::fd::{BorrowedFd, FromRawFd as _, OwnedFd};
+
+    use nix::fcntl::{FcntlArg, fcntl};
+
+    /// Owns `number` if it is open and not one of stdin, stdout and stderr.
+    pub(super) fn own(number: i32) -> Option<OwnedFd> {
+        if number <= 2 {
+            return None;
+        }
+        // SAFETY: borrowed for one call, which reports a closed descriptor by an error.
+        let open = fcntl(unsafe { BorrowedFd::borrow_raw(number) }, FcntlArg::F_GETFD).is_ok();
+        // SAFETY: it is open. It came with exec, and nothing else in this process knows its number: the program takes
+        // descriptors before it opens any, and refuses a number that is named twice.
+        open.then(|| unsafe { OwnedFd::from_raw_fd(number) })
+    }
+}

@@ -1,0 +1,73 @@
+// Serves dist/ on 127.0.0.1 with the gateway's headers and the tests' gateway behind it. For looking at the page, never for use.
+//   node dev/serve.mjs   prints links to open
+import { createServer } from 'node:http';
+import { readFile } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+
+const TYPES = { '': 'text/html; charset=utf-8', 'app.js': 'text/javascript', 'kdf-worker.js': 'text/javascript', 'style.css': 'text/css' };
+export const CSP =
+  "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'none'; " +
+  "frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types ps";
+
+async function load(entry) {
+  const { outputFiles } = await build({ entryPoints: [fileURLToPath(new URL(entry, import.meta.url))], bundle: true, format: 'esm', platform: 'node', write: false });
+  return import('data:text/javascript;base64,' + Buffer.from(outputFiles[0].contents).toString('base64'));
+}
+
+export async function serve() {
+  const { Gateway } = await load('../test/gateway.ts');
+  const gateway = new Gateway(() => Date.now());
+  const server = createServer(async (request, response) => {
+    const name = new URL(request.url, 'http://x').pathname.split('/').at(-1);
+    response.setHeader('cache-control', 'no-store');
+    if (request.method === 'POST') {
+      const chunks = [];
+      for await (const chunk of request) chunks.push(chunk);
+      const { status, body } = await gateway.answer(name, JSON.parse(Buffer.concat(chunks).toString()));
+      response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
+      return;
+    }
+    if (name === 'favicon.ico') return void response.writeHead(204).end();
+    // The page is the same for every address.
+    const file = TYPES[name] ? name : '';
+    response.setHeader('content-type', TYPES[file]);
+    response.setHeader('content-security-policy', CSP);
+    response.end(await readFile(new URL('../dist/' + (file || 'index.html'), import.meta.url)));
+  });
+  await new Promise((done) => server.listen(0, '127.0.0.1', done));
+  const base = `http://127.0.0.1:${server.address().port}/`;
+  const put = async (recipe = {}) => {
+    const secret = crypto.getRandomValues(new Uint8Array(32));
+    const link = await gateway.put({ secret, payload: SAMPLE, now: Date.now(), ...recipe });
+    return { link, token: 'ps1.' + Buffer.from(secret).toString('base64url') };
+  };
+  return { base, gateway, put, close: () => server.close() };
+}
+
+export const SAMPLE = {
+  v: 1,
+  title: 'Production database',
+  purpose: 'Nightly report',
+  environment: 'production',
+  url: 'https://wiki.example.com/db',
+  note: 'Connect through the bastion.\nAsk before long queries.',
+  sender: 'Platform team <platform@example.com>',
+  worksForMs: 3_600_000,
+  fields: [
+    { key: 'user', label: 'Username', kind: 'text', value: 'report_reader' },
+    { key: 'pass', label: 'Password', kind: 'password', value: 'k7#Vq9!mZp2$Lx8@Wn4^Tb6&' },
+    { key: 'host', label: 'Address', kind: 'url', value: 'https://db.example.com:5432/' },
+    { key: 'ca', label: 'Connection settings', kind: 'multiline', value: 'sslmode=verify-full\nsslrootcert=ca.pem\nconnect_timeout=10' },
+    { key: 'ssh', label: 'Bastion key', kind: 'sshKey', value: '-----BEGIN OPENSSH PRIVATE KEY-----\n' + 'b3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAABAAAAMwAAAAtzc2gtZWQy\n'.repeat(4) + '-----END OPENSSH PRIVATE KEY-----\n' },
+    { key: 'evil', label: '<img src=x onerror=alert(1)>', kind: 'url', value: 'javascript:alert(1)' },
+  ],
+  files: [{ name: 'ca.pem', type: 'text/plain', data: Buffer.from('not a certificate').toString('base64url') }],
+};
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const { base, put } = await serve();
+  console.log('opening code  ', base + '#' + (await put({ preview: { v: 1, title: SAMPLE.title, sender: SAMPLE.sender } })).token, '  7K3M-9QZB');
+  console.log('passphrase    ', base + '#' + (await put({ passphrase: 'horse' })).token, '  horse');
+  console.log('mangled       ', base + '%2523' + (await put()).token, '  7K3M-9QZB');
+}

@@ -1,0 +1,182 @@
+//! Dependency arrows: a crate boundary is a privilege boundary.
+
+use std::collections::BTreeSet;
+
+use anyhow::Result;
+
+use super::Findings;
+use super::deny::Deny;
+use crate::metadata::Metadata;
+
+/// Which of our crates each of our crates may use: the "may use" column of the design.
+const MAY_USE: &[(&str, &[&str])] = &[
+    ("ps-core", &[]),
+    ("ps-envelope", &["ps-core"]),
+    ("ps-api", &["ps-core"]),
+    // How a SQLite file is opened, written and erased: under the store and the ledger.
+    ("ps-sqlite", &["ps-core"]),
+    ("ps-store", &["ps-core", "ps-sqlite"]),
+    ("ps-ledger", &["ps-core", "ps-sqlite"]),
+    ("ps-vault", &["ps-core"]),
+    ("ps-mail", &["ps-core"]),
+    ("ps-audit", &["ps-core"]),
+    ("ps-controller", &["ps-core", "ps-api", "ps-envelope"]),
+    ("ps-gateway", &["ps-core", "ps-envelope", "ps-store"]),
+    (
+        "ps-operator",
+        &[
+            "ps-core",
+            "ps-envelope",
+            "ps-api",
+            "ps-store",
+            "ps-ledger",
+            "ps-vault",
+            "ps-mail",
+            "ps-audit",
+            "ps-controller",
+        ],
+    ),
+    // The audit chain, for `password-sender audit verify`.
+    ("ps-cli", &["ps-core", "ps-envelope", "ps-api", "ps-audit"]),
+    ("ps-testbed", &[]),
+    ("xtask", &["ps-testbed", "ps-api"]),
+];
+
+/// Crates that only one of ours may name, for tests neither.
+const ONLY: &[(&str, &str)] = &[
+    ("vaultrs", "ps-vault"),
+    ("rustify", "ps-vault"),
+    ("lettre", "ps-mail"),
+];
+
+/// What a crate must not link, not even through others.
+const NEVER_REACHES: &[(&str, &[&str])] = &[
+    // The process that faces the internet has no way to Vault, to mail or to the ledger.
+    (
+        "ps-gateway",
+        &[
+            "vaultrs",
+            "rustify",
+            "lettre",
+            "reqwest",
+            "kube-client",
+            "ps-ledger",
+            "ps-vault",
+            "ps-mail",
+            "ps-testbed",
+        ],
+    ),
+    // The rules do no I/O, read no clock and roll no dice.
+    (
+        "ps-core",
+        &[
+            "tokio",
+            "reqwest",
+            "rusqlite",
+            "getrandom",
+            "rand",
+            "kube-client",
+        ],
+    ),
+    (
+        "ps-envelope",
+        &[
+            "tokio",
+            "reqwest",
+            "rusqlite",
+            "getrandom",
+            "rand",
+            "kube-client",
+        ],
+    ),
+    // No product crate links the testbed.
+    ("ps-operator", &["ps-testbed", "ps-gateway"]),
+    ("ps-cli", &["ps-testbed", "lettre", "vaultrs"]),
+];
+
+pub(super) fn check() -> Result<Findings> {
+    let metadata = Metadata::load()?;
+    let mut errors = Vec::new();
+    let members: BTreeSet<&str> = metadata
+        .members()
+        .map(|package| package.name.as_str())
+        .collect();
+
+    for package in metadata.members() {
+        let name = package.name.as_str();
+        let Some((_, allowed)) = MAY_USE.iter().find(|(member, _)| *member == name) else {
+            errors.push(format!(
+                "{name} is not in the table MAY_USE of xtask/src/check/arrows.rs"
+            ));
+            continue;
+        };
+        for dependency in &package.dependencies {
+            let used = dependency.name.as_str();
+            let linked = dependency.kind.as_deref() != Some("dev");
+            if linked && members.contains(used) && !allowed.contains(&used) {
+                errors.push(format!("{name} may not use {used}"));
+            }
+            if let Some((_, owner)) = ONLY
+                .iter()
+                .find(|(library, owner)| *library == used && *owner != name)
+            {
+                errors.push(format!("only {owner} may name {used}, and {name} does"));
+            }
+        }
+    }
+    for (member, banned) in NEVER_REACHES {
+        let reach = metadata.reach(member);
+        for chain in banned.iter().filter_map(|library| reach.get(library)) {
+            errors.push(format!(
+                "{member} must not link {}: {}",
+                chain.last().unwrap_or(&""),
+                chain.join(" > ")
+            ));
+        }
+    }
+    let resolved = Metadata::resolved()?;
+    for library in Deny::load()?
+        .banned
+        .iter()
+        .filter(|library| resolved.contains(*library))
+    {
+        errors.push(format!("{library} is banned by deny.toml: `cargo tree --workspace -i {library}` says who wants it"));
+    }
+    Ok(Findings {
+        errors,
+        warnings: Vec::new(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arrows_point_towards_core_and_make_no_circle() {
+        // Each crate is listed after what it may use, except for the tools, so a circle can't be written down.
+        for (index, (name, allowed)) in MAY_USE.iter().enumerate() {
+            for used in *allowed {
+                let place = MAY_USE
+                    .iter()
+                    .position(|(member, _)| member == used)
+                    .unwrap();
+                assert!(
+                    place < index,
+                    "{name} uses {used}, which is listed after it"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn the_gateway_may_use_nothing_that_it_must_not_reach() {
+        for (member, banned) in NEVER_REACHES {
+            let (_, allowed) = MAY_USE.iter().find(|(name, _)| name == member).unwrap();
+            assert!(
+                allowed.iter().all(|used| !banned.contains(used)),
+                "{member}"
+            );
+        }
+    }
+}

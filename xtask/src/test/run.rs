@@ -1,0 +1,149 @@
+//! Running the parts, each program with a deadline and its output kept for when it fails.
+
+use std::process::Command as Process;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use ps_testbed::process;
+use ps_testbed::{ENVIRONMENT_VARIABLE, workspace};
+
+use super::build::Program;
+use super::outcome::Outcome;
+use super::parts::{Command, PARTS, Part};
+use crate::command::{Times, cargo, command, seconds};
+
+/// No test program may take longer; what hangs is killed, and fails.
+const DEADLINE: Duration = Duration::from_secs(900);
+
+/// Runs one part. `environment` names the shared servers.
+pub(crate) fn part(
+    part: &Part,
+    programs: &[Program],
+    environment: &str,
+    only: Option<&str>,
+    times: &mut Times,
+) -> Result<Outcome> {
+    let mut runner = Runner {
+        part: part.name,
+        times,
+        total: Outcome::default(),
+    };
+    match &part.command {
+        Command::Npm(folder) => runner.npm(folder)?,
+        Command::Unit => {
+            let named: Vec<&str> = PARTS.iter().flat_map(Part::crates).copied().collect();
+            let ours = |program: &&Program| {
+                !program.integration || !named.contains(&program.package.as_str())
+            };
+            runner.programs(programs.iter().filter(ours), None, only)?;
+            runner.doc_tests(only)?;
+        }
+        Command::Crates(crates) | Command::CratesAlone(crates) => {
+            let ours = |program: &&Program| {
+                program.integration && crates.contains(&program.package.as_str())
+            };
+            let shared = matches!(part.command, Command::Crates(_)).then_some(environment);
+            let before = runner.total.clone();
+            runner.programs(programs.iter().filter(ours), shared, only)?;
+            if runner.total == before && only.is_none() {
+                println!("  no tests yet");
+            }
+        }
+    }
+    Ok(runner.total)
+}
+
+struct Runner<'a> {
+    part: &'a str,
+    times: &'a mut Times,
+    total: Outcome,
+}
+
+impl Runner<'_> {
+    fn programs<'p>(
+        &mut self,
+        programs: impl Iterator<Item = &'p Program>,
+        environment: Option<&str>,
+        only: Option<&str>,
+    ) -> Result<()> {
+        for program in programs {
+            let mut test = Process::new(&program.executable);
+            test.current_dir(&program.folder)
+                .env("CARGO_MANIFEST_DIR", &program.folder)
+                .env_remove(ENVIRONMENT_VARIABLE);
+            test.args(only);
+            if let Some(environment) = environment {
+                test.env(ENVIRONMENT_VARIABLE, environment);
+            }
+            let name = match (program.integration, &program.target) {
+                (true, target) => format!("{} tests/{target}.rs", program.package),
+                (false, target) => format!("{} {target}", program.package),
+            };
+            self.one(&name, test, Outcome::of_rust)?;
+        }
+        Ok(())
+    }
+
+    fn doc_tests(&mut self, only: Option<&str>) -> Result<()> {
+        let mut doc = cargo(&["test", "--workspace", "--doc", "--locked", "--quiet", "--"]);
+        doc.args(only);
+        self.one("doc tests", doc, Outcome::of_rust)
+    }
+
+    fn npm(&mut self, folder: &str) -> Result<()> {
+        let folder = workspace().join(folder);
+        let mut install = command(
+            "npm",
+            &["ci", "--no-audit", "--no-fund", "--loglevel=error"],
+        );
+        install.current_dir(&folder);
+        let before = self.total.failed;
+        self.one("npm ci", install, |name, output, success| match success {
+            true => Outcome::default(),
+            false => Outcome::of_node(name, output, false),
+        })?;
+        if self.total.failed > before {
+            return Ok(());
+        }
+        let mut test = command("npm", &["test", "--loglevel=error"]);
+        test.current_dir(&folder);
+        self.one("npm test", test, Outcome::of_node)
+    }
+
+    /// Runs one program: its line at the end, its output only if it failed.
+    fn one(
+        &mut self,
+        name: &str,
+        test: Process,
+        read: impl Fn(&str, &str, bool) -> Outcome,
+    ) -> Result<()> {
+        let full_name = format!("{}: {name}", self.part);
+        let start = Instant::now();
+        let running = process::Process::spawn(&format!("test-{}", self.part), test)?;
+        let ended = running.wait(DEADLINE);
+        let took = start.elapsed();
+        let success = ended.as_ref().is_ok_and(std::process::ExitStatus::success);
+        let late = ended.is_err();
+        running.kill()?;
+        let output = running.log_text()?;
+        let outcome = read(&full_name, &output, success);
+        self.times.note(&full_name, took);
+        let verdict = if outcome.failed == 0 { "ok" } else { "FAILED" };
+        println!(
+            "  {name:<44} {:>8}  {:>4} passed  {verdict}",
+            seconds(took),
+            outcome.passed
+        );
+        if outcome.failed > 0 {
+            println!("{output}");
+            if late {
+                println!("killed after {DEADLINE:?}");
+            }
+        } else {
+            // Only what failed is worth keeping; a log that stays is swept after a day.
+            drop(std::fs::remove_file(running.log()));
+        }
+        self.total.add(&outcome);
+        Ok(())
+    }
+}
