@@ -134,7 +134,11 @@ impl Walk<'_> {
         let number = number as f64;
         if least.is_some_and(|least| number < least) || most.is_some_and(|most| number > most) {
             let (least, most) = (least.unwrap_or(f64::MIN), most.unwrap_or(f64::MAX));
-            self.add(path, format!("{} must be from {least} to {most}", leaf(path)), "choose a number within these bounds");
+            self.add(
+                path,
+                format!("{} must be from {least} to {most}", leaf(path)),
+                "choose a number within these bounds",
+            );
         }
     }
 }
@@ -243,7 +247,14 @@ mod tests {
         for good in ["2026-12-01T00:00:00Z", "2026-12-01T00:00:00.5+01:00"] {
             assert!(is_date_time(good), "{good}");
         }
-        for bad in ["", "2026-12-01", "2026-12-01 00:00:00Z", "2026-13-01T00:00:00Z", "2026-12-01T00:00:00", "é".repeat(9).as_str()] {
+        for bad in [
+            "",
+            "2026-12-01",
+            "2026-12-01 00:00:00Z",
+            "2026-13-01T00:00:00Z",
+            "2026-12-01T00:00:00",
+            "é".repeat(9).as_str(),
+        ] {
             assert!(!is_date_time(bad), "{bad}");
         }
     }
@@ -252,9 +263,25 @@ mod tests {
     fn every_keyword_of_our_schemas_is_understood() {
         fn walk(schema: &Value, at: &str) {
             const KNOWN: [&str; 19] = [
-                "type", "properties", "required", "enum", "minLength", "maxLength", "minItems", "maxItems", "minimum", "maximum",
-                "format", "items", "additionalProperties", "description", "title", "x-kubernetes-validations",
-                "x-kubernetes-list-type", "x-kubernetes-list-map-keys", "x-kubernetes-preserve-unknown-fields",
+                "type",
+                "properties",
+                "required",
+                "enum",
+                "minLength",
+                "maxLength",
+                "minItems",
+                "maxItems",
+                "minimum",
+                "maximum",
+                "format",
+                "items",
+                "additionalProperties",
+                "description",
+                "title",
+                "x-kubernetes-validations",
+                "x-kubernetes-list-type",
+                "x-kubernetes-list-map-keys",
+                "x-kubernetes-preserve-unknown-fields",
             ];
             for (keyword, value) in schema.as_object().expect("a schema is a map") {
                 assert!(KNOWN.contains(&keyword.as_str()), "{at}: {keyword} is not checked on the client side");

@@ -143,7 +143,8 @@ pub struct SecretDeliverySpec {
     /// Whom to tell what became of the link. Default: nobody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notify: Option<Notify>,
-    /// What the condition `Ready` means. Default: `OnDelivered`, so that GitOps tools do not wait for a person.
+    /// What the condition `Ready` means: the mail was accepted (`OnDelivered`), the link was opened (`OnRetrieved`), or the
+    /// credential is proven dead (`OnRotated`). Default: `OnDelivered`, so that GitOps tools do not wait for a person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completion: Option<Completion>,
     /// Change it to send again. Any text of at most 63 characters; applying the same value again sends nothing.
@@ -152,8 +153,8 @@ pub struct SecretDeliverySpec {
     #[schemars(length(min = 1, max = 63))]
     #[x_kube(validation = rules::one_line("redeliver"))]
     pub redeliver: Option<String>,
-    /// What to do with a manifest that was deleted and made anew, after its credential had been delivered.
-    /// Default: `Hold`.
+    /// What to do with a manifest that was deleted and made anew after its credential had been delivered: `Hold` sends
+    /// nothing and says so, `Send` sends again. Default: `Hold`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_recreate: Option<OnRecreate>,
     /// Set to true to withdraw the link now and rotate the credential. Default: false.
@@ -198,13 +199,14 @@ pub struct Field {
     #[schemars(length(min = 1, max = 253))]
     #[x_kube(validation = rules::one_line("fields.key"))]
     pub key: String,
-    /// How the page shows the value. Default: `password` for a static role's password, else `text`.
+    /// How the page shows the value: `text` plainly, `password` hidden until asked for, `url` as a link, `multiline` with
+    /// its line breaks, `totp` as a code that changes, `sshKey` as a file to save. A field of kind `password` is what
+    /// `WriteNewVersion` replaces. Default: `password` for a static role's password, else `text`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<FieldKind>,
 }
 
-/// How the page shows a value: `text` plainly, `password` hidden until asked for, `url` as a link, `multiline` with its
-/// line breaks, `totp` as a code that changes, `sshKey` as a file to save.
+/// How the page shows a value; [`Field::kind`] explains each.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 #[allow(missing_docs, reason = "a doc comment on a variant would turn the enum into oneOf, which CRDs forbid")]
@@ -294,17 +296,18 @@ pub struct Notify {
     #[schemars(length(max = 254))]
     #[x_kube(validation = rules::email("notify.email"))]
     pub email: String,
-    /// Of what. `Tampered` and `RotationFailed` are always sent. Default: `[Retrieved, Expired, Locked, Declined]`.
+    /// Of what: the link was opened (`Retrieved`), opened without a confirmation that the content is saved
+    /// (`Unacknowledged`), not opened in time (`Expired`), closed after too many wrong passphrases (`Locked`), refused by
+    /// the recipient (`Declined`), altered behind our back (`Tampered`); the credential was rotated (`Rotated`) or can't
+    /// be (`RotationFailed`). `Tampered` and `RotationFailed` are always sent.
+    /// Default: `[Retrieved, Expired, Locked, Declined]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 8))]
     #[x_kube(validation = rules::unique("notify.on"))]
     pub on: Option<Vec<Notice>>,
 }
 
-/// An event that the sender can hear of: the link was opened (`Retrieved`), opened without a confirmation that the
-/// content is saved (`Unacknowledged`), not opened in time (`Expired`), closed after too many wrong passphrases
-/// (`Locked`), refused by the recipient (`Declined`), altered behind our back (`Tampered`); the credential was rotated
-/// (`Rotated`) or can't be (`RotationFailed`).
+/// An event that the sender can hear of; [`Notify::on`] explains each.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "a doc comment on a variant would turn the enum into oneOf, which CRDs forbid")]
 pub enum Notice {
@@ -318,8 +321,7 @@ pub enum Notice {
     RotationFailed,
 }
 
-/// What `Ready` means: the mail was accepted (`OnDelivered`), the link was opened (`OnRetrieved`), or the credential is
-/// proven dead (`OnRotated`).
+/// What `Ready` means; [`SecretDeliverySpec::completion`] explains each.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "a doc comment on a variant would turn the enum into oneOf, which CRDs forbid")]
 pub enum Completion {
@@ -328,7 +330,7 @@ pub enum Completion {
     OnRotated,
 }
 
-/// For a manifest made anew after its credential had been delivered: `Hold` sends nothing and says so, `Send` sends again.
+/// What to do with a manifest made anew; [`SecretDeliverySpec::on_recreate`] explains each.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "a doc comment on a variant would turn the enum into oneOf, which CRDs forbid")]
 pub enum OnRecreate {

@@ -9,24 +9,26 @@
 
 mod check;
 #[allow(unreachable_pub, reason = "the schema derive copies each struct, with its visibility, into a function")]
+#[allow(clippy::duplicated_attributes, reason = "each printer column has a name, a type and a path of its own")]
 mod connection;
 mod convert;
 mod crd;
 mod defaults;
 #[allow(unreachable_pub, reason = "the schema derive copies each struct, with its visibility, into a function")]
+#[allow(clippy::duplicated_attributes, reason = "each printer column has a name, a type and a path of its own")]
 mod delivery;
 mod fault;
 mod parse;
 mod resolve;
 mod rules;
+#[cfg(test)]
+mod rules_tests;
 #[allow(unreachable_pub, reason = "the schema derive copies each struct, with its visibility, into a function")]
 mod status;
 mod validate;
 mod yaml;
 
-pub use connection::{
-    AppRoleAuth, SecretKeyRef, TokenAuth, VaultAuth, VaultConnection, VaultConnectionSpec,
-};
+pub use connection::{AppRoleAuth, SecretKeyRef, TokenAuth, VaultAuth, VaultConnection, VaultConnectionSpec};
 pub use crd::crds;
 pub use defaults::Defaults;
 pub use delivery::{

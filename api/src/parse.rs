@@ -147,7 +147,13 @@ fn key_of(metadata: &Map<String, Value>) -> Result<Key, Fault> {
         _ if metadata.contains_key("generateName") => {
             return Err(invalid("metadata.name", "generateName gives no stable name", "write metadata.name"));
         }
-        _ => return Err(invalid("metadata.name", "metadata.name is missing or not a text", "give the object a name, in quotes")),
+        _ => {
+            return Err(invalid(
+                "metadata.name",
+                "metadata.name is missing or not a text",
+                "give the object a name, in quotes",
+            ));
+        }
     };
     let namespace = match metadata.get("namespace") {
         None => DEFAULT_NAMESPACE,
@@ -182,15 +188,32 @@ fn is_dns(text: &str, most: usize, dots: bool) -> bool {
     text.len() <= most && if dots { text.split('.').all(label) } else { label(text) }
 }
 
-fn checked(kind: Kind, map: &Map<String, Value>, metadata: &Map<String, Value>, value: &Value) -> Result<Object, Fault> {
+fn checked(
+    kind: Kind,
+    map: &Map<String, Value>,
+    metadata: &Map<String, Value>,
+    value: &Value,
+) -> Result<Object, Fault> {
     only_known(map, "", &["apiVersion", "kind", "metadata", "spec", "status"])?;
     // What `kubectl get -o yaml` prints is accepted, so that a backup can be applied as it is.
     only_known(
         metadata,
         "metadata",
         &[
-            "name", "namespace", "labels", "annotations", "uid", "resourceVersion", "generation", "creationTimestamp",
-            "deletionTimestamp", "deletionGracePeriodSeconds", "finalizers", "ownerReferences", "managedFields", "selfLink",
+            "name",
+            "namespace",
+            "labels",
+            "annotations",
+            "uid",
+            "resourceVersion",
+            "generation",
+            "creationTimestamp",
+            "deletionTimestamp",
+            "deletionGracePeriodSeconds",
+            "finalizers",
+            "ownerReferences",
+            "managedFields",
+            "selfLink",
         ],
     )?;
     for texts in ["labels", "annotations"] {
@@ -223,7 +246,8 @@ fn checked(kind: Kind, map: &Map<String, Value>, metadata: &Map<String, Value>, 
         Kind::Connection => serde_json::from_value(wanted).map(|c| Object::Connection(Box::new(c))),
     };
     // The schema has been checked, so this is about a gap between schema and types; the error may quote values.
-    let object = object.map_err(|_| invalid("spec", "the spec does not fit the schema", "compare it with examples/"))?;
+    let object =
+        object.map_err(|_| invalid("spec", "the spec does not fit the schema", "compare it with examples/"))?;
     match &object {
         Object::Delivery(delivery) => crate::resolve(delivery).map(drop)?,
         Object::Connection(connection) => crate::connection(connection).map(drop)?,

@@ -4,7 +4,7 @@
 //! and not a panic, so whatever the rules rely on is checked once more.
 
 use ps_core::delivery::{
-    ConnectionRef, Context, FieldSpec, Notify, NoticeKind, Recipient, RotationSpec, Source, Spec, Strategy as Resolved,
+    ConnectionRef, Context, FieldSpec, NoticeKind, Notify, Recipient, RotationSpec, Source, Spec, Strategy as Resolved,
 };
 use ps_core::error::Fault;
 use ps_core::ports::{Auth, Connection};
@@ -59,7 +59,11 @@ pub fn resolve(delivery: &SecretDelivery) -> Result<Spec, Fault> {
             .as_deref()
             .map(|text| {
                 Timestamp::parse_rfc3339(text).ok_or_else(|| {
-                    invalid("spec.deliverBefore", "deliverBefore is not a date and time with a time zone", "write it like 2026-12-01T00:00:00Z")
+                    invalid(
+                        "spec.deliverBefore",
+                        "deliverBefore is not a date and time with a time zone",
+                        "write it like 2026-12-01T00:00:00Z",
+                    )
                 })
             })
             .transpose()?,
@@ -156,7 +160,11 @@ fn source(vault: &VaultSource, fields: Option<&[Field]>) -> Result<Source, Fault
             match kv.version.unwrap_or(2) {
                 1 => Ok(Source::Kv1 { mount, path, keys }),
                 2 => Ok(Source::Kv2 { mount, path, keys }),
-                _ => Err(invalid("spec.source.vault.kv.version", "version must be 1 or 2", "choose the version of the engine")),
+                _ => Err(invalid(
+                    "spec.source.vault.kv.version",
+                    "version must be 1 or 2",
+                    "choose the version of the engine",
+                )),
             }
         }
         (None, Some(database)) => {
@@ -272,7 +280,10 @@ fn rotated_keys(spec: &SecretDeliverySpec, rotation: &Rotation, strategy: Resolv
                     "list the keys whose values are to be replaced, or give a field the kind password",
                 )
             } else if !delivered.is_empty() && !keys.iter().all(|key| delivered.contains(key)) {
-                fail("rotation.keys must be among the delivered keys", "add the key to fields and source.vault.kv.keys, or remove it here")
+                fail(
+                    "rotation.keys must be among the delivered keys",
+                    "add the key to fields and source.vault.kv.keys, or remove it here",
+                )
             } else {
                 Ok(keys)
             }

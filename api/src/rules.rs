@@ -24,7 +24,9 @@ pub(crate) fn duration(name: &str, min: &str, max: &str) -> Rule {
         &format!(
             "self.matches('^([0-9]{{1,5}}[hms])+$') && duration(self) >= duration('{min}') && duration(self) <= duration('{max}')"
         ),
-        &format!("{name} must be a duration from {min} to {max}; write hours, minutes and seconds, such as 90s, 15m or 1h30m"),
+        &format!(
+            "{name} must be a duration from {min} to {max}; write hours, minutes and seconds, such as 90s, 15m or 1h30m"
+        ),
     )
 }
 
@@ -48,7 +50,9 @@ pub(crate) fn text(name: &str) -> Rule {
 pub(crate) fn email(name: &str) -> Rule {
     rule(
         "self.matches('^[!#$%&*+/=?^_`{|}~0-9A-Za-z-]+([.][!#$%&*+/=?^_`{|}~0-9A-Za-z-]+)*@[0-9A-Za-z]([0-9A-Za-z-]*[0-9A-Za-z])?([.][0-9A-Za-z]([0-9A-Za-z-]*[0-9A-Za-z])?)*$') && self.indexOf('@') <= 64",
-        &format!("{name} must be one bare e-mail address; write it like alice@vendor.example, a name goes into recipient.name"),
+        &format!(
+            "{name} must be one bare e-mail address; write it like alice@vendor.example, a name goes into recipient.name"
+        ),
     )
 }
 
@@ -56,7 +60,9 @@ pub(crate) fn email(name: &str) -> Rule {
 pub(crate) fn vault_path(name: &str) -> Rule {
     rule(
         r"self.matches('^[^/\\x00-\\x1f\\x7f]+(/[^/\\x00-\\x1f\\x7f]+)*$') && !self.matches('(^|/)[.][.]?(/|$)')",
-        &format!("{name} must be a path without slashes at its ends and without empty, '.' or '..' segments; write it like apps/db"),
+        &format!(
+            "{name} must be a path without slashes at its ends and without empty, '.' or '..' segments; write it like apps/db"
+        ),
     )
 }
 
@@ -86,8 +92,5 @@ pub(crate) fn secret_key(name: &str) -> Rule {
 
 /// A list without repetitions.
 pub(crate) fn unique(name: &str) -> Rule {
-    rule(
-        "self.all(a, self.exists_one(b, b == a))",
-        &format!("{name} must not repeat an entry; remove the second one"),
-    )
+    rule("self.all(a, self.exists_one(b, b == a))", &format!("{name} must not repeat an entry; remove the second one"))
 }

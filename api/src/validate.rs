@@ -23,7 +23,10 @@ fn schema(kind: Kind) -> &'static Schema {
     static CONNECTION: OnceLock<Schema> = OnceLock::new();
     let make = |crd: Value| {
         let root = crate::crd::schema(&crd);
-        Schema { spec: root.pointer("/properties/spec").cloned().unwrap_or(Value::Null), rules: cel::compile_schema(&root) }
+        Schema {
+            spec: root.pointer("/properties/spec").cloned().unwrap_or(Value::Null),
+            rules: cel::compile_schema(&root),
+        }
     };
     match kind {
         Kind::Delivery => DELIVERY.get_or_init(|| make(crate::crd::delivery())),
@@ -59,7 +62,9 @@ fn run(kind: Kind, object: &Value, old: Option<&Value>) -> Result<(), Fault> {
     }
     match cel::validate_compiled(&schema.rules, &subset(object), old.map(subset).as_ref()) {
         Ok(()) => Ok(()),
-        Err(errors) => Err(fault_of(problems_of(errors)).unwrap_or_else(|| invalid("spec", "a rule failed", "see the schema"))),
+        Err(errors) => {
+            Err(fault_of(problems_of(errors)).unwrap_or_else(|| invalid("spec", "a rule failed", "see the schema")))
+        }
     }
 }
 
@@ -79,7 +84,9 @@ fn problems_of(errors: ValidationErrors) -> Vec<Problem> {
             (ErrorKind::ValidationFailure, Some((wrong, remedy))) => Problem::new(e.field_path, wrong, remedy),
             (ErrorKind::ValidationFailure, None) => Problem::new(e.field_path, e.message, "see the schema"),
             // The text of an evaluation error may quote values; the kind is enough.
-            (kind, _) => Problem::new(e.field_path, format!("a rule could not be evaluated ({kind:?})"), "see the schema"),
+            (kind, _) => {
+                Problem::new(e.field_path, format!("a rule could not be evaluated ({kind:?})"), "see the schema")
+            }
         })
         .collect()
 }

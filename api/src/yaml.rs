@@ -45,14 +45,19 @@ pub(crate) fn values(text: &str, limits: &Limits) -> Result<Vec<Value>, Fault> {
 
 /// The fault of a text that is not YAML, or not YAML as [`values`] wants it; it quotes nothing but names of keys.
 fn unreadable(error: &serde_yaml::Error) -> Fault {
-    let place = error.location().map(|at| format!(" at line {}, column {}", at.line(), at.column())).unwrap_or_default();
+    let place =
+        error.location().map(|at| format!(" at line {}, column {}", at.line(), at.column())).unwrap_or_default();
     // Messages of the strict visitor start with this word and hold no values; those of the parser are not passed on,
     // because a file that is no manifest at all may hold anything.
     let text = error.to_string();
     let reason = text.split_once(OURS).map(|(_, ours)| ours.split(" at line ").next().unwrap_or(ours));
     match reason {
         Some(reason) => invalid("", format!("{reason}{place}"), "correct that line"),
-        None => invalid("", format!("the file is not valid YAML{place}"), "correct that line; indentation and quotes are the usual causes"),
+        None => invalid(
+            "",
+            format!("the file is not valid YAML{place}"),
+            "correct that line; indentation and quotes are the usual causes",
+        ),
     }
 }
 

@@ -104,7 +104,7 @@ pub fn derive(s: &LinkSecret) -> Result<Derived, Error> {
 /// `proof`, which claims: 32 bytes from `S` and `P`.
 ///
 /// # Errors
-/// As [`derive`].
+/// As [`derive()`].
 pub fn proof(s: &LinkSecret, p: &Stretched) -> Result<SecretBytes, Error> {
     expand_secret(&[s.expose(), p.expose()], "password-sender/v1 proof")
 }
@@ -112,7 +112,7 @@ pub fn proof(s: &LinkSecret, p: &Stretched) -> Result<SecretBytes, Error> {
 /// `key`, which seals the payload: from `S`, `P` and `R`.
 ///
 /// # Errors
-/// As [`derive`].
+/// As [`derive()`].
 pub fn key(s: &LinkSecret, p: &Stretched, r: Option<&FactorSecret>) -> Result<MessageKey, Error> {
     let r = r.map_or(&[][..], FactorSecret::expose);
     let bytes = expand_secret(&[s.expose(), p.expose(), r], "password-sender/v1 key")?;

@@ -2,7 +2,7 @@
 //!
 //! `docs/link-protocol.md` is the contract and `vectors/` its arbiter; section numbers in these modules are its.
 //!
-//! Where to start: [`seal`] makes a link from a payload, [`Opener`] is a client, from the fragment to the payload.
+//! Where to start: [`seal()`] makes a link from a payload, [`Opener`] is a client, from the fragment to the payload.
 //!
 //! Wiping: every secret lives in one heap allocation that wipes itself ([`ps_core::secret`]) and is derived in
 //! place. Plaintext is encoded straight into the buffer that is then encrypted in place. What we cannot wipe is

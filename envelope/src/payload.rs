@@ -89,12 +89,36 @@ pub struct Field {
 
 /// A small file.
 pub struct File {
-    /// File name, as the sender chose it. A client that saves it must reduce it to a plain name first.
+    /// File name, as the sender chose it. A client that saves it uses [`File::plain_name`].
     pub name: String,
     /// Media type, as the sender chose it.
     pub media_type: String,
     /// The content.
     pub data: SecretBytes,
+}
+
+impl File {
+    /// The name without folders, control characters and what file systems reserve: safe to create in a folder of the
+    /// recipient's choice. `None` if nothing is left.
+    #[must_use]
+    pub fn plain_name(&self) -> Option<String> {
+        let last = self
+            .name
+            .rsplit(['/', '\\', ':'])
+            .next()
+            .unwrap_or_default();
+        // Marks that turn the direction of writing can hide a name's real ending.
+        let turns = |c| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        let reserved = |c| matches!(c, '<' | '>' | '"' | '|' | '?' | '*');
+        let kept: String = last
+            .chars()
+            .filter(|c| !c.is_control() && !turns(*c) && !reserved(*c))
+            .collect();
+        let name = kept
+            .trim_start_matches(['.', ' ', '-'])
+            .trim_end_matches(['.', ' ']);
+        (!name.is_empty() && name.len() <= 255).then(|| name.to_owned())
+    }
 }
 
 /// Everything that the recipient gets.

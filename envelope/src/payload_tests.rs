@@ -126,6 +126,34 @@ fn a_preview_is_held_to_the_limits() {
 }
 
 #[test]
+fn a_saved_file_stays_in_its_folder() {
+    let plain = |name: &str| {
+        let data = SecretBytes::default();
+        File {
+            name: name.into(),
+            media_type: String::new(),
+            data,
+        }
+        .plain_name()
+    };
+    for (name, want) in [
+        ("ca.pem", "ca.pem"),
+        ("../../etc/passwd", "passwd"),
+        ("C:\\Windows\\x.dll", "x.dll"),
+        ("a:stream", "stream"),
+        (".bashrc", "bashrc"),
+        ("-rf", "rf"),
+        ("a\u{0}\u{202e}b\n.txt. ", "ab.txt"),
+        ("schlüssel.key", "schlüssel.key"),
+    ] {
+        assert_eq!(plain(name).as_deref(), Some(want), "{name:?}");
+    }
+    for name in ["", ".", "..", "a/", "/", " . ", &"x".repeat(256)] {
+        assert_eq!(plain(name), None, "{name:?}");
+    }
+}
+
+#[test]
 fn nothing_prints() {
     let payload = Payload {
         title: Some(secret("Canary")),

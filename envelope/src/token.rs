@@ -18,6 +18,13 @@ pub const FRAGMENT_PREFIX: &str = "ps1.";
 pub(crate) const SECRET_BYTES: usize = 32;
 
 /// 32 random bytes that have not sealed anything yet. Not `Clone`: one secret, one link.
+///
+/// ```compile_fail,E0382
+/// # use ps_envelope::FreshSecret;
+/// fn twice(secret: FreshSecret) -> [FreshSecret; 2] {
+///     [secret, secret]
+/// }
+/// ```
 pub struct FreshSecret(LinkSecret);
 
 impl FreshSecret {
@@ -94,8 +101,8 @@ impl LinkSecret {
         if text.len() != b64_len(SECRET_BYTES) {
             return Err(Error::Fragment);
         }
+        // 43 characters are 32 bytes and two unused bits.
         secret_from_b64(text.as_bytes())
-            .filter(|s| s.len() == SECRET_BYTES)
             .map(Self)
             .ok_or(Error::Fragment)
     }

@@ -319,8 +319,20 @@ fn nothing_prints() {
         .unlock(facts(&[Verification::EmailCode]), None)
         .unwrap();
     let opened = unlocked.open(Some(&factor(9)), &link.ciphertext).unwrap();
+    let phrase = Passphrase::new("hunter2").unwrap();
+    let input = SealInput {
+        secret: FreshSecret::from_random([5; 32]),
+        passphrase: Some(&phrase),
+        factor: Some(&factor(9)),
+        opening_code: Some(&OpeningCode::from_random([1, 2, 3, 4, 5]).unwrap()),
+        payload: &payload("hunter2"),
+        preview: &preview(),
+        not_after: AT,
+        claim_window: Span::ZERO,
+        kinds: &[],
+    };
     let told = format!(
-        "{link:?} {client:?} {unlocked:?} {opened:?} {:?} {:?}",
+        "{input:?} {link:?} {client:?} {unlocked:?} {opened:?} {:?} {:?}",
         link.secret,
         factor(9)
     );

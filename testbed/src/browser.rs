@@ -56,12 +56,8 @@ impl Browser {
     /// If they can't be had.
     pub async fn find() -> Result<Self> {
         blocking(|| {
-            let driver = ensure_node_packages("browser")?.join("run.mjs");
-            Ok(Self {
-                executable: ensure_chromium()?,
-                driver,
-                deadline: Duration::from_secs(60),
-            })
+            let driver = ensure_node_packages("testbed/browser")?.join("run.mjs");
+            Ok(Self { executable: ensure_chromium()?, driver, deadline: Duration::from_secs(60) })
         })
         .await
     }
@@ -89,9 +85,7 @@ impl Browser {
         let module = if scenario.contains('/') {
             PathBuf::from(scenario)
         } else {
-            workspace()
-                .join("testbed/browser/scenarios")
-                .join(format!("{scenario}.mjs"))
+            workspace().join("testbed/browser/scenarios").join(format!("{scenario}.mjs"))
         };
         let picture = dirs::new_log("browser")?.with_extension("png");
         let input = json!({
@@ -104,20 +98,15 @@ impl Browser {
         command.arg(&self.driver).arg(&module).env("HOME", profile);
         let (input, deadline) = (serde_json::to_vec(&input)?, self.deadline);
         let (output, log) = blocking(move || {
-            let (_, output, process) =
-                process::run_unchecked("browser", command, &input, deadline)?;
+            let (_, output, process) = process::run_unchecked("browser", command, &input, deadline)?;
             Ok((output, process.log_tail()))
         })
         .await?;
-        let report: Report =
-            serde_json::from_str(&output).with_context(|| format!("the driver failed:\n{log}"))?;
+        let report: Report = serde_json::from_str(&output).with_context(|| format!("the driver failed:\n{log}"))?;
         if !report.ok {
             let error = report.error.unwrap_or_default();
             let console = &report.console;
-            bail!(
-                "scenario {scenario}: {error}\nconsole: {console:?}\npicture: {}\n{log}",
-                picture.display()
-            );
+            bail!("scenario {scenario}: {error}\nconsole: {console:?}\npicture: {}\n{log}", picture.display());
         }
         Ok(report)
     }

@@ -18,11 +18,7 @@ pub(crate) fn client() -> Result<&'static Client> {
     }
     // An error says that the process has a provider already, which is as good.
     drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
-    let client = Client::builder()
-        .no_proxy()
-        .pool_max_idle_per_host(0)
-        .timeout(TIMEOUT)
-        .build()?;
+    let client = Client::builder().no_proxy().pool_max_idle_per_host(0).timeout(TIMEOUT).build()?;
     Ok(CLIENT.get_or_init(|| client))
 }
 
@@ -40,14 +36,8 @@ pub(crate) async fn request(
     if let Some(body) = body {
         request = request.json(body);
     }
-    let response = request
-        .send()
-        .await
-        .with_context(|| format!("{method} {url}"))?;
+    let response = request.send().await.with_context(|| format!("{method} {url}"))?;
     let status = response.status().as_u16();
     let bytes = response.bytes().await?;
-    Ok((
-        status,
-        serde_json::from_slice(&bytes).unwrap_or(Value::Null),
-    ))
+    Ok((status, serde_json::from_slice(&bytes).unwrap_or(Value::Null)))
 }

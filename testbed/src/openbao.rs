@@ -48,21 +48,13 @@ impl OpenBao {
     pub async fn dev() -> Result<Self> {
         let root_token = dirs::unique("root");
         let (own, address) = start(|port, _| {
-            let mut arguments = vec![
-                "server".to_owned(),
-                "-dev".to_owned(),
-                "-dev-no-store-token".to_owned(),
-            ];
+            let mut arguments = vec!["server".to_owned(), "-dev".to_owned(), "-dev-no-store-token".to_owned()];
             arguments.push(format!("-dev-root-token-id={root_token}"));
             arguments.push(format!("-dev-listen-address=127.0.0.1:{port}"));
             Ok(arguments)
         })
         .await?;
-        let bao = Self {
-            address,
-            root_token,
-            own: Some(own),
-        };
+        let bao = Self { address, root_token, own: Some(own) };
         bao.wait_for(&[HEALTHY]).await?;
         Ok(bao)
     }
@@ -78,17 +70,10 @@ impl OpenBao {
             fs::create_dir_all(folder.path().join("plugins"))?;
             let config = folder.path().join("config.hcl");
             fs::write(&config, raft_config(port, folder))?;
-            Ok(vec![
-                "server".to_owned(),
-                format!("-config={}", config.display()),
-            ])
+            Ok(vec!["server".to_owned(), format!("-config={}", config.display())])
         })
         .await?;
-        let mut bao = Self {
-            address,
-            root_token: String::new(),
-            own: Some(own),
-        };
+        let mut bao = Self { address, root_token: String::new(), own: Some(own) };
         bao.wait_for(&[NOT_INITIALISED]).await?;
         let shares = json!({"secret_shares": 1, "secret_threshold": 1});
         let keys = bao.call("PUT", "sys/init", Some(&shares)).await?;
@@ -103,18 +88,11 @@ impl OpenBao {
 
     /// One that another process runs.
     pub(crate) fn connect(at: &OpenBaoAddress) -> Self {
-        Self {
-            address: at.address.clone(),
-            root_token: at.root_token.clone(),
-            own: None,
-        }
+        Self { address: at.address.clone(), root_token: at.root_token.clone(), own: None }
     }
 
     pub(crate) fn environment(&self) -> OpenBaoAddress {
-        OpenBaoAddress {
-            address: self.address.clone(),
-            root_token: self.root_token.clone(),
-        }
+        OpenBaoAddress { address: self.address.clone(), root_token: self.root_token.clone() }
     }
 
     /// `http://127.0.0.1:PORT`.
@@ -168,13 +146,8 @@ impl OpenBao {
     /// # Errors
     /// If it has no unseal key (in memory), or does not become active in time.
     pub async fn unseal(&self) -> Result<()> {
-        let key = self
-            .own()?
-            .unseal_key
-            .as_ref()
-            .context("only a raft server can be unsealed")?;
-        self.call("PUT", "sys/unseal", Some(&json!({"key": key})))
-            .await?;
+        let key = self.own()?.unseal_key.as_ref().context("only a raft server can be unsealed")?;
+        self.call("PUT", "sys/unseal", Some(&json!({"key": key}))).await?;
         self.wait_for(&[HEALTHY]).await
     }
 
@@ -196,16 +169,12 @@ impl OpenBao {
     /// If it is an in-memory server, or does not answer in time.
     pub async fn restart(&self) -> Result<()> {
         let own = self.own()?;
-        own.unseal_key
-            .as_ref()
-            .context("only a raft server survives a restart")?;
+        own.unseal_key.as_ref().context("only a raft server survives a restart")?;
         self.kill()?;
         let binary = blocking(ensure_openbao).await?;
         let config = own.folder.path().join("config.hcl");
         let mut command = Command::new(binary);
-        command
-            .arg("server")
-            .arg(format!("-config={}", config.display()));
+        command.arg("server").arg(format!("-config={}", config.display()));
         *self.lock(own) = Some(spawn(command, own.folder.path())?);
         self.wait_for(&[503]).await
     }
@@ -223,12 +192,7 @@ impl OpenBao {
     ///
     /// # Errors
     /// If there is no answer at all.
-    pub async fn request(
-        &self,
-        method: &str,
-        path: &str,
-        body: Option<&Value>,
-    ) -> Result<(u16, Value)> {
+    pub async fn request(&self, method: &str, path: &str, body: Option<&Value>) -> Result<(u16, Value)> {
         self.request_as(&self.root_token, method, path, body).await
     }
 
@@ -277,9 +241,7 @@ impl OpenBao {
     }
 
     fn own(&self) -> Result<&Own> {
-        self.own
-            .as_ref()
-            .context("this OpenBao belongs to another process: start one of your own to control it")
+        self.own.as_ref().context("this OpenBao belongs to another process: start one of your own to control it")
     }
 
     fn lock<'a>(&self, own: &'a Own) -> std::sync::MutexGuard<'a, Option<Process>> {
@@ -308,28 +270,14 @@ async fn start(arguments: impl Fn(u16, &RunDir) -> Result<Vec<String>>) -> Resul
             if let Err(error) = process.must_live() {
                 return Some(Err(error));
             }
-            http::request("GET", &health, &[], None)
-                .await
-                .ok()
-                .map(|_| Ok(()))
+            http::request("GET", &health, &[], None).await.ok().map(|_| Ok(()))
         });
         match answered.await.with_context(|| process.log_tail())? {
             Ok(()) => {
                 let process = Mutex::new(Some(process));
-                return Ok((
-                    Own {
-                        process,
-                        unseal_key: None,
-                        folder,
-                    },
-                    address,
-                ));
+                return Ok((Own { process, unseal_key: None, folder }, address));
             }
-            Err(error)
-                if attempt < TRIES && error.to_string().contains("address already in use") =>
-            {
-                attempt += 1
-            }
+            Err(error) if attempt < TRIES && error.to_string().contains("address already in use") => attempt += 1,
             Err(error) => return Err(error),
         }
     }
@@ -374,10 +322,6 @@ plugin_directory = "{folder}/plugins"
 }
 
 /// Runs something that may take its time (an installation) beside the runtime.
-pub(crate) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .context("the work panicked")?
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.context("the work panicked")?
 }

@@ -54,8 +54,7 @@ impl OpenBao {
     /// # Errors
     /// If OpenBao refuses (as for all helpers here).
     pub async fn mount_kv1(&self, path: &str) -> Result<()> {
-        self.mount(path, json!({"type": "kv", "options": {"version": "1"}}))
-            .await
+        self.mount(path, json!({"type": "kv", "options": {"version": "1"}})).await
     }
 
     /// Mounts KV version 2 at `path`, and waits until it takes writes.
@@ -63,18 +62,13 @@ impl OpenBao {
     /// # Errors
     /// See [`OpenBao::mount_kv1`].
     pub async fn mount_kv2(&self, path: &str) -> Result<()> {
-        self.mount(path, json!({"type": "kv", "options": {"version": "2"}}))
-            .await?;
+        self.mount(path, json!({"type": "kv", "options": {"version": "2"}})).await?;
         // The engine sets itself up after the mount call has answered, and refuses until it is done.
         let config = format!("{path}/config");
-        let ready = crate::wait_until(
-            "the new KV engine",
-            std::time::Duration::from_secs(20),
-            async || {
-                let (status, _) = self.request("GET", &config, None).await.ok()?;
-                (status == 200).then_some(())
-            },
-        );
+        let ready = crate::wait_until("the new KV engine", std::time::Duration::from_secs(20), async || {
+            let (status, _) = self.request("GET", &config, None).await.ok()?;
+            (status == 200).then_some(())
+        });
         ready.await
     }
 
@@ -83,8 +77,7 @@ impl OpenBao {
     /// # Errors
     /// See [`OpenBao::mount_kv1`].
     pub async fn mount(&self, path: &str, engine: Value) -> Result<()> {
-        self.call("POST", &format!("sys/mounts/{path}"), Some(&engine))
-            .await?;
+        self.call("POST", &format!("sys/mounts/{path}"), Some(&engine)).await?;
         Ok(())
     }
 
@@ -93,8 +86,7 @@ impl OpenBao {
     /// # Errors
     /// See [`OpenBao::mount_kv1`].
     pub async fn kv1_put(&self, mount: &str, path: &str, data: Value) -> Result<()> {
-        self.call("POST", &format!("{mount}/{path}"), Some(&data))
-            .await?;
+        self.call("POST", &format!("{mount}/{path}"), Some(&data)).await?;
         Ok(())
     }
 
@@ -103,9 +95,7 @@ impl OpenBao {
     /// # Errors
     /// See [`OpenBao::mount_kv1`].
     pub async fn kv1_get(&self, mount: &str, path: &str) -> Result<Option<Map<String, Value>>> {
-        let (_, answer) = self
-            .request("GET", &format!("{mount}/{path}"), None)
-            .await?;
+        let (_, answer) = self.request("GET", &format!("{mount}/{path}"), None).await?;
         Ok(answer.get("data").and_then(Value::as_object).cloned())
     }
 
@@ -114,17 +104,8 @@ impl OpenBao {
     /// # Errors
     /// See [`OpenBao::mount_kv1`].
     pub async fn kv_put(&self, mount: &str, path: &str, data: Value) -> Result<u64> {
-        let answer = self
-            .call(
-                "POST",
-                &format!("{mount}/data/{path}"),
-                Some(&json!({ "data": data })),
-            )
-            .await?;
-        answer
-            .pointer("/data/version")
-            .and_then(Value::as_u64)
-            .context("no version in the answer")
+        let answer = self.call("POST", &format!("{mount}/data/{path}"), Some(&json!({ "data": data }))).await?;
+        answer.pointer("/data/version").and_then(Value::as_u64).context("no version in the answer")
     }
 
     /// Reads a version (0: the newest) of a KV v2 secret; `None` if there is none.
@@ -132,20 +113,11 @@ impl OpenBao {
     /// # Errors
     /// See [`OpenBao::mount_kv1`].
     pub async fn kv_get(&self, mount: &str, path: &str, version: u64) -> Result<Option<KvVersion>> {
-        let (_, answer) = self
-            .request(
-                "GET",
-                &format!("{mount}/data/{path}?version={version}"),
-                None,
-            )
-            .await?;
+        let (_, answer) = self.request("GET", &format!("{mount}/data/{path}?version={version}"), None).await?;
         let Some(metadata) = answer.pointer("/data/metadata").cloned() else {
             return Ok(None);
         };
-        let data = answer
-            .pointer("/data/data")
-            .and_then(Value::as_object)
-            .cloned();
+        let data = answer.pointer("/data/data").and_then(Value::as_object).cloned();
         Ok(Some(KvVersion { data, metadata }))
     }
 
@@ -154,9 +126,7 @@ impl OpenBao {
     /// # Errors
     /// See [`OpenBao::mount_kv1`].
     pub async fn kv_metadata(&self, mount: &str, path: &str) -> Result<Value> {
-        let answer = self
-            .call("GET", &format!("{mount}/metadata/{path}"), None)
-            .await?;
+        let answer = self.call("GET", &format!("{mount}/metadata/{path}"), None).await?;
         answer.get("data").cloned().context("no data in the answer")
     }
 
@@ -165,12 +135,7 @@ impl OpenBao {
     /// # Errors
     /// See [`OpenBao::mount_kv1`].
     pub async fn policy(&self, name: &str, hcl: &str) -> Result<()> {
-        self.call(
-            "PUT",
-            &format!("sys/policies/acl/{name}"),
-            Some(&json!({ "policy": hcl })),
-        )
-        .await?;
+        self.call("PUT", &format!("sys/policies/acl/{name}"), Some(&json!({ "policy": hcl }))).await?;
         Ok(())
     }
 
@@ -179,12 +144,7 @@ impl OpenBao {
     /// # Errors
     /// See [`OpenBao::mount_kv1`].
     pub async fn password_policy(&self, name: &str, hcl: &str) -> Result<()> {
-        self.call(
-            "PUT",
-            &format!("sys/policies/password/{name}"),
-            Some(&json!({ "policy": hcl })),
-        )
-        .await?;
+        self.call("PUT", &format!("sys/policies/password/{name}"), Some(&json!({ "policy": hcl }))).await?;
         Ok(())
     }
 
@@ -199,21 +159,16 @@ impl OpenBao {
             "renewable": !options.not_renewable,
             "num_uses": options.num_uses,
         });
-        for (field, value) in [
-            ("ttl", options.ttl),
-            ("explicit_max_ttl", options.explicit_max_ttl),
-            ("period", options.period),
-        ] {
+        for (field, value) in
+            [("ttl", options.ttl), ("explicit_max_ttl", options.explicit_max_ttl), ("period", options.period)]
+        {
             if let (Some(value), Some(fields)) = (value, body.as_object_mut()) {
                 fields.insert(field.to_owned(), json!(value));
             }
         }
         let answer = self.call("POST", "auth/token/create", Some(&body)).await?;
         let token = text(&answer, "/auth/client_token")?;
-        Ok(Token {
-            token,
-            accessor: text(&answer, "/auth/accessor")?,
-        })
+        Ok(Token { token, accessor: text(&answer, "/auth/accessor")? })
     }
 
     /// Makes an AppRole (at `auth/approle`, which is enabled if it is not) and a secret id for it. `extra` is merged into the
@@ -222,18 +177,9 @@ impl OpenBao {
     /// # Errors
     /// See [`OpenBao::mount_kv1`].
     pub async fn approle(&self, name: &str, policies: &[&str], extra: &Value) -> Result<AppRole> {
-        let (status, answer) = self
-            .request(
-                "POST",
-                "sys/auth/approle",
-                Some(&json!({"type": "approle"})),
-            )
-            .await?;
+        let (status, answer) = self.request("POST", "sys/auth/approle", Some(&json!({"type": "approle"}))).await?;
         let in_use = answer.to_string().contains("already in use");
-        anyhow::ensure!(
-            status < 300 || in_use,
-            "enabling AppRole: {status} {answer}"
-        );
+        anyhow::ensure!(status < 300 || in_use, "enabling AppRole: {status} {answer}");
         let mut role = json!({ "token_policies": policies });
         if let (Some(fields), Some(more)) = (role.as_object_mut(), extra.as_object()) {
             fields.extend(more.clone());
@@ -241,10 +187,7 @@ impl OpenBao {
         let path = format!("auth/approle/role/{name}");
         self.call("POST", &path, Some(&role)).await?;
         let role_id = self.call("GET", &format!("{path}/role-id"), None).await?;
-        Ok(AppRole {
-            role_id: text(&role_id, "/data/role_id")?,
-            secret_id: self.approle_secret_id(name).await?,
-        })
+        Ok(AppRole { role_id: text(&role_id, "/data/role_id")?, secret_id: self.approle_secret_id(name).await? })
     }
 
     /// One more secret id of an AppRole.
@@ -252,9 +195,7 @@ impl OpenBao {
     /// # Errors
     /// See [`OpenBao::mount_kv1`].
     pub async fn approle_secret_id(&self, name: &str) -> Result<String> {
-        let answer = self
-            .call("POST", &format!("auth/approle/role/{name}/secret-id"), None)
-            .await?;
+        let answer = self.call("POST", &format!("auth/approle/role/{name}/secret-id"), None).await?;
         text(&answer, "/data/secret_id")
     }
 
@@ -262,12 +203,7 @@ impl OpenBao {
     ///
     /// # Errors
     /// See [`OpenBao::mount_kv1`].
-    pub async fn database_config(
-        &self,
-        mount: &str,
-        name: &str,
-        postgres: &Postgres,
-    ) -> Result<()> {
+    pub async fn database_config(&self, mount: &str, name: &str, postgres: &Postgres) -> Result<()> {
         self.mount(mount, json!({"type": "database"})).await?;
         let (port, user) = (postgres.port(), postgres.admin_user());
         let connection = json!({
@@ -278,8 +214,7 @@ impl OpenBao {
             "password": postgres.admin_password(),
             "password_authentication": "scram-sha-256",
         });
-        self.call("POST", &format!("{mount}/config/{name}"), Some(&connection))
-            .await?;
+        self.call("POST", &format!("{mount}/config/{name}"), Some(&connection)).await?;
         Ok(())
     }
 
@@ -287,17 +222,9 @@ impl OpenBao {
     ///
     /// # Errors
     /// See [`OpenBao::mount_kv1`].
-    pub async fn static_role(
-        &self,
-        mount: &str,
-        role: &str,
-        database: &str,
-        user: &str,
-        period: &str,
-    ) -> Result<()> {
+    pub async fn static_role(&self, mount: &str, role: &str, database: &str, user: &str, period: &str) -> Result<()> {
         let body = json!({"db_name": database, "username": user, "rotation_period": period});
-        self.call("POST", &format!("{mount}/static-roles/{role}"), Some(&body))
-            .await?;
+        self.call("POST", &format!("{mount}/static-roles/{role}"), Some(&body)).await?;
         Ok(())
     }
 
@@ -306,37 +233,23 @@ impl OpenBao {
     /// # Errors
     /// See [`OpenBao::mount_kv1`].
     pub async fn static_creds(&self, mount: &str, role: &str) -> Result<(String, String)> {
-        let answer = self
-            .call("GET", &format!("{mount}/static-creds/{role}"), None)
-            .await?;
-        Ok((
-            text(&answer, "/data/username")?,
-            text(&answer, "/data/password")?,
-        ))
+        let answer = self.call("GET", &format!("{mount}/static-creds/{role}"), None).await?;
+        Ok((text(&answer, "/data/username")?, text(&answer, "/data/password")?))
     }
 
     /// Makes a dynamic role whose users can log in.
     ///
     /// # Errors
     /// See [`OpenBao::mount_kv1`].
-    pub async fn dynamic_role(
-        &self,
-        mount: &str,
-        role: &str,
-        database: &str,
-        ttl: &str,
-    ) -> Result<()> {
+    pub async fn dynamic_role(&self, mount: &str, role: &str, database: &str, ttl: &str) -> Result<()> {
         let create = "CREATE ROLE \"{{name}}\" WITH LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}';";
         let body = json!({"db_name": database, "creation_statements": [create], "default_ttl": ttl, "max_ttl": ttl});
-        self.call("POST", &format!("{mount}/roles/{role}"), Some(&body))
-            .await?;
+        self.call("POST", &format!("{mount}/roles/{role}"), Some(&body)).await?;
         Ok(())
     }
 }
 
 fn text(answer: &Value, pointer: &str) -> Result<String> {
     let value = answer.pointer(pointer).and_then(Value::as_str);
-    Ok(value
-        .with_context(|| format!("no {pointer} in OpenBao's answer"))?
-        .to_owned())
+    Ok(value.with_context(|| format!("no {pointer} in OpenBao's answer"))?.to_owned())
 }

@@ -36,10 +36,7 @@ fn find(wanted: u16) -> Result<u16> {
             return Ok(port);
         }
     }
-    bail!(
-        "no free port in {FIRST}..{} after {TRIES} tries",
-        FIRST + COUNT
-    )
+    bail!("no free port in {FIRST}..{} after {TRIES} tries", FIRST + COUNT)
 }
 
 #[cfg(test)]

@@ -49,11 +49,7 @@ impl Postgres {
         let folder = RunDir::in_temp("postgres")?;
         let owner = server_user()?;
         if let Some(owner) = &owner {
-            chown(
-                folder.path(),
-                Some(owner.uid.as_raw()),
-                Some(owner.gid.as_raw()),
-            )?;
+            chown(folder.path(), Some(owner.uid.as_raw()), Some(owner.gid.as_raw()))?;
         }
         let admin_password = dirs::unique("pg");
         init(&programs, folder.path(), owner.as_ref(), &admin_password)?;
@@ -71,16 +67,9 @@ impl Postgres {
             };
             match server.wait_ready(&folder_path) {
                 Ok(()) => {
-                    return Ok(Self {
-                        _folder: Some(folder),
-                        ..server
-                    });
+                    return Ok(Self { _folder: Some(folder), ..server });
                 }
-                Err(error)
-                    if attempt < TRIES && error.to_string().contains("ddress already in use") =>
-                {
-                    attempt += 1
-                }
+                Err(error) if attempt < TRIES && error.to_string().contains("ddress already in use") => attempt += 1,
                 Err(error) => return Err(error),
             }
         }
@@ -89,21 +78,11 @@ impl Postgres {
     /// One that another process runs.
     pub(crate) fn connect(at: &PostgresAddress) -> Result<Self> {
         let programs = ensure_postgres()?;
-        Ok(Self {
-            port: at.port,
-            admin_password: at.admin_password.clone(),
-            programs,
-            process: None,
-            _folder: None,
-        })
+        Ok(Self { port: at.port, admin_password: at.admin_password.clone(), programs, process: None, _folder: None })
     }
 
     pub(crate) fn environment(&self) -> PostgresAddress {
-        PostgresAddress {
-            port: self.port,
-            admin_user: ADMIN.to_owned(),
-            admin_password: self.admin_password.clone(),
-        }
+        PostgresAddress { port: self.port, admin_user: ADMIN.to_owned(), admin_password: self.admin_password.clone() }
     }
 
     /// Its port on 127.0.0.1.
@@ -139,9 +118,7 @@ impl Postgres {
     /// # Errors
     /// If the name is odd or taken.
     pub async fn create_database(&self, name: &str) -> Result<()> {
-        self.sql(&format!("CREATE DATABASE {};", plain(name)?))
-            .await
-            .map(drop)
+        self.sql(&format!("CREATE DATABASE {};", plain(name)?)).await.map(drop)
     }
 
     /// Runs SQL as the superuser, and gives what it prints, one row a line.
@@ -161,8 +138,7 @@ impl Postgres {
     pub async fn can_login(&self, user: &str, password: &str) -> Result<bool> {
         let command = self.psql(user, password);
         blocking(move || {
-            let (status, _, process) =
-                process::run_unchecked("psql-login", command, b"SELECT 1;", QUERY)?;
+            let (status, _, process) = process::run_unchecked("psql-login", command, b"SELECT 1;", QUERY)?;
             let said = process.log_text()?;
             if !status.success() && !said.contains("password authentication failed") {
                 bail!("logging in failed for another reason: {said}");
@@ -174,22 +150,12 @@ impl Postgres {
 
     fn psql(&self, user: &str, password: &str) -> Command {
         let mut psql = Command::new(self.programs.join("psql"));
-        psql.args([
-            "--no-psqlrc",
-            "--no-password",
-            "--quiet",
-            "--tuples-only",
-            "--no-align",
-        ])
-        .args([
-            "--set=ON_ERROR_STOP=1",
-            "--host=127.0.0.1",
-            "--dbname=postgres",
-        ])
-        .arg(format!("--port={}", self.port))
-        .arg(format!("--username={user}"))
-        .env("PGPASSWORD", password)
-        .env("PGCONNECT_TIMEOUT", "10");
+        psql.args(["--no-psqlrc", "--no-password", "--quiet", "--tuples-only", "--no-align"])
+            .args(["--set=ON_ERROR_STOP=1", "--host=127.0.0.1", "--dbname=postgres"])
+            .arg(format!("--port={}", self.port))
+            .arg(format!("--username={user}"))
+            .env("PGPASSWORD", password)
+            .env("PGCONNECT_TIMEOUT", "10");
         psql
     }
 
@@ -201,18 +167,11 @@ impl Postgres {
         loop {
             process.must_live()?;
             let lines = fs::read_to_string(&pid_file).unwrap_or_default();
-            if lines
-                .lines()
-                .nth(7)
-                .is_some_and(|state| state.trim() == "ready")
-            {
+            if lines.lines().nth(7).is_some_and(|state| state.trim() == "ready") {
                 return Ok(());
             }
             if start.elapsed() > START {
-                bail!(
-                    "PostgreSQL is not ready after {START:?}:\n{}",
-                    process.log_tail()
-                );
+                bail!("PostgreSQL is not ready after {START:?}:\n{}", process.log_tail());
             }
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -225,14 +184,13 @@ fn server_user() -> Result<Option<User>> {
         return Ok(None);
     }
     let user = User::from_name("postgres")?;
-    Ok(Some(user.context("PostgreSQL refuses to run as root, and there is no user postgres: apt-get install postgresql")?))
+    Ok(Some(
+        user.context("PostgreSQL refuses to run as root, and there is no user postgres: apt-get install postgresql")?,
+    ))
 }
 
 fn as_user(command: &mut Command, owner: Option<&User>, folder: &Path) {
-    command
-        .current_dir(folder)
-        .env("HOME", folder)
-        .env("LC_ALL", "C");
+    command.current_dir(folder).env("HOME", folder).env("LC_ALL", "C");
     for name in ["PGDATA", "PGPORT", "PGHOST", "PGUSER", "PGPASSWORD"] {
         command.env_remove(name);
     }
@@ -245,20 +203,11 @@ fn init(programs: &Path, folder: &Path, owner: Option<&User>, password: &str) ->
     let password_file = folder.join("pw");
     fs::write(&password_file, password)?;
     if let Some(owner) = owner {
-        chown(
-            &password_file,
-            Some(owner.uid.as_raw()),
-            Some(owner.gid.as_raw()),
-        )?;
+        chown(&password_file, Some(owner.uid.as_raw()), Some(owner.gid.as_raw()))?;
     }
     let mut initdb = Command::new(programs.join("initdb"));
     initdb
-        .args([
-            "--no-sync",
-            "--auth=scram-sha-256",
-            "--encoding=UTF8",
-            "--locale=C",
-        ])
+        .args(["--no-sync", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C"])
         .arg(format!("--username={ADMIN}"))
         .arg(format!("--pwfile={}", password_file.display()))
         .arg(format!("--pgdata={}", folder.join("data").display()));
@@ -289,9 +238,6 @@ fn serve(programs: &Path, folder: &Path, owner: Option<&User>, port: u16) -> Res
 
 fn plain(name: &str) -> Result<&str> {
     let fine = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-    ensure!(
-        !name.is_empty() && name.chars().all(fine),
-        "not a plain name: {name:?}"
-    );
+    ensure!(!name.is_empty() && name.chars().all(fine), "not a plain name: {name:?}");
     Ok(name)
 }

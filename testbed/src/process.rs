@@ -69,17 +69,10 @@ impl Process {
             command.stdin(Stdio::null()).stdout(file);
         }
         let program = command.get_program().to_string_lossy().into_owned();
-        let child =
-            fork(command, stop).with_context(|| format!("starting {program} for {name}"))?;
+        let child = fork(command, stop).with_context(|| format!("starting {program} for {name}"))?;
         let pid = Pid::from_raw(i32::try_from(child.id())?);
         let child = Mutex::new(child);
-        Ok(Self {
-            name: name.to_owned(),
-            pid,
-            child,
-            stop_signal: stop,
-            log,
-        })
+        Ok(Self { name: name.to_owned(), pid, child, stop_signal: stop, log })
     }
 
     /// Its process id.
@@ -123,8 +116,7 @@ impl Process {
         if let Some(status) = child.try_wait()? {
             bail!("{} has ended: {status}", self.name);
         }
-        nix::sys::signal::kill(self.pid, signal)
-            .with_context(|| format!("signalling {}", self.name))
+        nix::sys::signal::kill(self.pid, signal).with_context(|| format!("signalling {}", self.name))
     }
 
     /// SIGKILL, then waits for the end. An ended process is left as it is.
@@ -159,11 +151,7 @@ impl Process {
                 return Ok(status);
             }
             if start.elapsed() > deadline {
-                bail!(
-                    "{} is still running after {deadline:?}; log: {}",
-                    self.name,
-                    self.log.display()
-                );
+                bail!("{} is still running after {deadline:?}; log: {}", self.name, self.log.display());
             }
             thread::sleep(PAUSE);
         }
@@ -181,11 +169,7 @@ impl Process {
         let text = self.log_text().unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         let from = lines.len().saturating_sub(25);
-        format!(
-            "{}\n(log: {})",
-            lines.get(from..).unwrap_or_default().join("\n"),
-            self.log.display()
-        )
+        format!("{}\n(log: {})", lines.get(from..).unwrap_or_default().join("\n"), self.log.display())
     }
 
     fn lock(&self) -> MutexGuard<'_, Child> {
@@ -228,20 +212,14 @@ pub fn run_unchecked(
     deadline: Duration,
 ) -> Result<(ExitStatus, String, Process)> {
     let process = Process::spawn_piped(name, command)?;
-    let (mut stdin, stdout) = process
-        .take_stdin()
-        .zip(process.take_stdout())
-        .context("no pipes")?;
+    let (mut stdin, stdout) = process.take_stdin().zip(process.take_stdout()).context("no pipes")?;
     let input = input.to_vec();
     thread::spawn(move || stdin.write_all(&input)); // a command that ends without reading all is fine
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || sender.send(std::io::read_to_string(stdout)));
     let Ok(output) = receiver.recv_timeout(deadline) else {
         process.kill()?;
-        bail!(
-            "{name} was not done after {deadline:?}:\n{}",
-            process.log_tail()
-        );
+        bail!("{name} was not done after {deadline:?}:\n{}", process.log_tail());
     };
     let status = process.wait(deadline)?;
     Ok((status, output?, process))
@@ -260,17 +238,11 @@ fn fork(mut command: Command, death: Signal) -> Result<Child> {
     command.process_group(0); // Ctrl-C at the terminal reaches us, and we end the servers
     die_with_parent(&mut command, death);
     let (sender, answer) = mpsc::channel();
-    forker
-        .send(Box::new(move || drop(sender.send(command.spawn()))))
-        .ok()
-        .context("the forking thread is gone")?;
+    forker.send(Box::new(move || drop(sender.send(command.spawn())))).ok().context("the forking thread is gone")?;
     Ok(answer.recv().context("the forking thread is gone")??)
 }
 
-#[allow(
-    unsafe_code,
-    reason = "pre_exec is the only place between fork and exec"
-)]
+#[allow(unsafe_code, reason = "pre_exec is the only place between fork and exec")]
 fn die_with_parent(command: &mut Command, death: Signal) {
     let parent = Pid::this();
     let hook = move || {
@@ -298,37 +270,19 @@ mod tests {
 
     #[test]
     fn a_command_gets_its_input_and_gives_its_output() {
-        let output = run(
-            "cat",
-            sh("cat; echo done"),
-            b"hello ",
-            Duration::from_secs(10),
-        )
-        .unwrap();
+        let output = run("cat", sh("cat; echo done"), b"hello ", Duration::from_secs(10)).unwrap();
         assert_eq!(output, "hello done\n");
     }
 
     #[test]
     fn a_failing_command_shows_its_stderr() {
-        let error = run(
-            "fails",
-            sh("echo why >&2; exit 3"),
-            b"",
-            Duration::from_secs(10),
-        )
-        .unwrap_err();
+        let error = run("fails", sh("echo why >&2; exit 3"), b"", Duration::from_secs(10)).unwrap_err();
         assert!(error.to_string().contains("why"), "{error}");
     }
 
     #[test]
     fn a_command_that_hangs_is_killed() {
-        let error = run(
-            "hangs",
-            sh("exec sleep 600"),
-            b"",
-            Duration::from_millis(50),
-        )
-        .unwrap_err();
+        let error = run("hangs", sh("exec sleep 600"), b"", Duration::from_millis(50)).unwrap_err();
         assert!(error.to_string().contains("not done"), "{error}");
     }
 
@@ -343,10 +297,7 @@ mod tests {
 
     #[test]
     fn a_child_outlives_the_thread_that_asked_for_it() {
-        let process = thread::spawn(|| Process::spawn("sleep", sh("exec sleep 600")))
-            .join()
-            .unwrap()
-            .unwrap();
+        let process = thread::spawn(|| Process::spawn("sleep", sh("exec sleep 600"))).join().unwrap().unwrap();
         process.signal(Signal::SIGSTOP).unwrap();
         process.signal(Signal::SIGCONT).unwrap();
         assert!(process.ended().unwrap().is_none());

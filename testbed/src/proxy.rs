@@ -42,46 +42,30 @@ impl ProxyRule {
     /// For every request whose path (with its query) contains `path`; the empty text is in every path.
     #[must_use]
     pub fn new(path: &str, action: ProxyAction) -> Self {
-        Self {
-            method: None,
-            path: path.to_owned(),
-            action,
-            left: None,
-            after: 0,
-        }
+        Self { method: None, path: path.to_owned(), action, left: None, after: 0 }
     }
 
     /// Only for this method.
     #[must_use]
     pub fn method(self, method: &str) -> Self {
-        Self {
-            method: Some(method.to_owned()),
-            ..self
-        }
+        Self { method: Some(method.to_owned()), ..self }
     }
 
     /// Only this often.
     #[must_use]
     pub fn times(self, times: u32) -> Self {
-        Self {
-            left: Some(times),
-            ..self
-        }
+        Self { left: Some(times), ..self }
     }
 
     /// Lets that many matching requests through first.
     #[must_use]
     pub fn after(self, requests: u32) -> Self {
-        Self {
-            after: requests,
-            ..self
-        }
+        Self { after: requests, ..self }
     }
 
     /// Whether it fires for a request; counts it.
     fn fires(&mut self, method: &str, path: &str) -> bool {
-        let applies = self.method.as_deref().is_none_or(|wanted| wanted == method)
-            && path.contains(&self.path);
+        let applies = self.method.as_deref().is_none_or(|wanted| wanted == method) && path.contains(&self.path);
         if !applies || self.left == Some(0) {
             return false;
         }
@@ -132,9 +116,7 @@ impl HttpProxy {
     /// # Errors
     /// If no port can be had.
     pub fn start(upstream: &str) -> Result<Self> {
-        let upstream = upstream
-            .strip_prefix("http://")
-            .context("the proxy speaks http:// only")?;
+        let upstream = upstream.strip_prefix("http://").context("the proxy speaks http:// only")?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
@@ -210,9 +192,7 @@ impl Shared {
         let server = answer.as_deref().and_then(status_of);
         let given = match &action {
             None => answer,
-            Some(ProxyAction::Refuse(status) | ProxyAction::DoneBut(status)) => {
-                Some(made_up(*status))
-            }
+            Some(ProxyAction::Refuse(status) | ProxyAction::DoneBut(status)) => Some(made_up(*status)),
             Some(_) => None,
         };
         let client_status = given.as_deref().and_then(status_of);
@@ -237,17 +217,14 @@ impl Shared {
     /// Of the first rule that fires; later ones don't count the request then.
     fn action_for(&self, request: &Request) -> Option<ProxyAction> {
         let mut rules = lock(&self.rules);
-        let fired = rules.iter_mut().find_map(|rule| {
-            rule.fires(&request.method, &request.path)
-                .then_some(&rule.action)
-        });
+        let fired =
+            rules.iter_mut().find_map(|rule| rule.fires(&request.method, &request.path).then_some(&rule.action));
         fired.cloned()
     }
 
     /// Sends it on, and gives the whole answer.
     fn forward(&self, request: &Request) -> Result<Vec<u8>> {
-        let mut server =
-            TcpStream::connect(&self.upstream).context("the server behind the proxy")?;
+        let mut server = TcpStream::connect(&self.upstream).context("the server behind the proxy")?;
         server.write_all(&request.bytes)?;
         let mut answer = Vec::new();
         server.read_to_end(&mut answer)?;
@@ -292,34 +269,22 @@ impl Request {
         let start = bytes.len();
         bytes.resize(start + length, 0);
         reader.read_exact(bytes.get_mut(start..).unwrap_or_default())?;
-        Ok(Some(Self {
-            method,
-            path,
-            bytes,
-        }))
+        Ok(Some(Self { method, path, bytes }))
     }
 }
 
 fn made_up(status: u16) -> Vec<u8> {
     let body = r#"{"errors":["made up by the testbed's proxy"]}"#;
     let length = body.len();
-    let head = format!(
-        "HTTP/1.1 {status} Testbed\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n"
-    );
+    let head = format!("HTTP/1.1 {status} Testbed\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n");
     format!("{head}Connection: close\r\n\r\n{body}").into_bytes()
 }
 
 /// A server that was asked to close says so itself; this makes sure of it.
 fn with_close(answer: &[u8]) -> Vec<u8> {
-    let end = answer
-        .windows(4)
-        .position(|four| four == b"\r\n\r\n")
-        .unwrap_or(answer.len());
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap_or(answer.len());
     let (head, rest) = answer.split_at(end);
-    if String::from_utf8_lossy(head)
-        .to_ascii_lowercase()
-        .contains("\r\nconnection: close")
-    {
+    if String::from_utf8_lossy(head).to_ascii_lowercase().contains("\r\nconnection: close") {
         return answer.to_vec();
     }
     [head, b"\r\nConnection: close", rest].concat()
@@ -327,12 +292,7 @@ fn with_close(answer: &[u8]) -> Vec<u8> {
 
 fn status_of(answer: &[u8]) -> Option<u16> {
     let line = answer.split(|byte| *byte == b'\r').next()?;
-    std::str::from_utf8(line)
-        .ok()?
-        .split_whitespace()
-        .nth(1)?
-        .parse()
-        .ok()
+    std::str::from_utf8(line).ok()?.split_whitespace().nth(1)?.parse().ok()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -88,10 +88,7 @@ impl Testbed {
             Ok(value) if !value.is_empty() => Environment::parse(&value)?,
             _ => Environment::default(),
         };
-        Ok(SHARED.get_or_init(|| Self {
-            elsewhere,
-            ..Self::default()
-        }))
+        Ok(SHARED.get_or_init(|| Self { elsewhere, ..Self::default() }))
     }
 
     /// Servers of their own, ended when dropped.
@@ -164,11 +161,9 @@ impl Environment {
         let text = if value.trim_start().starts_with('{') {
             value.to_owned()
         } else {
-            std::fs::read_to_string(value)
-                .with_context(|| format!("{ENVIRONMENT_VARIABLE} names the file {value}"))?
+            std::fs::read_to_string(value).with_context(|| format!("{ENVIRONMENT_VARIABLE} names the file {value}"))?
         };
-        serde_json::from_str(&text)
-            .with_context(|| format!("{ENVIRONMENT_VARIABLE} is not a testbed's environment"))
+        serde_json::from_str(&text).with_context(|| format!("{ENVIRONMENT_VARIABLE} is not a testbed's environment"))
     }
 }
 
@@ -179,10 +174,7 @@ mod tests {
     #[test]
     fn an_environment_survives_its_json() {
         let environment = Environment {
-            openbao: Some(OpenBaoAddress {
-                address: "http://127.0.0.1:1".into(),
-                root_token: "t".into(),
-            }),
+            openbao: Some(OpenBaoAddress { address: "http://127.0.0.1:1".into(), root_token: "t".into() }),
             ..Environment::default()
         };
         let json = serde_json::to_string(&environment).unwrap();

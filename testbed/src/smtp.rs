@@ -39,12 +39,7 @@ pub struct SmtpOptions {
 
 impl Default for SmtpOptions {
     fn default() -> Self {
-        Self {
-            require_auth: true,
-            offer_starttls: true,
-            max_size: 0,
-            server_name: ServerName::Right,
-        }
+        Self { require_auth: true, offer_starttls: true, max_size: 0, server_name: ServerName::Right }
     }
 }
 
@@ -103,10 +98,7 @@ impl Mail {
     /// The first header field of that name (any case).
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
-        let found = self
-            .headers
-            .iter()
-            .find(|(key, _)| key.eq_ignore_ascii_case(name));
+        let found = self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.as_str())
     }
 }
@@ -155,19 +147,14 @@ impl SmtpServer {
     }
 
     fn start_blocking(options: &SmtpOptions) -> Result<Self> {
-        let packages = ensure_node_packages("smtp")?;
+        let packages = ensure_node_packages("testbed/smtp")?;
         let folder = RunDir::new("smtp")?;
         let certificates = Certificates::new(folder.path(), options.server_name)?;
         let (user, password) = (dirs::unique("sender"), dirs::unique("mail"));
         let mut command = Command::new("node");
-        command
-            .arg(packages.join("server.mjs"))
-            .current_dir(&packages);
+        command.arg(packages.join("server.mjs")).current_dir(&packages);
         let process = Process::spawn_piped("smtp", command)?;
-        let (mut stdin, stdout) = process
-            .take_stdin()
-            .zip(process.take_stdout())
-            .context("no pipes")?;
+        let (mut stdin, stdout) = process.take_stdin().zip(process.take_stdout()).context("no pipes")?;
         let start = Start {
             user: &user,
             pass: &password,
@@ -186,9 +173,7 @@ impl SmtpServer {
             let read = BufReader::new(stdout).read_line(&mut answer);
             sender.send(read.map(|_| answer))
         });
-        let answer = receiver
-            .recv_timeout(START)
-            .with_context(|| process.log_tail())??;
+        let answer = receiver.recv_timeout(START).with_context(|| process.log_tail())??;
         let ports: Ports = serde_json::from_str(&answer).with_context(|| process.log_tail())?;
         let at = SmtpAddress {
             port: ports.smtp,
@@ -198,22 +183,12 @@ impl SmtpServer {
             password,
             ca_path: certificates.ca_path,
         };
-        Ok(Self {
-            at,
-            _stdin: Some(Mutex::new(stdin)),
-            process: Some(process),
-            _folder: Some(folder),
-        })
+        Ok(Self { at, _stdin: Some(Mutex::new(stdin)), process: Some(process), _folder: Some(folder) })
     }
 
     /// One that another process runs.
     pub(crate) fn connect(at: SmtpAddress) -> Self {
-        Self {
-            at,
-            _stdin: None,
-            process: None,
-            _folder: None,
-        }
+        Self { at, _stdin: None, process: None, _folder: None }
     }
 
     pub(crate) fn environment(&self) -> SmtpAddress {
@@ -261,10 +236,7 @@ impl SmtpServer {
     /// # Errors
     /// If another process started it.
     pub fn kill(&self) -> Result<()> {
-        let process = self
-            .process
-            .as_ref()
-            .context("this mail server belongs to another process")?;
+        let process = self.process.as_ref().context("this mail server belongs to another process")?;
         process.kill().map(drop)
     }
 
@@ -274,9 +246,7 @@ impl SmtpServer {
     /// # Errors
     /// If the control port does not answer.
     pub async fn fault(&self, fault: &Fault) -> Result<()> {
-        self.control("POST", "faults", Some(&serde_json::to_value(fault)?))
-            .await
-            .map(drop)
+        self.control("POST", "faults", Some(&serde_json::to_value(fault)?)).await.map(drop)
     }
 
     /// Refuses a recipient `times` times with 451, then lets it pass.
@@ -309,21 +279,14 @@ impl SmtpServer {
     /// # Errors
     /// If the control port does not answer.
     pub async fn all_mails(&self) -> Result<Vec<Mail>> {
-        Ok(serde_json::from_value(
-            self.control("GET", "mails", None).await?,
-        )?)
+        Ok(serde_json::from_value(self.control("GET", "mails", None).await?)?)
     }
 
     /// Waits until there are `count` mails for a recipient, and gives all that there are then.
     ///
     /// # Errors
     /// If there are fewer when `deadline` is over; the message says how many, and what the server saw.
-    pub async fn wait_for_mails(
-        &self,
-        recipient: &str,
-        count: usize,
-        deadline: Duration,
-    ) -> Result<Vec<Mail>> {
+    pub async fn wait_for_mails(&self, recipient: &str, count: usize, deadline: Duration) -> Result<Vec<Mail>> {
         let end = tokio::time::Instant::now() + deadline;
         loop {
             let left = end.saturating_duration_since(tokio::time::Instant::now());
@@ -333,10 +296,7 @@ impl SmtpServer {
             }
             if left.is_zero() {
                 let events = self.events(recipient).await?;
-                bail!(
-                    "{} of {count} mails for {recipient} after {deadline:?}; sessions: {events:?}",
-                    mails.len()
-                );
+                bail!("{} of {count} mails for {recipient} after {deadline:?}; sessions: {events:?}", mails.len());
             }
         }
     }
@@ -355,9 +315,7 @@ impl SmtpServer {
     /// # Errors
     /// If the control port does not answer.
     pub async fn forget_mails(&self, recipient: &str) -> Result<()> {
-        self.control("DELETE", &format!("mails?to={}", query(recipient)), None)
-            .await
-            .map(drop)
+        self.control("DELETE", &format!("mails?to={}", query(recipient)), None).await.map(drop)
     }
 
     /// What happened in the sessions that named a recipient.
@@ -365,9 +323,7 @@ impl SmtpServer {
     /// # Errors
     /// If the control port does not answer.
     pub async fn events(&self, recipient: &str) -> Result<Vec<SmtpEvent>> {
-        let answer = self
-            .control("GET", &format!("events?to={}", query(recipient)), None)
-            .await?;
+        let answer = self.control("GET", &format!("events?to={}", query(recipient)), None).await?;
         Ok(serde_json::from_value(answer)?)
     }
 
@@ -376,20 +332,12 @@ impl SmtpServer {
     /// # Errors
     /// If the control port does not answer.
     pub async fn all_events(&self) -> Result<Vec<SmtpEvent>> {
-        Ok(serde_json::from_value(
-            self.control("GET", "events", None).await?,
-        )?)
+        Ok(serde_json::from_value(self.control("GET", "events", None).await?)?)
     }
 
     async fn poll(&self, recipient: &str, min: usize, wait: Duration) -> Result<Vec<Mail>> {
-        let path = format!(
-            "mails?to={}&min={min}&timeoutMs={}",
-            query(recipient),
-            wait.as_millis()
-        );
-        Ok(serde_json::from_value(
-            self.control("GET", &path, None).await?,
-        )?)
+        let path = format!("mails?to={}&min={min}&timeoutMs={}", query(recipient), wait.as_millis());
+        Ok(serde_json::from_value(self.control("GET", &path, None).await?)?)
     }
 
     async fn control(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value> {
@@ -405,13 +353,5 @@ impl SmtpServer {
 /// Percent-encodes an address for a query.
 fn query(text: &str) -> String {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~@".contains(byte);
-    text.bytes()
-        .map(|byte| {
-            if plain(&byte) {
-                char::from(byte).to_string()
-            } else {
-                format!("%{byte:02X}")
-            }
-        })
-        .collect()
+    text.bytes().map(|byte| if plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }

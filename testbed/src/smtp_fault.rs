@@ -26,16 +26,8 @@ pub enum Phase {
 
 impl Phase {
     /// All of them, in the order of a session.
-    pub const ALL: [Self; 8] = [
-        Self::Connect,
-        Self::Ehlo,
-        Self::Starttls,
-        Self::Auth,
-        Self::Mail,
-        Self::Rcpt,
-        Self::Data,
-        Self::Final,
-    ];
+    pub const ALL: [Self; 8] =
+        [Self::Connect, Self::Ehlo, Self::Starttls, Self::Auth, Self::Mail, Self::Rcpt, Self::Data, Self::Final];
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -85,49 +77,28 @@ impl Fault {
     /// Answers `code text` instead of what is right.
     #[must_use]
     pub fn reply(phase: Phase, code: u16, text: &str) -> Self {
-        Self {
-            code: Some(code),
-            text: Some(text.to_owned()),
-            ..Self::new(phase, Action::Reply)
-        }
+        Self { code: Some(code), text: Some(text.to_owned()), ..Self::new(phase, Action::Reply) }
     }
 
     /// Fires this often only.
     #[must_use]
     pub fn times(self, times: u32) -> Self {
-        Self {
-            times: Some(times),
-            ..self
-        }
+        Self { times: Some(times), ..self }
     }
 
     /// Fires only for this recipient; for [`Phase::Rcpt`] and later.
     #[must_use]
     pub fn only_for(self, recipient: &str) -> Self {
-        Self {
-            recipient: Some(recipient.to_owned()),
-            ..self
-        }
+        Self { recipient: Some(recipient.to_owned()), ..self }
     }
 
     /// At [`Phase::Final`]: the mail is kept all the same, only the answer is lost or wrong.
     #[must_use]
     pub fn stored(self) -> Self {
-        Self {
-            stored: true,
-            ..self
-        }
+        Self { stored: true, ..self }
     }
 
     fn new(phase: Phase, action: Action) -> Self {
-        Self {
-            phase,
-            action,
-            code: None,
-            text: None,
-            times: None,
-            recipient: None,
-            stored: false,
-        }
+        Self { phase, action, code: None, text: None, times: None, recipient: None, stored: false }
     }
 }

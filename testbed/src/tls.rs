@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, date_time_ymd,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    date_time_ymd,
 };
 
 /// What the server's certificate says; a client must accept only the first.
@@ -55,9 +55,7 @@ impl Certificates {
             ServerName::Wrong => vec!["elsewhere.example".to_owned()],
         };
         let mut params = CertificateParams::new(names)?;
-        params
-            .distinguished_name
-            .push(DnType::CommonName, "testbed server");
+        params.distinguished_name.push(DnType::CommonName, "testbed server");
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.not_before = date_time_ymd(2020, 1, 1);
         if server == ServerName::Expired {
@@ -68,11 +66,6 @@ impl Certificates {
 
         let ca_path = folder.join("ca.pem");
         fs::write(&ca_path, &ca_pem)?;
-        Ok(Self {
-            ca_pem,
-            ca_path,
-            cert_pem,
-            key_pem: key.serialize_pem(),
-        })
+        Ok(Self { ca_pem, ca_path, cert_pem, key_pem: key.serialize_pem() })
     }
 }

@@ -33,37 +33,20 @@ async fn parent() {
 #[tokio::test]
 async fn killing_the_parent_ends_its_servers() {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command
-        .args(["--exact", "parent", "--nocapture"])
-        .env(PLAY_THE_PARENT, "1")
-        .env_remove("PS_TESTBED");
+    command.args(["--exact", "parent", "--nocapture"]).env(PLAY_THE_PARENT, "1").env_remove("PS_TESTBED");
     let parent = Process::spawn("parent", command).unwrap();
     let minute = Duration::from_secs(60);
     wait_until("the servers of the parent", minute, async || {
-        assert!(
-            parent.ended().unwrap().is_none(),
-            "{}",
-            parent.log_text().unwrap()
-        );
-        parent
-            .log_text()
-            .unwrap()
-            .contains("started ")
-            .then_some(())
+        assert!(parent.ended().unwrap().is_none(), "{}", parent.log_text().unwrap());
+        parent.log_text().unwrap().contains("started ").then_some(())
     })
     .await
     .unwrap();
     let children = children_of(parent.pid());
-    assert!(
-        children.len() >= 3,
-        "OpenBao, the mail server and PostgreSQL: {children:?}"
-    );
+    assert!(children.len() >= 3, "OpenBao, the mail server and PostgreSQL: {children:?}");
     parent.kill().unwrap();
     wait_until("the end of the servers", minute, async || {
-        children
-            .iter()
-            .all(|pid| !Path::new(&format!("/proc/{pid}/exe")).exists())
-            .then_some(())
+        children.iter().all(|pid| !Path::new(&format!("/proc/{pid}/exe")).exists()).then_some(())
     })
     .await
     .unwrap();
@@ -71,20 +54,7 @@ async fn killing_the_parent_ends_its_servers() {
 
 fn children_of(parent: u32) -> Vec<u32> {
     let stat = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let parent_of = |pid: u32| {
-        stat(pid)
-            .rsplit(')')
-            .next()?
-            .split_whitespace()
-            .nth(1)?
-            .parse::<u32>()
-            .ok()
-    };
-    let names = std::fs::read_dir("/proc")
-        .unwrap()
-        .filter_map(|entry| entry.unwrap().file_name().into_string().ok());
-    names
-        .filter_map(|name| name.parse().ok())
-        .filter(|pid| parent_of(*pid) == Some(parent))
-        .collect()
+    let parent_of = |pid: u32| stat(pid).rsplit(')').next()?.split_whitespace().nth(1)?.parse::<u32>().ok();
+    let names = std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().into_string().ok());
+    names.filter_map(|name| name.parse().ok()).filter(|pid| parent_of(*pid) == Some(parent)).collect()
 }

@@ -23,11 +23,7 @@ const NO_ANSWER: Duration = Duration::from_millis(300);
 
 /// A server that takes plain SMTP without a login, so that the test can speak it by hand.
 async fn plain_server() -> SmtpServer {
-    let options = SmtpOptions {
-        require_auth: false,
-        offer_starttls: false,
-        ..SmtpOptions::default()
-    };
+    let options = SmtpOptions { require_auth: false, offer_starttls: false, ..SmtpOptions::default() };
     SmtpServer::start(options).await.unwrap()
 }
 
@@ -38,11 +34,7 @@ type Outcome = (&'static str, Option<u16>);
 
 impl Client {
     async fn connect(server: &SmtpServer) -> Self {
-        Self(BufReader::new(
-            TcpStream::connect(("127.0.0.1", server.port()))
-                .await
-                .unwrap(),
-        ))
+        Self(BufReader::new(TcpStream::connect(("127.0.0.1", server.port())).await.unwrap()))
     }
 
     /// The code of the next reply; `None` if the connection is closed.
@@ -58,29 +50,22 @@ impl Client {
                 }
             }
         };
-        tokio::time::timeout(DEADLINE, read)
-            .await
-            .expect("a reply or an end")
+        tokio::time::timeout(DEADLINE, read).await.expect("a reply or an end")
     }
 
     async fn say(&mut self, line: &str) -> Option<u16> {
-        self.0
-            .get_mut()
-            .write_all(format!("{line}\r\n").as_bytes())
-            .await
-            .ok()?;
+        self.0.get_mut().write_all(format!("{line}\r\n").as_bytes()).await.ok()?;
         self.reply().await
     }
 
     async fn is_silent(&mut self) -> bool {
-        tokio::time::timeout(NO_ANSWER, self.0.read_u8())
-            .await
-            .is_err()
+        tokio::time::timeout(NO_ANSWER, self.0.read_u8()).await.is_err()
     }
 
     /// Sends one mail, from the greeting to the final dot, until something else than the right reply comes.
     async fn send(&mut self, recipient: &str) -> Outcome {
-        let body = "Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\nMessage-ID: <1@t>\r\nX-Mark: here\r\n\r\nHello\r\n..dot\r\n.";
+        let body =
+            "Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\nMessage-ID: <1@t>\r\nX-Mark: here\r\n\r\nHello\r\n..dot\r\n.";
         let greeting = self.reply().await;
         if greeting != Some(220) {
             return ("connect", greeting);
@@ -108,33 +93,17 @@ fn mailbox() -> String {
 async fn a_mail_is_kept_as_it_was_sent() {
     let server = plain_server().await;
     let (to, other) = (mailbox(), mailbox());
-    assert_eq!(
-        Client::connect(&server).await.send(&to).await,
-        ("final", Some(250))
-    );
-    let mail = server
-        .wait_for_mail(&to.to_uppercase(), DEADLINE)
-        .await
-        .unwrap();
+    assert_eq!(Client::connect(&server).await.send(&to).await, ("final", Some(250)));
+    let mail = server.wait_for_mail(&to.to_uppercase(), DEADLINE).await.unwrap();
     assert_eq!(mail.subject, "Grüße");
     assert_eq!(mail.message_id.as_deref(), Some("<1@t>"));
     assert_eq!(mail.header("X-MARK"), Some("here"));
-    assert_eq!(
-        (mail.from.as_str(), &mail.recipients),
-        ("from@t.example", &vec![to.clone()])
-    );
-    assert!(
-        String::from_utf8(mail.raw().unwrap())
-            .unwrap()
-            .ends_with("\r\n\r\nHello\r\n.dot\r\n")
-    );
+    assert_eq!((mail.from.as_str(), &mail.recipients), ("from@t.example", &vec![to.clone()]));
+    assert!(String::from_utf8(mail.raw().unwrap()).unwrap().ends_with("\r\n\r\nHello\r\n.dot\r\n"));
     assert!(mail.text.unwrap().contains("Hello"));
     assert!(!mail.secure);
     assert!(server.mails(&other).await.unwrap().is_empty());
-    let late = server
-        .wait_for_mails(&to, 2, Duration::from_millis(50))
-        .await
-        .unwrap_err();
+    let late = server.wait_for_mails(&to, 2, Duration::from_millis(50)).await.unwrap_err();
     assert!(late.to_string().starts_with("1 of 2 mails"), "{late}");
     server.forget_mails(&to).await.unwrap();
     assert!(server.all_mails().await.unwrap().is_empty());
@@ -154,14 +123,8 @@ async fn each_phase_can_hang_refuse_and_close() {
     for (phase, step) in steps {
         let to = mailbox();
         for code in [451, 554] {
-            server
-                .fault(&Fault::reply(phase, code, "no").times(1))
-                .await
-                .unwrap();
-            assert_eq!(
-                Client::connect(&server).await.send(&to).await,
-                (step, Some(code))
-            );
+            server.fault(&Fault::reply(phase, code, "no").times(1)).await.unwrap();
+            assert_eq!(Client::connect(&server).await.send(&to).await, (step, Some(code)));
         }
         server.fault(&Fault::close(phase).times(1)).await.unwrap();
         assert_eq!(Client::connect(&server).await.send(&to).await, (step, None));
@@ -173,14 +136,8 @@ async fn each_phase_can_hang_refuse_and_close() {
         assert!(client.is_silent().await);
         server.clear_faults().await.unwrap();
 
-        assert!(
-            server.mails(&to).await.unwrap().is_empty(),
-            "{phase:?} must not store"
-        );
-        assert_eq!(
-            Client::connect(&server).await.send(&to).await,
-            ("final", Some(250))
-        );
+        assert!(server.mails(&to).await.unwrap().is_empty(), "{phase:?} must not store");
+        assert_eq!(Client::connect(&server).await.send(&to).await, ("final", Some(250)));
     }
 }
 
@@ -188,32 +145,13 @@ async fn each_phase_can_hang_refuse_and_close() {
 async fn a_reply_can_be_lost_after_the_mail_was_stored() {
     let server = plain_server().await;
     let (to, other) = (mailbox(), mailbox());
-    server
-        .fault(&Fault::close(Phase::Final).stored().times(1).only_for(&to))
-        .await
-        .unwrap();
-    assert_eq!(
-        Client::connect(&server).await.send(&other).await,
-        ("final", Some(250))
-    );
-    assert_eq!(
-        Client::connect(&server).await.send(&to).await,
-        ("final", None)
-    );
-    assert_eq!(
-        Client::connect(&server).await.send(&to).await,
-        ("final", Some(250))
-    );
-    assert_eq!(
-        server.wait_for_mails(&to, 2, DEADLINE).await.unwrap().len(),
-        2
-    );
+    server.fault(&Fault::close(Phase::Final).stored().times(1).only_for(&to)).await.unwrap();
+    assert_eq!(Client::connect(&server).await.send(&other).await, ("final", Some(250)));
+    assert_eq!(Client::connect(&server).await.send(&to).await, ("final", None));
+    assert_eq!(Client::connect(&server).await.send(&to).await, ("final", Some(250)));
+    assert_eq!(server.wait_for_mails(&to, 2, DEADLINE).await.unwrap().len(), 2);
     let events = server.events(&to).await.unwrap();
-    let finals: Vec<&str> = events
-        .iter()
-        .filter(|e| e.phase == Phase::Final)
-        .map(|e| e.outcome.as_str())
-        .collect();
+    let finals: Vec<&str> = events.iter().filter(|e| e.phase == Phase::Final).map(|e| e.outcome.as_str()).collect();
     assert_eq!(finals, ["close", "accepted"]);
 }
 
@@ -222,11 +160,7 @@ async fn greylisting_ends() {
     let server = plain_server().await;
     let to = mailbox();
     server.greylist(&to, 2).await.unwrap();
-    for expected in [
-        ("rcpt", Some(451)),
-        ("rcpt", Some(451)),
-        ("final", Some(250)),
-    ] {
+    for expected in [("rcpt", Some(451)), ("rcpt", Some(451)), ("final", Some(250))] {
         assert_eq!(Client::connect(&server).await.send(&to).await, expected);
     }
 }
@@ -246,10 +180,7 @@ async fn without_tls_there_is_no_login_and_without_login_no_mail() {
 async fn its_ports_speak_tls_with_a_certificate_of_its_ca() {
     let server = Testbed::connect_or_start().unwrap().smtp().await.unwrap();
     let right = format!("\0{}\0{}", server.user(), server.password());
-    let (ca, ports) = (
-        server.ca_path().to_owned(),
-        [(server.port(), true), (server.tls_port(), false)],
-    );
+    let (ca, ports) = (server.ca_path().to_owned(), [(server.port(), true), (server.tls_port(), false)]);
     for (port, starttls) in ports {
         for (login, code) in [(right.clone(), "235"), (format!("{right}x"), "535")] {
             let ca = ca.clone();
@@ -263,45 +194,24 @@ async fn its_ports_speak_tls_with_a_certificate_of_its_ca() {
 #[tokio::test]
 async fn a_wrong_or_old_certificate_is_refused() {
     for server_name in [ServerName::Wrong, ServerName::Expired] {
-        let server = SmtpServer::start(SmtpOptions {
-            server_name,
-            ..SmtpOptions::default()
-        })
-        .await
-        .unwrap();
+        let server = SmtpServer::start(SmtpOptions { server_name, ..SmtpOptions::default() }).await.unwrap();
         let (ca, port) = (server.ca_path().to_owned(), server.tls_port());
-        let outcome = tokio::task::spawn_blocking(move || tls_login(&ca, port, false, ""))
-            .await
-            .unwrap();
-        assert!(
-            outcome.unwrap_err().to_string().contains("certificate"),
-            "{server_name:?}"
-        );
+        let outcome = tokio::task::spawn_blocking(move || tls_login(&ca, port, false, "")).await.unwrap();
+        assert!(outcome.unwrap_err().to_string().contains("certificate"), "{server_name:?}");
     }
 }
 
 /// Logs in over TLS; the server's reply to AUTH.
-fn tls_login(
-    ca: &std::path::Path,
-    port: u16,
-    starttls: bool,
-    login: &str,
-) -> std::io::Result<String> {
+fn tls_login(ca: &std::path::Path, port: u16, starttls: bool, login: &str) -> std::io::Result<String> {
     let mut socket = std::net::TcpStream::connect(("127.0.0.1", port))?;
     socket.set_read_timeout(Some(DEADLINE))?;
     if starttls {
-        for (say, expected) in [
-            ("", "220"),
-            ("EHLO t.example\r\n", "250"),
-            ("STARTTLS\r\n", "220"),
-        ] {
+        for (say, expected) in [("", "220"), ("EHLO t.example\r\n", "250"), ("STARTTLS\r\n", "220")] {
             assert!(exchange(&mut socket, say)?.starts_with(expected));
         }
     }
     let mut roots = rustls::RootCertStore::empty();
-    roots
-        .add(CertificateDer::from_pem_file(ca).unwrap())
-        .unwrap();
+    roots.add(CertificateDer::from_pem_file(ca).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

@@ -26,27 +26,15 @@ async fn setup() -> Setup {
     bao.mount_kv2(&mount).await.unwrap();
     let proxy = HttpProxy::start(bao.address()).unwrap();
     // reqwest has a TLS provider by now: the helpers above install one.
-    Setup {
-        proxy,
-        client: Client::new(),
-        token: bao.root_token().to_owned(),
-        mount,
-    }
+    Setup { proxy, client: Client::new(), token: bao.root_token().to_owned(), mount }
 }
 
 impl Setup {
     /// Writes a version through the proxy.
     async fn write(&self) -> reqwest::Result<Response> {
         let url = format!("{}/v1/{}/data/x", self.proxy.address(), self.mount);
-        let request = self
-            .client
-            .request(Method::POST, url)
-            .header("X-Vault-Token", &self.token);
-        request
-            .json(&json!({"data": {"a": "1"}}))
-            .timeout(Duration::from_secs(1))
-            .send()
-            .await
+        let request = self.client.request(Method::POST, url).header("X-Vault-Token", &self.token);
+        request.json(&json!({"data": {"a": "1"}})).timeout(Duration::from_secs(1)).send().await
     }
 
     async fn versions(&self) -> u64 {
@@ -64,14 +52,7 @@ async fn without_a_rule_it_passes_and_counts() {
     }
     let requests = setup.proxy.requests();
     assert_eq!(requests.len(), 2);
-    assert_eq!(
-        (
-            requests[0].method.as_str(),
-            requests[0].server,
-            requests[0].client
-        ),
-        ("POST", Some(200), Some(200))
-    );
+    assert_eq!((requests[0].method.as_str(), requests[0].server, requests[0].client), ("POST", Some(200), Some(200)));
     assert!(requests[0].path.ends_with("/data/x"));
     setup.proxy.forget();
     assert!(setup.proxy.requests().is_empty());
@@ -91,22 +72,10 @@ async fn each_action_does_what_it_says() {
     let setup = setup().await;
     for (action, status, done) in cases {
         let before = setup.versions().await;
-        setup.proxy.rule(
-            ProxyRule::new("/data/x", action.clone())
-                .method("POST")
-                .times(1),
-        );
-        let answer = setup
-            .write()
-            .await
-            .ok()
-            .map(|answer| answer.status().as_u16());
+        setup.proxy.rule(ProxyRule::new("/data/x", action.clone()).method("POST").times(1));
+        let answer = setup.write().await.ok().map(|answer| answer.status().as_u16());
         assert_eq!(answer, status, "{action:?}");
-        assert_eq!(
-            setup.versions().await,
-            before + u64::from(done),
-            "{action:?}"
-        );
+        assert_eq!(setup.versions().await, before + u64::from(done), "{action:?}");
         assert_eq!(setup.write().await.unwrap().status(), 200, "only once");
     }
 }
@@ -114,9 +83,7 @@ async fn each_action_does_what_it_says() {
 #[tokio::test]
 async fn a_rule_can_wait_its_turn() {
     let setup = setup().await;
-    setup
-        .proxy
-        .rule(ProxyRule::new("", ProxyAction::Refuse(503)).after(1));
+    setup.proxy.rule(ProxyRule::new("", ProxyAction::Refuse(503)).after(1));
     let mut statuses = Vec::new();
     for _ in 0..3 {
         statuses.push(setup.write().await.unwrap().status().as_u16());

@@ -4,7 +4,7 @@ import { next, start, type Effect, type Event, type Info, type State, type Step 
 import { Memory, type Shelf } from './memory.ts';
 import { FormError, wipe, type Bytes } from './protocol/bytes.ts';
 import { associatedData, deriveKey, deriveProof, linkKeys, normalPassphrase, sha256, type Binding, type LinkKeys } from './protocol/derive.ts';
-import { bindingOf } from './protocol/facts.ts';
+import { bindingOf, factorsFit } from './protocol/facts.ts';
 import { parsePayload, parsePreview } from './protocol/payload.ts';
 import { PAYLOAD_MAX, PREVIEW_MAX, open } from './protocol/seal.ts';
 
@@ -148,6 +148,7 @@ export class Session {
       return this.send({ is: 'refused', refusal: answer.refusal, now: this.#world.now() });
     }
     const { ciphertext, claimedAt, windowEndsAt, r } = answer.value;
+    if (!factorsFit(binding, p, r)) return this.send({ is: 'unreadable' });
     const key = await deriveKey(this.#secret, p, r);
     try {
       const payload = parsePayload(open(key, associatedData('payload', binding), ciphertext, PAYLOAD_MAX));

@@ -104,7 +104,7 @@ export class View {
       case 'over':
         return {
           heading: t(`over.${state.how}.h`),
-          parts: [p(t(`over.${state.how}.p`)), ...(canDecline(state) ? [this.#notMine('notMe')] : [])],
+          parts: [p(t(`over.${state.how}.p`)), ...(canDecline(state) ? [this.#notMine(state.how === 'mine' || state.how === 'late' ? 'notMine' : 'notMe')] : [])],
         };
       case 'left':
         return { heading: '', parts: [] };

@@ -6,7 +6,7 @@ import { chacha20poly1305 } from '@noble/ciphers/chacha.js';
 import { b64, concat, lp, u64, unb64, type Bytes } from '../src/protocol/bytes.ts';
 import { normalCode, showCode } from '../src/protocol/code.ts';
 import { associatedData, deriveKey, deriveProof, linkKeys, normalPassphrase, sha256 } from '../src/protocol/derive.ts';
-import { bindingOf } from '../src/protocol/facts.ts';
+import { bindingOf, factorsFit } from '../src/protocol/facts.ts';
 import { stretch } from '../src/protocol/kdf.ts';
 import { fragmentOf, parseFragment } from '../src/protocol/link.ts';
 import { parsePayload, parsePreview, type Payload } from '../src/protocol/payload.ts';
@@ -117,18 +117,21 @@ const suites: Record<string, Suite> = {
     const keys = await linkKeys(s);
     const p = input.passphrase === null ? new Uint8Array(0) : stretch(normalPassphrase(input.passphrase), keys.salt);
     const binding = bindingOf(keys.id, input.notAfter, input.kinds, input.kdf);
-    const all = await derived(s, p, bytesOr(input.r));
+    const r = bytesOr(input.r);
     const payload = input.purpose === 'payload';
+    // The page opens previews before it has any factor.
+    if (payload ? !factorsFit(binding, p, r) : p.length + r.length > 0) throw new Error('factors that do not fit');
+    const all = await derived(s, p, r);
     const key = payload ? all.key : keys.previewKey;
     const aad = associatedData(input.purpose, binding);
     const message = unb64(input.message);
     assert.ok(key);
     const json = open(key, aad, message, purposeMax(input.purpose));
-    const content = payload ? { payload: shape(parsePayload(json)) } : { preview: { ...parsePreview(json) } };
+    const content = payload ? { payload: shape(parsePayload(json)) } : { preview: { ...parsePreview(json) }, p: null, proof: null, key: null };
     const plaintext = chacha20poly1305(key, new Uint8Array(12), aad).decrypt(message);
     assert.deepEqual(pad(new TextEncoder().encode(json)), plaintext);
     assert.deepEqual(seal(key, aad, new TextEncoder().encode(json)), message);
-    return { ...texts(all), key: payload ? b64(key) : null, p: b64(p), aad: b64(aad), plaintext: b64(plaintext), ...content };
+    return { ...texts(all), p: b64(p), aad: b64(aad), plaintext: b64(plaintext), ...content };
   },
   record: async (input) => {
     const s = unb64(input.s, 32);

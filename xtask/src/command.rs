@@ -13,10 +13,7 @@ pub(crate) fn command(program: &str, arguments: &[&str]) -> Command {
     command.args(arguments).current_dir(workspace());
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
-        if text.starts_with("CARGO_PKG_")
-            || text.starts_with("CARGO_MANIFEST_")
-            || text.starts_with("CARGO_BIN_")
-        {
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") || text.starts_with("CARGO_BIN_") {
             command.env_remove(&name);
         }
     }
@@ -35,10 +32,7 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
 /// If it can't be started or fails.
 pub(crate) fn run(mut command: Command) -> Result<()> {
     let line = line(&command);
-    let status = command
-        .stdin(Stdio::null())
-        .status()
-        .with_context(|| format!("starting {line}"))?;
+    let status = command.stdin(Stdio::null()).status().with_context(|| format!("starting {line}"))?;
     if !status.success() {
         bail!("{line}: {status}");
     }
@@ -51,11 +45,8 @@ pub(crate) fn run(mut command: Command) -> Result<()> {
 /// If it can't be started or fails.
 pub(crate) fn output(mut command: Command) -> Result<String> {
     let line = line(&command);
-    let output = command
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
-        .output()
-        .with_context(|| format!("starting {line}"))?;
+    let output =
+        command.stdin(Stdio::null()).stderr(Stdio::inherit()).output().with_context(|| format!("starting {line}"))?;
     if !output.status.success() {
         bail!("{line}: {}", output.status);
     }
@@ -64,17 +55,9 @@ pub(crate) fn output(mut command: Command) -> Result<String> {
 
 /// The command as one would type it.
 pub(crate) fn line(command: &Command) -> String {
-    let program = std::path::Path::new(command.get_program())
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy();
-    let arguments = command
-        .get_args()
-        .map(|argument| argument.to_string_lossy().into_owned());
-    std::iter::once(program.into_owned())
-        .chain(arguments)
-        .collect::<Vec<_>>()
-        .join(" ")
+    let program = std::path::Path::new(command.get_program()).file_name().unwrap_or_default().to_string_lossy();
+    let arguments = command.get_args().map(|argument| argument.to_string_lossy().into_owned());
+    std::iter::once(program.into_owned()).chain(arguments).collect::<Vec<_>>().join(" ")
 }
 
 /// How long each step took.

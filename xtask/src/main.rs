@@ -1,10 +1,7 @@
 //! `cargo xtask`: what developers and CI run.
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a command line tool talks to its terminal"
-)]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool talks to its terminal")]
 
+mod artifacts;
 mod check;
 mod command;
 mod generate;
@@ -17,11 +14,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
-#[command(
-    name = "cargo xtask",
-    about = "Developer commands of Password Sender",
-    version
-)]
+#[command(name = "cargo xtask", about = "Developer commands of Password Sender", version)]
 struct Arguments {
     #[command(subcommand)]
     command: Task,
@@ -38,10 +31,6 @@ enum Task {
     Check(check::Arguments),
     /// Writes the files that are made from others: CRDs and the web bundle
     Generate(generate::Arguments),
-    /// Prints the CRDs as JSON; used by `generate`, which builds xtask with the feature that this needs
-    #[cfg(feature = "crds")]
-    #[command(hide = true)]
-    PrintCrds,
 }
 
 fn main() -> ExitCode {
@@ -50,8 +39,6 @@ fn main() -> ExitCode {
         Task::Test(arguments) => test::run(&arguments),
         Task::Check(arguments) => check::run(&arguments),
         Task::Generate(arguments) => generate::run(&arguments),
-        #[cfg(feature = "crds")]
-        Task::PrintCrds => generate::print_crds(),
     };
     match outcome {
         Ok(code) => code,

@@ -37,9 +37,7 @@ pub(crate) fn run(action: Action) -> Result<ExitCode> {
 }
 
 pub(crate) fn runtime() -> Result<tokio::runtime::Runtime> {
-    Ok(tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?)
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
 }
 
 /// Gets what is missing of these.
@@ -47,12 +45,7 @@ pub(crate) fn install(pieces: &[Piece]) -> Result<()> {
     for piece in pieces {
         let start = Instant::now();
         let place = piece.ensure()?;
-        println!(
-            "{:<12} {:>8}  {}",
-            piece.name(),
-            seconds(start.elapsed()),
-            place.display()
-        );
+        println!("{:<12} {:>8}  {}", piece.name(), seconds(start.elapsed()), place.display());
     }
     Ok(())
 }
@@ -62,10 +55,7 @@ async fn up() -> Result<()> {
         bail!("a testbed is up already (process {pid}); `cargo xtask testbed down` stops it");
     }
     // From here on a signal ends this task instead of the process, so that the files are taken away.
-    let (mut interrupt, mut terminate) = (
-        signal(SignalKind::interrupt())?,
-        signal(SignalKind::terminate())?,
-    );
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     fs::create_dir_all(state_dir())?;
     let (pid_file, environment_file) = files();
     fs::write(&pid_file, std::process::id().to_string())?;
@@ -86,43 +76,21 @@ async fn up() -> Result<()> {
 
 async fn serve(environment_file: &std::path::Path) -> Result<()> {
     let testbed = Testbed::new();
-    let (bao, postgres, smtp) =
-        tokio::try_join!(testbed.bao(), testbed.postgres(), testbed.smtp())?;
-    fs::write(
-        environment_file,
-        serde_json::to_string_pretty(&testbed.environment())?,
-    )?;
+    let (bao, postgres, smtp) = tokio::try_join!(testbed.bao(), testbed.postgres(), testbed.smtp())?;
+    fs::write(environment_file, serde_json::to_string_pretty(&testbed.environment())?)?;
     println!("# OpenBao, in memory, KV version 2 at secret/");
     println!("export BAO_ADDR={0} VAULT_ADDR={0}", bao.address());
     println!("export BAO_TOKEN={0} VAULT_TOKEN={0}", bao.root_token());
     println!("# PostgreSQL");
-    println!(
-        "export PGHOST=127.0.0.1 PGPORT={} PGDATABASE=postgres",
-        postgres.port()
-    );
-    println!(
-        "export PGUSER={} PGPASSWORD={}",
-        postgres.admin_user(),
-        postgres.admin_password()
-    );
+    println!("export PGHOST=127.0.0.1 PGPORT={} PGDATABASE=postgres", postgres.port());
+    println!("export PGUSER={} PGPASSWORD={}", postgres.admin_user(), postgres.admin_password());
     println!("# Mail, on localhost: SMTP with STARTTLS, and SMTP over TLS");
-    println!(
-        "export SMTP_PORT={} SMTPS_PORT={}",
-        smtp.port(),
-        smtp.tls_port()
-    );
-    println!(
-        "export SMTP_USER={} SMTP_PASSWORD={}",
-        smtp.user(),
-        smtp.password()
-    );
+    println!("export SMTP_PORT={} SMTPS_PORT={}", smtp.port(), smtp.tls_port());
+    println!("export SMTP_USER={} SMTP_PASSWORD={}", smtp.user(), smtp.password());
     println!("export SMTP_CA={}", smtp.ca_path().display());
     println!("# All mails as JSON: curl -s {}", smtp.mails_url());
     println!("# Tests use these servers with");
-    println!(
-        "export {ENVIRONMENT_VARIABLE}={}",
-        environment_file.display()
-    );
+    println!("export {ENVIRONMENT_VARIABLE}={}", environment_file.display());
     println!("# Ctrl-C, or `cargo xtask testbed down` elsewhere, stops them");
     std::future::pending().await
 }
@@ -149,10 +117,7 @@ fn running() -> Result<Option<Pid>> {
     let Ok(text) = fs::read_to_string(files().0) else {
         return Ok(None);
     };
-    let pid: i32 = text
-        .trim()
-        .parse()
-        .context("target/testbed/up.pid is no process id")?;
+    let pid: i32 = text.trim().parse().context("target/testbed/up.pid is no process id")?;
     let command_line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let ours = String::from_utf8_lossy(&command_line).contains("xtask");
     Ok(ours.then_some(Pid::from_raw(pid)))

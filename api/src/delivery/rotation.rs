@@ -22,7 +22,9 @@ use crate::rules;
     "!has(self.beforeDelivery) || !self.beforeDelivery || !has(self.strategy) || self.strategy != 'None'",
     "rotation.beforeDelivery needs a strategy that rotates; remove it or choose another strategy than None"))]
 pub struct Rotation {
-    /// What makes the delivered value invalid. Default: `Auto`.
+    /// What makes the delivered value invalid: `RotateRole` makes Vault change the password of a static role at the target;
+    /// `WriteNewVersion` writes new values to KV and destroys the delivered version; `None` changes nothing; `Auto` is
+    /// `RotateRole` for a static role, and refused for KV, which must say what it wants. Default: `Auto`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strategy: Option<Strategy>,
     /// `WriteNewVersion` only: the keys whose values are replaced, and whose change is the proof. At most 64.
@@ -49,10 +51,12 @@ pub struct Rotation {
     /// Rotate when the link is withdrawn: by `revoked`, or because the manifest went. Default: true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_revocation: Option<bool>,
-    /// What to do when too many wrong passphrases closed the link. Default: `Rotate`.
+    /// What to do when too many wrong passphrases closed the link: `Rotate` the credential, or `Keep` it, since nobody has
+    /// read it. Default: `Rotate`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_locked: Option<OnLocked>,
-    /// What to do with an open link whose credential was rotated by somebody else. Default: `Stall`.
+    /// What to do with an open link whose credential somebody else rotated: `Stall` withdraws it and waits for a person,
+    /// `Reissue` withdraws it and sends a new one. Default: `Stall`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_source_rotated: Option<OnSourceRotated>,
     /// Rotate before the credential is read, so that nobody who had it before has what is delivered. Default: false.
@@ -60,9 +64,7 @@ pub struct Rotation {
     pub before_delivery: Option<bool>,
 }
 
-/// What makes the delivered value invalid: `Auto` is `RotateRole` for a static role, and an error for KV, which must say
-/// what it wants; `RotateRole` makes Vault change the password at the target; `WriteNewVersion` writes new values to KV
-/// and destroys the delivered version; `None` changes nothing.
+/// What makes the delivered value invalid; [`Rotation::strategy`] explains each.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "a doc comment on a variant would turn the enum into oneOf, which CRDs forbid")]
 pub enum Strategy {
@@ -72,7 +74,7 @@ pub enum Strategy {
     None,
 }
 
-/// After too many wrong passphrases: `Rotate` the credential, or `Keep` it, since nobody has read it.
+/// What to do after too many wrong passphrases; [`Rotation::on_locked`] explains each.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "a doc comment on a variant would turn the enum into oneOf, which CRDs forbid")]
 pub enum OnLocked {
@@ -80,8 +82,7 @@ pub enum OnLocked {
     Keep,
 }
 
-/// For an open link whose credential somebody else rotated: `Stall` withdraws it and waits for a person, `Reissue`
-/// withdraws it and sends a new one.
+/// What to do when somebody else rotated; [`Rotation::on_source_rotated`] explains each.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "a doc comment on a variant would turn the enum into oneOf, which CRDs forbid")]
 pub enum OnSourceRotated {

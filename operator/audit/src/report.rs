@@ -144,7 +144,8 @@ impl fmt::Display for Report {
         if let Some(head) = &self.head {
             writeln!(f, "  head        {head}")?;
         }
-        let anchor = if self.head_found { "the expected head is there" } else { "no head from elsewhere was confirmed" };
+        let anchor =
+            if self.head_found { "the expected head is there" } else { "no head from elsewhere was confirmed" };
         writeln!(f, "  anchor      {anchor}")?;
         if self.uncompared > 0 {
             writeln!(f, "  note        {} repetitions were too late to be compared", self.uncompared)?;

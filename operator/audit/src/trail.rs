@@ -98,5 +98,6 @@ impl fmt::Debug for FileTrail {
 }
 
 fn gone() -> Fault {
-    Fault::new(Class::Transient, "audit-writer-gone", "the audit trail's writer has ended").remedy("restart the operator")
+    Fault::new(Class::Transient, "audit-writer-gone", "the audit trail's writer has ended")
+        .remedy("restart the operator")
 }

@@ -91,8 +91,8 @@ impl Writer {
             });
             match outcome {
                 Ok(batch) => {
-                    self.copy(&batch.bytes);
                     taken.into_iter().for_each(|(done, fits)| answer(done, fits));
+                    self.copy(&batch.bytes);
                 }
                 Err(fault) => {
                     self.end = None;
@@ -135,7 +135,10 @@ impl Writer {
         if tail.torn > 0 {
             let cut = self.file.set_len(tail.end).and_then(|()| self.file.sync_data());
             cut.map_err(|e| io_fault("mending", &e))?;
-            tracing::warn!(bytes = tail.torn, "an unfinished last line of the audit trail, left by a crash, was removed");
+            tracing::warn!(
+                bytes = tail.torn,
+                "an unfinished last line of the audit trail, left by a crash, was removed"
+            );
         }
         self.end = Some(tail.end);
         *self.head.lock().unwrap_or_else(PoisonError::into_inner) = tail.head;
@@ -167,7 +170,8 @@ impl Writer {
         }
     }
 
-    /// The copy for a log collector. It comes after the file, and never fails an append.
+    /// The copy for a log collector. It comes after the file and the answers, and never fails an append; a collector that
+    /// stops reading holds up the next one.
     fn copy(&mut self, bytes: &[u8]) {
         let Some(mirror) = &mut self.mirror else { return };
         if let Err(error) = mirror.write_all(bytes).and_then(|()| mirror.flush()) {
@@ -219,5 +223,6 @@ fn moved() -> Fault {
 
 fn open_fault(error: &std::io::Error) -> Fault {
     let message = format!("the audit trail can't be opened: {}", error.kind());
-    Fault::new(Class::Misconfigured, "audit-open", message).remedy("name a file in a folder that the operator may write")
+    Fault::new(Class::Misconfigured, "audit-open", message)
+        .remedy("name a file in a folder that the operator may write")
 }

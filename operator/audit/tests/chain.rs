@@ -1,5 +1,10 @@
 //! Whatever is done to a trail is found; whatever is fed to the verifier is answered.
-#![allow(clippy::unwrap_used, reason = "a panic in a test is the failure report")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a panic in a test is the failure report"
+)]
 
 mod common;
 

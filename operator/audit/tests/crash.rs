@@ -1,7 +1,12 @@
 //! An operator that is killed while it appends loses nothing that it was told is durable, and its trail goes on.
 //!
 //! It has a `main` of its own because it starts itself as the process that is killed.
-#![allow(clippy::unwrap_used, reason = "a panic in a test is the failure report")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a panic in a test is the failure report"
+)]
 #![allow(clippy::print_stdout, reason = "the child's answers, and the test's verdict")]
 
 use std::collections::BTreeMap;

@@ -1,5 +1,10 @@
 //! The trail's writer and reader on real files.
-#![allow(clippy::unwrap_used, reason = "a panic in a test is the failure report")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a panic in a test is the failure report"
+)]
 
 mod common;
 

@@ -22,8 +22,7 @@ pub enum Verb {
 
 impl Verb {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Lookup, Self::Claim, Self::Acknowledge, Self::Decline, Self::Code, Self::Unknown];
+    pub const ALL: [Self; 6] = [Self::Lookup, Self::Claim, Self::Acknowledge, Self::Decline, Self::Code, Self::Unknown];
 
     /// Its name in a path and as a label.
     #[must_use]
@@ -41,8 +40,17 @@ impl Verb {
 
 /// Every code that is counted: `ok`, the codes of refusals, and `method` for what was not a POST.
 pub const CODES: [&str; 11] = [
-    "ok", "bad-request", "not-available", "wrong-code", "wrong-proof", "not-found", "claimed", "gone", "slow-down",
-    "not-ready", "method",
+    "ok",
+    "bad-request",
+    "not-available",
+    "wrong-code",
+    "wrong-proof",
+    "not-found",
+    "claimed",
+    "gone",
+    "slow-down",
+    "not-ready",
+    "method",
 ];
 
 /// The counters of one process.
@@ -93,12 +101,8 @@ impl Counters {
         out.push_str("# TYPE password_sender_gateway_requests_total counter\n");
         for (verb, code, n) in self.rows() {
             // Writing to a string cannot fail.
-            writeln!(
-                out,
-                "password_sender_gateway_requests_total{{verb=\"{}\",code=\"{code}\"}} {n}",
-                verb.as_str()
-            )
-            .ok();
+            writeln!(out, "password_sender_gateway_requests_total{{verb=\"{}\",code=\"{code}\"}} {n}", verb.as_str())
+                .ok();
         }
         for (name, help, kind, value) in [
             ("pages_total", "Files of the page served.", "counter", signed(&self.pages)),
@@ -131,9 +135,16 @@ mod tests {
     fn every_refusal_has_a_column() {
         let retry_after = Span::ZERO;
         let all = [
-            Refusal::BadRequest, Refusal::TooLarge, Refusal::NotJson, Refusal::NotAvailable,
-            Refusal::WrongCode { retry_after }, Refusal::WrongProof { attempts_left: 1, retry_after },
-            Refusal::NotFound, Refusal::Claimed, Refusal::Gone(State::Expired), Refusal::SlowDown { retry_after },
+            Refusal::BadRequest,
+            Refusal::TooLarge,
+            Refusal::NotJson,
+            Refusal::NotAvailable,
+            Refusal::WrongCode { retry_after },
+            Refusal::WrongProof { attempts_left: 1, retry_after },
+            Refusal::NotFound,
+            Refusal::Claimed,
+            Refusal::Gone(State::Expired),
+            Refusal::SlowDown { retry_after },
             Refusal::NotReady,
         ];
         let counters = Counters::default();

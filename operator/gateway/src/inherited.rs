@@ -40,6 +40,19 @@ pub fn take(number: i32) -> Result<OwnedFd, NotInherited> {
     Ok(fd)
 }
 
+/// Closes every descriptor that came with the program and is neither a standard one nor in `keep`: what a parent forgot
+/// to keep to itself is not for the process that faces the internet. Call it before anything is opened.
+pub fn close_others(keep: &[i32]) {
+    let mut keep: Vec<i32> = keep.iter().copied().filter(|number| *number > 2).collect();
+    keep.sort_unstable();
+    let mut first = 3;
+    for number in keep {
+        raw::close_range(first, number - 1);
+        first = number.saturating_add(1);
+    }
+    raw::close_range(first, i32::MAX);
+}
+
 /// A listening TCP socket, made non-blocking.
 ///
 /// # Errors
@@ -116,12 +129,12 @@ impl Nudges {
             for byte in bytes.iter().take(n) {
                 match *byte {
                     LIFT => {
-                        tracing::info!("fence lifted");
                         fence.lift();
+                        tracing::info!("fence lifted");
                     }
                     RAISE => {
-                        tracing::info!("fence raised");
                         fence.raise();
+                        tracing::info!("fence raised");
                     }
                     CHANGED => {}
                     _ => tracing::warn!("an unknown byte from the operator"),
@@ -132,7 +145,7 @@ impl Nudges {
 }
 
 mod raw {
-    #![allow(unsafe_code, reason = "owning a descriptor by its number is how a parent hands one down")]
+    #![allow(unsafe_code, reason = "a parent hands a descriptor down by its number, and numbers are not owned")]
 
     use std::os::fd::{BorrowedFd, FromRawFd as _, OwnedFd};
 
@@ -148,5 +161,17 @@ mod raw {
         // SAFETY: it is open. It came with exec, and nothing else in this process knows its number: the program takes
         // descriptors before it opens any, and refuses a number that is named twice.
         open.then(|| unsafe { OwnedFd::from_raw_fd(number) })
+    }
+    /// Closes the descriptors from `first` to `last`, both included, where there are any.
+    pub(super) fn close_range(first: i32, last: i32) {
+        if first > last {
+            return;
+        }
+        // SAFETY: the caller has opened nothing yet, so nobody in this process owns any of them.
+        let result = unsafe { libc::close_range(first.unsigned_abs(), last.unsigned_abs(), 0) };
+        if result != 0 {
+            // Linux before 5.9. Nothing depends on it: a careful parent hands down only what it names.
+            tracing::debug!("descriptors that were not named stay open");
+        }
     }
 }

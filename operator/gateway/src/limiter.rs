@@ -40,7 +40,10 @@ pub struct Limiter {
 
 impl std::fmt::Debug for Limiter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Limiter").field("spacing_us", &self.spacing).field("room_us", &self.room).finish_non_exhaustive()
+        f.debug_struct("Limiter")
+            .field("spacing_us", &self.spacing)
+            .field("room_us", &self.room)
+            .finish_non_exhaustive()
     }
 }
 

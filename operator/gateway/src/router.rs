@@ -233,7 +233,9 @@ fn refuse(refusal: Refusal) -> Response {
     let mut response = refusal_response(status, refusal);
     if let Refusal::SlowDown { retry_after } = refusal {
         let seconds = retry_after.to_std().as_millis().div_ceil(1000);
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(u64::try_from(seconds).unwrap_or(u64::MAX)));
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, HeaderValue::from(u64::try_from(seconds).unwrap_or(u64::MAX)));
     }
     if matches!(refusal, Refusal::BadRequest | Refusal::TooLarge | Refusal::NotJson) {
         // The rest of the body, if there is more, is not worth reading.
@@ -279,7 +281,8 @@ mod tests {
             is_json(&headers)
         };
         assert!(with(&["application/json"]) && with(&["Application/JSON; charset=utf-8"]));
-        for bad in [&[][..], &["text/plain"], &["application/json", "application/json"], &["application/jsonx"], &[""]] {
+        for bad in [&[][..], &["text/plain"], &["application/json", "application/json"], &["application/jsonx"], &[""]]
+        {
             assert!(!with(bad), "{bad:?}");
         }
     }

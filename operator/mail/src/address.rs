@@ -111,7 +111,9 @@ mod tests {
 
     #[test]
     fn plain_addresses_are_taken() {
-        for good in ["a@b", "alice@vendor.example", "a.b+c=d@x-1.example", "O'Neil@example.org", "x@xn--bcher-kva.example"] {
+        for good in
+            ["a@b", "alice@vendor.example", "a.b+c=d@x-1.example", "O'Neil@example.org", "x@xn--bcher-kva.example"]
+        {
             assert_eq!(Address::parse(good).map(|a| a.as_str().to_owned()).as_deref(), Ok(good));
         }
     }

@@ -59,7 +59,8 @@ fn instant(at: Timestamp) -> Instant {
 
 /// Whether a Message-ID, without its brackets, is of the form that RFC 5322, 3.6.4 recommends.
 pub(crate) fn is_message_id(text: &str) -> bool {
-    text.len() <= MAX_MESSAGE_ID && text.split_once('@').is_some_and(|(left, right)| is_dot_atom(left) && is_host_name(right))
+    text.len() <= MAX_MESSAGE_ID
+        && text.split_once('@').is_some_and(|(left, right)| is_dot_atom(left) && is_host_name(right))
 }
 
 #[cfg(test)]

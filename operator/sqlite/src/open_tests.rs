@@ -87,9 +87,12 @@ fn follows_no_links() {
     let other = dir.path().join("other");
     drop(Database::open(&other, "y.db", PROFILE).unwrap());
     let target = other.join("y.db");
-    for link in [symlink::<&Path, &Path>, |a: &Path, b: &Path| std::fs::hard_link(a, b)] {
+    type Link = fn(&Path, &Path) -> std::io::Result<()>;
+    let links: [Link; 2] = [|a, b| symlink(a, b), |a, b| std::fs::hard_link(a, b)];
+    for link in links {
         let mine = folder();
-        link(&target, &mine.path().join("x.db")).unwrap();
+        let path = mine.path().join("x.db");
+        link(&target, &path).unwrap();
         assert_eq!(code(Database::open(mine.path(), "x.db", PROFILE)), "test-file-odd");
     }
     // A link that is swapped in after the look is refused by SQLite itself, and a linked log, too.

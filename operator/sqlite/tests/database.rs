@@ -64,7 +64,7 @@ async fn what_waits_is_committed_together_and_each_on_its_own() {
         tokio::spawn(async move {
             database
                 .write(0, move |_| {
-                    drop(held.recv());
+                    held.recv().ok();
                     Ok(())
                 })
                 .await

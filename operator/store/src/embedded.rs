@@ -36,11 +36,12 @@ const PROFILE: Profile = Profile {
 CREATE TABLE links (
   row INTEGER PRIMARY KEY,
   id BLOB NOT NULL UNIQUE CHECK (length(id) = 16),
-  seq INTEGER NOT NULL UNIQUE,
+  seq INTEGER NOT NULL,
   state TEXT,
   next_change INTEGER,
   meta TEXT NOT NULL
 ) STRICT;
+CREATE INDEX links_seq ON links (seq);
 CREATE TABLE content (
   row INTEGER PRIMARY KEY,
   ciphertext BLOB,
@@ -173,7 +174,7 @@ impl LinkStore for EmbeddedStore {
                 summaries(
                     connection,
                     "SELECT id, state, next_change, seq FROM links
-                     WHERE id > ?1 AND typeof(id) = 'blob' AND length(id) = 16
+                     WHERE id >= ?1 AND typeof(id) = 'blob' AND length(id) = 16
                      ORDER BY id LIMIT ?2",
                     (from, sql_limit(limit)),
                 )
@@ -272,13 +273,23 @@ fn unchanged_row(turn: &Turn<'_>, id: LinkId, unchanged: u64) -> Result<i64, Err
 }
 
 fn next_seq(turn: &Turn<'_>) -> Result<i64, Error> {
-    Ok(turn
-        .prepare_cached("UPDATE store SET seq = seq + 1 WHERE one = 1 RETURNING seq")?
-        .query_row([], |r| r.get(0))?)
+    turn.prepare_cached("UPDATE store SET seq = seq + 1 WHERE one = 1 AND seq >= 0 AND seq < ?1 RETURNING seq")?
+        .query_row([i64::MAX], |r| r.get(0))
+        .optional()?
+        .ok_or_else(|| counter_lost().into())
 }
 
 fn version(seq: i64) -> Result<u64, Error> {
-    u64::try_from(seq).map_err(|_| changes_lost().into())
+    u64::try_from(seq).map_err(|_| counter_lost().into())
+}
+
+fn counter_lost() -> Fault {
+    Fault::new(
+        Class::Permanent,
+        "store-counter-lost",
+        "the store's counter of changes is gone or spent",
+    )
+    .remedy("Somebody has altered the store: move it away; deliveries whose records are lost are rotated")
 }
 
 fn get(
@@ -347,7 +358,9 @@ fn changes(
     let after = i64::try_from(after).unwrap_or(i64::MAX);
     let head = connection
         .prepare_cached("SELECT seq FROM store WHERE one = 1")?
-        .query_row([], |r| r.get::<_, i64>(0))?;
+        .query_row([], |r| r.get::<_, i64>(0))
+        .optional()?
+        .ok_or_else(counter_lost)?;
     if head < after {
         return Err(changes_lost().into());
     }

@@ -21,7 +21,7 @@ mod row;
 pub mod service;
 
 pub use embedded::{EmbeddedStore, FILE};
-pub use memory::MemoryStore;
+pub use memory::{MemoryStore, Snapshot};
 
 /// The largest ciphertext that a store takes unless told otherwise: what a Kubernetes Secret could hold as well.
 pub const MAX_BYTES: usize = 512 * 1024;

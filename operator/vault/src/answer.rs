@@ -117,6 +117,11 @@ fn compact(json: &str) -> Option<SecretString> {
     SecretString::from_utf8(SecretBytes::new(std::mem::take(&mut *out))).ok()
 }
 
+/// A JSON string that is a secret.
+#[derive(Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Secret(#[serde(deserialize_with = "secret")] pub(crate) SecretString);
+
 /// Reads a JSON string as a secret.
 pub(crate) fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SecretString, D::Error> {
     struct Text;

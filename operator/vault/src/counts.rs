@@ -31,12 +31,10 @@ impl Counts {
 
     pub(crate) fn all(&self) -> Vec<RequestCount> {
         let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let one = |((connection, operation, outcome), total): (&(ConnectionRef, _, _), &u64)| RequestCount {
-            connection: connection.clone(),
-            operation,
-            outcome,
-            total: *total,
-        };
-        counts.iter().map(one).collect()
+        let mut all = Vec::with_capacity(counts.len());
+        for ((connection, operation, outcome), total) in counts.iter() {
+            all.push(RequestCount { connection: connection.clone(), operation, outcome, total: *total });
+        }
+        all
     }
 }

@@ -4,7 +4,7 @@ use ps_core::error::{Class, Fault};
 use ps_core::ports::Connection;
 
 use crate::answer;
-use crate::request::{Operation, Request};
+use crate::request::Request;
 use crate::transport::{Answer, NoAnswer};
 
 /// Longest part of Vault's own words that is shown, in characters.
@@ -113,7 +113,8 @@ fn quoted(head: &str, request: &Request, said: &[String]) -> String {
         return head.to_owned();
     }
     let said = said.join("; ");
-    let words: Vec<&str> = said.split(|c: char| c.is_whitespace() || c.is_control()).filter(|w| !w.is_empty()).collect();
+    let words: Vec<&str> =
+        said.split(|c: char| c.is_whitespace() || c.is_control()).filter(|w| !w.is_empty()).collect();
     let words: String = words.join(" ").chars().take(MAX_QUOTE).collect();
     format!("{head}: {words}")
 }
@@ -142,6 +143,7 @@ mod tests {
     use ps_core::time::Span;
 
     use super::*;
+    use crate::request::Operation;
 
     fn at() -> Connection {
         Connection {
@@ -166,7 +168,12 @@ mod tests {
             (307, "", "vault-standby", Class::Transient),
             (400, r#"{"errors":["x"]}"#, "vault-bad-request", Class::Misconfigured),
             (403, "", "vault-denied", Class::Denied),
-            (404, r#"{"errors":["no handler for route \"kv/data/x\"."]}"#, "vault-mount-not-found", Class::Misconfigured),
+            (
+                404,
+                r#"{"errors":["no handler for route \"kv/data/x\"."]}"#,
+                "vault-mount-not-found",
+                Class::Misconfigured,
+            ),
             (404, "", "vault-not-found", Class::Misconfigured),
             (405, "", "vault-unsupported", Class::Misconfigured),
             (412, "", "vault-behind", Class::Transient),

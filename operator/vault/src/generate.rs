@@ -52,11 +52,8 @@ async fn from_policy(peer: &Peer, policy: &str) -> Result<SecretString, Fault> {
         #[serde(deserialize_with = "secret")]
         password: SecretString,
     }
-    let path = path::join(&[
-        ("sys/policies/password", None),
-        (policy, Some(field::PASSWORD_POLICY)),
-        ("generate", None),
-    ])?;
+    let path =
+        path::join(&[("sys/policies/password", None), (policy, Some(field::PASSWORD_POLICY)), ("generate", None)])?;
     let request = Request::get(Operation::Generate, path);
     let answer = peer.call(&request).await?;
     if answer.status == 404 {
@@ -124,8 +121,7 @@ mod tests {
 
     #[test]
     fn passwords_have_every_class_and_differ() {
-        let made: BTreeSet<String> =
-            (0..500).map(|_| password(getrandom::fill).unwrap().expose().to_owned()).collect();
+        let made: BTreeSet<String> = (0..500).map(|_| password(getrandom::fill).unwrap().expose().to_owned()).collect();
         assert_eq!(made.len(), 500);
         for one in &made {
             assert_eq!(one.len(), LENGTH);

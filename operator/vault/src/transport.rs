@@ -83,7 +83,7 @@ impl Transport {
     }
 
     /// Sends one request. Every status is an answer.
-    pub(crate) async fn send(&self, token: Option<&SecretString>, request: &Request) -> Result<Answer, NoAnswer> {
+    pub(crate) async fn exchange(&self, token: Option<&SecretString>, request: &Request) -> Result<Answer, NoAnswer> {
         // vaultrs panics on a token that is no header; a login checks it too, with words.
         let token = token.map(SecretString::expose).unwrap_or_default();
         if !is_header(token) {
@@ -178,7 +178,7 @@ impl rustify::client::Client for Transport {
     }
 
     async fn execute(&self, request: HttpRequest<Vec<u8>>) -> Result<HttpResponse<Vec<u8>>, ClientError> {
-        self.send(request).await
+        rustify::client::Client::send(self, request).await
     }
 
     async fn send(&self, request: HttpRequest<Vec<u8>>) -> Result<HttpResponse<Vec<u8>>, ClientError> {
@@ -244,15 +244,10 @@ fn classify(error: &reqwest::Error) -> NoAnswer {
     let mut cause: Option<&(dyn StdError + 'static)> = error.source();
     let mut io_kind = None;
     while let Some(inner) = cause {
-        if let Some(tls) = inner.downcast_ref::<rustls::Error>() {
+        if let Some(tls) = tls_in(inner) {
             return NoAnswer::Tls(tls.to_string());
         }
-        if let Some(io) = inner.downcast_ref::<io::Error>() {
-            if let Some(tls) = io.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>()) {
-                return NoAnswer::Tls(tls.to_string());
-            }
-            io_kind = Some(io.kind());
-        }
+        io_kind = inner.downcast_ref::<io::Error>().map(io::Error::kind).or(io_kind);
         cause = inner.source();
     }
     if error.is_timeout() {
@@ -262,6 +257,12 @@ fn classify(error: &reqwest::Error) -> NoAnswer {
     } else {
         NoAnswer::Broken
     }
+}
+
+/// I/O errors hide what they wrap from `source`, and are wrapped in each other.
+fn tls_in<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> {
+    let inner = |io: &'a io::Error| tls_in(io.get_ref()?);
+    error.downcast_ref().or_else(|| inner(error.downcast_ref()?))
 }
 
 #[cfg(test)]

@@ -15,3 +15,9 @@ export function bindingOf(id: Uint8Array, notAfter: unknown, kinds: unknown, kdf
   if ((kdf ?? undefined) !== wanted) throw new FormError('KDF parameters that are not on the list');
   return { id, notAfter, kinds: kinds as string[], kdf: wanted ?? '' };
 }
+
+/** Whether the key of the payload has these factors, no fewer and no more. */
+export function factorsFit({ kinds }: Binding, stretched: Uint8Array | undefined, released: Uint8Array | undefined): boolean {
+  const release = kinds.some((kind) => kind !== 'passphrase');
+  return kinds.includes('passphrase') === (stretched?.length === 32) && release === (released?.length === 32) && (release || !released?.length);
+}

@@ -39,56 +39,22 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // The audit chain, for `password-sender audit verify`.
     ("ps-cli", &["ps-core", "ps-envelope", "ps-api", "ps-audit"]),
     ("ps-testbed", &[]),
-    ("xtask", &["ps-testbed", "ps-api"]),
+    ("xtask", &["ps-testbed"]),
 ];
 
 /// Crates that only one of ours may name, for tests neither.
-const ONLY: &[(&str, &str)] = &[
-    ("vaultrs", "ps-vault"),
-    ("rustify", "ps-vault"),
-    ("lettre", "ps-mail"),
-];
+const ONLY: &[(&str, &str)] = &[("vaultrs", "ps-vault"), ("rustify", "ps-vault"), ("lettre", "ps-mail")];
 
 /// What a crate must not link, not even through others.
 const NEVER_REACHES: &[(&str, &[&str])] = &[
     // The process that faces the internet has no way to Vault, to mail or to the ledger.
     (
         "ps-gateway",
-        &[
-            "vaultrs",
-            "rustify",
-            "lettre",
-            "reqwest",
-            "kube-client",
-            "ps-ledger",
-            "ps-vault",
-            "ps-mail",
-            "ps-testbed",
-        ],
+        &["vaultrs", "rustify", "lettre", "reqwest", "kube-client", "ps-ledger", "ps-vault", "ps-mail", "ps-testbed"],
     ),
     // The rules do no I/O, read no clock and roll no dice.
-    (
-        "ps-core",
-        &[
-            "tokio",
-            "reqwest",
-            "rusqlite",
-            "getrandom",
-            "rand",
-            "kube-client",
-        ],
-    ),
-    (
-        "ps-envelope",
-        &[
-            "tokio",
-            "reqwest",
-            "rusqlite",
-            "getrandom",
-            "rand",
-            "kube-client",
-        ],
-    ),
+    ("ps-core", &["tokio", "reqwest", "rusqlite", "getrandom", "rand", "kube-client"]),
+    ("ps-envelope", &["tokio", "reqwest", "rusqlite", "getrandom", "rand", "kube-client"]),
     // No product crate links the testbed.
     ("ps-operator", &["ps-testbed", "ps-gateway"]),
     ("ps-cli", &["ps-testbed", "lettre", "vaultrs"]),
@@ -96,56 +62,41 @@ const NEVER_REACHES: &[(&str, &[&str])] = &[
 
 pub(super) fn check() -> Result<Findings> {
     let metadata = Metadata::load()?;
+    let members: BTreeSet<&str> = metadata.members().map(|package| package.name.as_str()).collect();
     let mut errors = Vec::new();
-    let members: BTreeSet<&str> = metadata
-        .members()
-        .map(|package| package.name.as_str())
-        .collect();
-
     for package in metadata.members() {
-        let name = package.name.as_str();
-        let Some((_, allowed)) = MAY_USE.iter().find(|(member, _)| *member == name) else {
-            errors.push(format!(
-                "{name} is not in the table MAY_USE of xtask/src/check/arrows.rs"
-            ));
-            continue;
-        };
-        for dependency in &package.dependencies {
-            let used = dependency.name.as_str();
-            let linked = dependency.kind.as_deref() != Some("dev");
-            if linked && members.contains(used) && !allowed.contains(&used) {
-                errors.push(format!("{name} may not use {used}"));
-            }
-            if let Some((_, owner)) = ONLY
-                .iter()
-                .find(|(library, owner)| *library == used && *owner != name)
-            {
-                errors.push(format!("only {owner} may name {used}, and {name} does"));
-            }
-        }
+        let named = package.dependencies.iter().map(|used| (used.name.as_str(), used.kind.as_deref() == Some("dev")));
+        errors.extend(judge(&package.name, named, &members));
     }
     for (member, banned) in NEVER_REACHES {
         let reach = metadata.reach(member);
         for chain in banned.iter().filter_map(|library| reach.get(library)) {
-            errors.push(format!(
-                "{member} must not link {}: {}",
-                chain.last().unwrap_or(&""),
-                chain.join(" > ")
-            ));
+            errors.push(format!("{member} must not link {}: {}", chain.last().unwrap_or(&""), chain.join(" > ")));
         }
     }
     let resolved = Metadata::resolved()?;
-    for library in Deny::load()?
-        .banned
-        .iter()
-        .filter(|library| resolved.contains(*library))
-    {
-        errors.push(format!("{library} is banned by deny.toml: `cargo tree --workspace -i {library}` says who wants it"));
+    for library in Deny::load()?.banned.iter().filter(|library| resolved.contains(*library)) {
+        errors
+            .push(format!("{library} is banned by deny.toml: `cargo tree --workspace -i {library}` says who wants it"));
     }
-    Ok(Findings {
-        errors,
-        warnings: Vec::new(),
-    })
+    Ok(Findings { errors, warnings: Vec::new() })
+}
+
+/// What is wrong with the dependencies that a crate names: (crate, only for tests).
+fn judge<'a>(name: &str, named: impl Iterator<Item = (&'a str, bool)>, members: &BTreeSet<&str>) -> Vec<String> {
+    let Some((_, allowed)) = MAY_USE.iter().find(|(member, _)| *member == name) else {
+        return vec![format!("{name} is not in the table MAY_USE of xtask/src/check/arrows.rs")];
+    };
+    let mut errors = Vec::new();
+    for (used, for_tests) in named {
+        if !for_tests && members.contains(used) && !allowed.contains(&used) {
+            errors.push(format!("{name} may not use {used}"));
+        }
+        if let Some((_, owner)) = ONLY.iter().find(|(library, owner)| *library == used && *owner != name) {
+            errors.push(format!("only {owner} may name {used}, and {name} does"));
+        }
+    }
+    errors
 }
 
 #[cfg(test)]
@@ -157,14 +108,8 @@ mod tests {
         // Each crate is listed after what it may use, except for the tools, so a circle can't be written down.
         for (index, (name, allowed)) in MAY_USE.iter().enumerate() {
             for used in *allowed {
-                let place = MAY_USE
-                    .iter()
-                    .position(|(member, _)| member == used)
-                    .unwrap();
-                assert!(
-                    place < index,
-                    "{name} uses {used}, which is listed after it"
-                );
+                let place = MAY_USE.iter().position(|(member, _)| member == used).unwrap();
+                assert!(place < index, "{name} uses {used}, which is listed after it");
             }
         }
     }
@@ -173,10 +118,18 @@ mod tests {
     fn the_gateway_may_use_nothing_that_it_must_not_reach() {
         for (member, banned) in NEVER_REACHES {
             let (_, allowed) = MAY_USE.iter().find(|(name, _)| name == member).unwrap();
-            assert!(
-                allowed.iter().all(|used| !banned.contains(used)),
-                "{member}"
-            );
+            assert!(allowed.iter().all(|used| !banned.contains(used)), "{member}");
         }
+    }
+
+    #[test]
+    fn wrong_arrows_are_found() {
+        let members = BTreeSet::from(["ps-core", "ps-store", "ps-ledger", "ps-testbed"]);
+        let errors = |name: &str, named: &[(&'static str, bool)]| judge(name, named.iter().copied(), &members).len();
+        assert_eq!(errors("ps-store", &[("ps-core", false), ("ps-testbed", true), ("serde", false)]), 0);
+        assert_eq!(errors("ps-core", &[("ps-store", false)]), 1);
+        assert_eq!(errors("ps-gateway", &[("ps-ledger", false), ("lettre", true)]), 2);
+        assert_eq!(errors("ps-vault", &[("vaultrs", false)]), 0);
+        assert_eq!(errors("ps-new", &[]), 1);
     }
 }

@@ -14,53 +14,34 @@ pub(crate) struct Deny {
 
 impl Deny {
     pub(crate) fn load() -> Result<Self> {
-        Self::parse(
-            &std::fs::read_to_string(workspace().join("deny.toml")).context("reading deny.toml")?,
-        )
+        Self::parse(&std::fs::read_to_string(workspace().join("deny.toml")).context("reading deny.toml")?)
     }
 
     /// Reads the two lists; nothing else of TOML is needed, and one of them empty means that the file changed shape.
     fn parse(text: &str) -> Result<Self> {
         let licences = quoted(list(section(text, "licenses"), "allow"));
         let bans = list(section(text, "bans"), "deny");
-        let banned: Vec<String> = bans
-            .split("crate = ")
-            .skip(1)
-            .filter_map(|rest| quoted(rest).into_iter().next())
-            .collect();
-        ensure!(
-            !licences.is_empty() && !banned.is_empty(),
-            "deny.toml has no [licenses] allow or no [bans] deny"
-        );
+        let banned: Vec<String> =
+            bans.split("crate = ").skip(1).filter_map(|rest| quoted(rest).into_iter().next()).collect();
+        ensure!(!licences.is_empty() && !banned.is_empty(), "deny.toml has no [licenses] allow or no [bans] deny");
         Ok(Self { licences, banned })
     }
 }
 
 /// The text of `[name]` up to the next section.
 fn section<'a>(text: &'a str, name: &str) -> &'a str {
-    let rest = text
-        .split_once(&format!("[{name}]\n"))
-        .map_or("", |(_, rest)| rest);
-    rest.find("\n[")
-        .and_then(|end| rest.get(..end))
-        .unwrap_or(rest)
+    let rest = text.split_once(&format!("[{name}]\n")).map_or("", |(_, rest)| rest);
+    rest.find("\n[").and_then(|end| rest.get(..end)).unwrap_or(rest)
 }
 
 /// What stands in the brackets of `key = [ … ]`.
 fn list<'a>(section: &'a str, key: &str) -> &'a str {
-    let rest = section
-        .split_once(&format!("\n{key} = ["))
-        .or_else(|| section.split_once(&format!("{key} = [")));
-    rest.and_then(|(_, rest)| rest.split_once(']'))
-        .map_or("", |(list, _)| list)
+    let rest = section.split_once(&format!("\n{key} = [")).or_else(|| section.split_once(&format!("{key} = [")));
+    rest.and_then(|(_, rest)| rest.split_once(']')).map_or("", |(list, _)| list)
 }
 
 fn quoted(text: &str) -> Vec<String> {
-    text.split('"')
-        .skip(1)
-        .step_by(2)
-        .map(str::to_owned)
-        .collect()
+    text.split('"').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
 #[cfg(test)]

@@ -18,29 +18,18 @@ pub(super) fn check() -> Result<Findings> {
         let name = format!("{} {}", package.name, package.version);
         match &package.license {
             None => errors.push(format!("{name} names no licence")),
-            Some(expression) if !acceptable(expression, &allowed) => {
-                errors.push(format!("{name}: {expression}"))
-            }
+            Some(expression) if !acceptable(expression, &allowed) => errors.push(format!("{name}: {expression}")),
             Some(_) => {}
         }
     }
-    Ok(Findings {
-        errors,
-        warnings: Vec::new(),
-    })
+    Ok(Findings { errors, warnings: Vec::new() })
 }
 
 /// Whether an SPDX expression can be met with allowed licences. `/` is the old way to write OR.
 fn acceptable(expression: &str, allowed: &[String]) -> bool {
-    let spaced = expression
-        .replace('/', " OR ")
-        .replace('(', " ( ")
-        .replace(')', " ) ");
+    let spaced = expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ");
     let words: Vec<&str> = spaced.split_whitespace().collect();
-    let mut parser = Parser {
-        words: &words,
-        allowed,
-    };
+    let mut parser = Parser { words: &words, allowed };
     let met = parser.any();
     met && parser.words.is_empty()
 }
@@ -114,15 +103,7 @@ mod tests {
         ] {
             assert!(acceptable(good, &allowed), "{good}");
         }
-        for bad in [
-            "",
-            "GPL-3.0",
-            "MIT AND GPL-3.0",
-            "Apache-2.0",
-            "MIT WITH odd",
-            "(MIT",
-            "MIT MIT",
-        ] {
+        for bad in ["", "GPL-3.0", "MIT AND GPL-3.0", "Apache-2.0", "MIT WITH odd", "(MIT", "MIT MIT"] {
             assert!(!acceptable(bad, &allowed), "{bad}");
         }
     }

@@ -20,15 +20,10 @@ pub(super) fn check() -> Result<Findings> {
     let mut errors = Vec::new();
     for path in tracked_files()?.iter().filter(|path| path.ends_with(".rs")) {
         if !reached.contains(&workspace().join(path)) {
-            errors.push(format!(
-                "{path} is not part of any crate: no `mod` leads to it"
-            ));
+            errors.push(format!("{path} is not part of any crate: no `mod` leads to it"));
         }
     }
-    Ok(Findings {
-        errors,
-        warnings: Vec::new(),
-    })
+    Ok(Findings { errors, warnings: Vec::new() })
 }
 
 /// Notes a file and all that its `mod` and `include!` lines lead to. `root`: its modules lie beside it (lib.rs, main.rs,
@@ -38,11 +33,7 @@ fn follow(file: &Path, root: bool, reached: &mut BTreeSet<PathBuf>) -> Result<()
         return Ok(());
     }
     let beside = file.parent().unwrap_or(file);
-    let below = if root {
-        beside.to_owned()
-    } else {
-        beside.join(file.file_stem().unwrap_or_default())
-    };
+    let below = if root { beside.to_owned() } else { beside.join(file.file_stem().unwrap_or_default()) };
     for found in mentions(&fs::read_to_string(file)?) {
         match found {
             Mention::Module(name) => {
@@ -75,11 +66,7 @@ fn mentions(text: &str) -> Vec<Mention> {
         } else if let Some(name) = module_name(text) {
             found.push(path.take().map_or(Mention::Module(name), Mention::Path));
         } else if let Some((_, rest)) = text.split_once("include!(\"") {
-            found.extend(
-                rest.split('"')
-                    .next()
-                    .map(|file| Mention::Include(file.to_owned())),
-            );
+            found.extend(rest.split('"').next().map(|file| Mention::Include(file.to_owned())));
         }
     }
     found
@@ -90,10 +77,7 @@ fn module_name(text: &str) -> Option<String> {
     let declaration = text.strip_suffix(';')?;
     let (before, name) = declaration.rsplit_once("mod ")?;
     let before = before.trim_end();
-    let fine = before.is_empty()
-        || before.ends_with("pub")
-        || before.ends_with(')')
-        || before.ends_with(']');
+    let fine = before.is_empty() || before.ends_with("pub") || before.ends_with(')') || before.ends_with(']');
     let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     (fine && plain && !before.starts_with("//")).then(|| name.to_owned())
 }
@@ -106,13 +90,8 @@ mod tests {
     fn declarations_are_found() {
         let text = "mod a;\npub(crate) mod b;\n#[cfg(test)] mod c;\n// mod d;\nmod e {\n#[path = \"x/y.rs\"]\nmod f;\nlet mod_g = 1;\n    include!(\"h.rs\");\n";
         let module = |name: &str| Mention::Module(name.to_owned());
-        let expected = [
-            module("a"),
-            module("b"),
-            module("c"),
-            Mention::Path("x/y.rs".into()),
-            Mention::Include("h.rs".into()),
-        ];
+        let expected =
+            [module("a"), module("b"), module("c"), Mention::Path("x/y.rs".into()), Mention::Include("h.rs".into())];
         assert_eq!(mentions(text), expected);
     }
 

@@ -26,10 +26,7 @@ pub(super) fn check() -> Result<Findings> {
         let bytes = fs::read(workspace().join(&path))?;
         errors.extend(judge(&path, &String::from_utf8_lossy(&bytes)));
     }
-    Ok(Findings {
-        errors,
-        warnings: Vec::new(),
-    })
+    Ok(Findings { errors, warnings: Vec::new() })
 }
 
 fn judge(path: &str, text: &str) -> Vec<String> {
@@ -59,9 +56,7 @@ fn judge(path: &str, text: &str) -> Vec<String> {
 /// A home folder with a name, unless it is a container's made-up one.
 fn home_folder(line: &str) -> bool {
     let marker = ["/ho", "me/"].concat();
-    line.split(&marker)
-        .skip(1)
-        .any(|rest| rest.starts_with(|c: char| c.is_ascii_alphanumeric()))
+    line.split(&marker).skip(1).any(|rest| rest.starts_with(|c: char| c.is_ascii_alphanumeric()))
 }
 
 #[cfg(test)]
@@ -73,21 +68,8 @@ mod tests {
         let root = format!("see {}x", ["/ro", "ot/"].concat());
         let home = format!("see {}me/x", ["/ho", "me/"].concat());
         assert_eq!(judge("a.md", &format!("fine\n{root}\n{home}")).len(), 2);
-        assert_eq!(
-            judge(
-                "Cargo.lock",
-                &format!("source = \"{CRATES_IO}\"\nsource = \"registry+https://x\"")
-            )
-            .len(),
-            1
-        );
-        assert_eq!(
-            judge("w/package-lock.json", "  \"resolved\": \"https://x/y.tgz\"").len(),
-            1
-        );
-        assert_eq!(
-            judge("a.md", "the /tmp folder, and ~/x"),
-            Vec::<String>::new()
-        );
+        assert_eq!(judge("Cargo.lock", &format!("source = \"{CRATES_IO}\"\nsource = \"registry+https://x\"")).len(), 1);
+        assert_eq!(judge("w/package-lock.json", "  \"resolved\": \"https://x/y.tgz\"").len(), 1);
+        assert_eq!(judge("a.md", "the /tmp folder, and ~/x"), Vec::<String>::new());
     }
 }

@@ -18,14 +18,10 @@ const GENERATED: [&str; 1] = ["web/dist/"];
 pub(super) fn check() -> Result<Findings> {
     let mut findings = Findings::default();
     for path in tracked_files()? {
-        let counted = KINDS.iter().any(|kind| path.ends_with(kind))
-            && !GENERATED.iter().any(|dir| path.starts_with(dir));
+        let counted =
+            KINDS.iter().any(|kind| path.ends_with(kind)) && !GENERATED.iter().any(|dir| path.starts_with(dir));
         if counted {
-            judge(
-                &path,
-                fs::read_to_string(workspace().join(&path))?.lines().count(),
-                &mut findings,
-            );
+            judge(&path, fs::read_to_string(workspace().join(&path))?.lines().count(), &mut findings);
         }
     }
     Ok(findings)
@@ -33,13 +29,9 @@ pub(super) fn check() -> Result<Findings> {
 
 fn judge(path: &str, lines: usize, findings: &mut Findings) {
     if lines > MOST {
-        findings.errors.push(format!(
-            "{path} has {lines} lines, more than {MOST}: split it by what it holds"
-        ));
+        findings.errors.push(format!("{path} has {lines} lines, more than {MOST}: split it by what it holds"));
     } else if lines > MANY {
-        findings
-            .warnings
-            .push(format!("{path} has {lines} lines, more than {MANY}"));
+        findings.warnings.push(format!("{path} has {lines} lines, more than {MANY}"));
     }
 }
 

@@ -2,12 +2,10 @@
 //! Cargo from building shared dependencies again with each crate's own choice of features.
 
 use std::path::PathBuf;
-use std::process::Stdio;
 
-use anyhow::{Context, Result, bail};
-use serde::Deserialize;
+use anyhow::{Context, Result};
 
-use crate::command::{cargo, line, run};
+use crate::artifacts;
 use crate::metadata::Metadata;
 
 /// A test program.
@@ -23,87 +21,23 @@ pub(crate) struct Program {
     pub(crate) folder: PathBuf,
 }
 
-#[derive(Deserialize)]
-struct Message {
-    reason: String,
-    package_id: Option<String>,
-    target: Option<Target>,
-    executable: Option<PathBuf>,
-    profile: Option<Profile>,
-}
-
-#[derive(Deserialize)]
-struct Target {
-    name: String,
-    kind: Vec<String>,
-}
-
-#[derive(Deserialize)]
-struct Profile {
-    test: bool,
-}
-
-/// Builds all programs and all tests of the workspace.
-pub(crate) fn build() -> Result<Vec<Program>> {
-    // The programs first: the flows start them by path.
-    run(cargo(&[
-        "build",
-        "--workspace",
-        "--bins",
-        "--exclude",
-        "xtask",
-        "--locked",
-    ]))?;
-    let mut build = cargo(&[
-        "test",
-        "--workspace",
-        "--no-run",
-        "--locked",
-        "--message-format=json-render-diagnostics",
-    ]);
-    let output = build
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
-        .output()?;
-    if !output.status.success() {
-        bail!("{}: {}", line(&build), output.status);
-    }
+/// Builds all programs, all tests and all examples of the workspace, in one go; the flows start our programs by path.
+/// Where something does not compile, the rest is still given, with the failure.
+pub(crate) fn build() -> Result<(Vec<Program>, Option<anyhow::Error>)> {
+    let (artifacts, error) = artifacts::build_what_builds(&["--lib", "--bins", "--tests", "--examples"])?;
     let metadata = Metadata::load()?;
     let mut programs = Vec::new();
-    for text in String::from_utf8(output.stdout)?
-        .lines()
-        .filter(|text| text.starts_with('{'))
-    {
-        let message: Message = serde_json::from_str(text).context("reading cargo's messages")?;
-        let (Some(id), Some(target), Some(executable)) =
-            (message.package_id, message.target, message.executable)
-        else {
-            continue;
-        };
-        if message.reason != "compiler-artifact"
-            || !message.profile.is_some_and(|profile| profile.test)
-        {
-            continue;
-        }
-        let package = metadata
-            .packages
-            .iter()
-            .find(|package| package.id == id)
-            .context("an unknown package")?;
+    for artifact in artifacts.into_iter().filter(|artifact| artifact.is_test) {
+        let package =
+            metadata.members().find(|package| package.id == artifact.package_id).context("an unknown package")?;
         programs.push(Program {
             package: package.name.clone(),
-            integration: target.kind.iter().any(|kind| kind == "test"),
-            target: target.name,
-            executable,
-            folder: package
-                .manifest_path
-                .parent()
-                .context("a manifest without a folder")?
-                .to_owned(),
+            integration: artifact.kinds.iter().any(|kind| kind == "test"),
+            target: artifact.target,
+            executable: artifact.executable,
+            folder: package.manifest_path.parent().context("a manifest without a folder")?.to_owned(),
         });
     }
-    programs.sort_by(|a, b| {
-        (&a.package, a.integration, &a.target).cmp(&(&b.package, b.integration, &b.target))
-    });
-    Ok(programs)
+    programs.sort_by(|a, b| (&a.package, a.integration, &a.target).cmp(&(&b.package, b.integration, &b.target)));
+    Ok((programs, error))
 }

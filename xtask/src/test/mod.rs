@@ -34,72 +34,49 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let parts = chosen(&arguments.parts)?;
     let mut times = Times::default();
-    let needs: Vec<Piece> = Piece::ALL
-        .into_iter()
-        .filter(|piece| parts.iter().any(|part| part.needs.contains(piece)))
-        .collect();
+    let needs: Vec<Piece> =
+        Piece::ALL.into_iter().filter(|piece| parts.iter().any(|part| part.needs.contains(piece))).collect();
     times.step("install", || install(&needs))?;
-    let programs = if parts.iter().any(|part| part.uses_cargo()) {
+    let mut total = Outcome::default();
+    let (programs, broken) = if parts.iter().any(|part| part.uses_cargo()) {
         times.step("build", build::build)?
     } else {
-        Vec::new()
+        (Vec::new(), None)
     };
+    if let Some(error) = broken {
+        total.fail(&format!("build: {error:#}"));
+    }
     // One set of servers for all parts; they end with this process.
     let testbed = Testbed::new();
     let environment = times.step("start servers", || start(&testbed, &needs))?;
 
-    let mut total = Outcome::default();
     let mut table = Vec::new();
     for part in parts {
         println!("\n== {}: {}", part.name, part.description);
         let start = Instant::now();
-        let outcome = run::part(
-            part,
-            &programs,
-            &environment,
-            arguments.only.as_deref(),
-            &mut times,
-        )?;
+        let outcome = run::part(part, &programs, &environment, arguments.only.as_deref(), &mut times)?;
         table.push((part.name, start.elapsed(), outcome.clone()));
         total.add(&outcome);
     }
 
-    println!(
-        "\n{:<10} {:>9} {:>7} {:>7}",
-        "part", "time", "passed", "failed"
-    );
+    println!("\n{:<10} {:>9} {:>7} {:>7}", "part", "time", "passed", "failed");
     for (name, took, outcome) in &table {
-        println!(
-            "{name:<10} {:>9} {:>7} {:>7}",
-            seconds(*took),
-            outcome.passed,
-            outcome.failed
-        );
+        println!("{name:<10} {:>9} {:>7} {:>7}", seconds(*took), outcome.passed, outcome.failed);
     }
     times.print_slowest(SLOWEST);
     if !total.failures.is_empty() {
         println!("\nfailed:");
-        total
-            .failures
-            .iter()
-            .for_each(|failure| println!("  {failure}"));
+        total.failures.iter().for_each(|failure| println!("  {failure}"));
     }
     if total.ignored > 0 {
-        println!(
-            "\n{} tests are marked #[ignore] and did not run",
-            total.ignored
-        );
+        println!("\n{} tests are marked #[ignore] and did not run", total.ignored);
     }
     println!("\n{} passed, {} failed", total.passed, total.failed);
     let nothing = total.passed + total.failed == 0;
     if nothing {
         eprintln!("error: no test ran");
     }
-    Ok(if total.failed > 0 || nothing {
-        ExitCode::FAILURE
-    } else {
-        ExitCode::SUCCESS
-    })
+    Ok(if total.failed > 0 || nothing { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 fn chosen(names: &[String]) -> Result<Vec<&'static Part>> {
@@ -112,35 +89,20 @@ fn chosen(names: &[String]) -> Result<Vec<&'static Part>> {
             bail!("no part {name:?}; there are all, {}", known.join(", "));
         }
     }
-    Ok(PARTS
-        .iter()
-        .filter(|part| names.iter().any(|name| name == part.name))
-        .collect())
+    Ok(PARTS.iter().filter(|part| names.iter().any(|name| name == part.name)).collect())
 }
 
 /// Starts what the parts need, and gives the value of the environment variable that names it.
 fn start(testbed: &Testbed, needs: &[Piece]) -> Result<String> {
     runtime()?.block_on(async {
         let bao = async || {
-            if needs.contains(&Piece::OpenBao) {
-                testbed.bao().await.map(drop)
-            } else {
-                Ok(())
-            }
+            if needs.contains(&Piece::OpenBao) { testbed.bao().await.map(drop) } else { Ok(()) }
         };
         let postgres = async || {
-            if needs.contains(&Piece::Postgres) {
-                testbed.postgres().await.map(drop)
-            } else {
-                Ok(())
-            }
+            if needs.contains(&Piece::Postgres) { testbed.postgres().await.map(drop) } else { Ok(()) }
         };
         let smtp = async || {
-            if needs.contains(&Piece::Smtp) {
-                testbed.smtp().await.map(drop)
-            } else {
-                Ok(())
-            }
+            if needs.contains(&Piece::Smtp) { testbed.smtp().await.map(drop) } else { Ok(()) }
         };
         tokio::try_join!(bao(), postgres(), smtp())?;
         Ok(serde_json::to_string(&testbed.environment())?)

@@ -18,6 +18,12 @@ impl Outcome {
         self.failures.extend(other.failures.iter().cloned());
     }
 
+    /// Counts one failure.
+    pub(crate) fn fail(&mut self, what: &str) {
+        self.failed += 1;
+        self.failures.push(what.to_owned());
+    }
+
     /// From the output of Rust's test programs and doc tests. One that ended badly without a failed test (a crash, a
     /// hang, no report) counts as one failure under its own name. A program without Rust's own harness, which announces no
     /// tests, counts as one.
@@ -30,10 +36,7 @@ impl Outcome {
                 outcome.passed += count_before(counts, "passed");
                 outcome.failed += count_before(counts, "failed");
                 outcome.ignored += count_before(counts, "ignored");
-            } else if let Some(name) = text
-                .strip_prefix("test ")
-                .and_then(|rest| rest.strip_suffix(" ... FAILED"))
-            {
+            } else if let Some(name) = text.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED")) {
                 outcome.failures.push(format!("{program}: {name}"));
             }
         }
@@ -41,9 +44,7 @@ impl Outcome {
             outcome.passed = 1;
         } else if outcome.failed == 0 && !(success && reported) {
             outcome.failed = 1;
-            outcome.failures.push(format!(
-                "{program}: ended without a report of all its tests"
-            ));
+            outcome.failures.push(format!("{program}: ended without a report of all its tests"));
         }
         outcome
     }
@@ -55,9 +56,7 @@ impl Outcome {
         for text in output.lines() {
             let mut words = text.split_whitespace();
             let (mark, name, count) = (words.next(), words.next(), words.next());
-            let count = count
-                .and_then(|count| count.parse::<u64>().ok())
-                .unwrap_or_default();
+            let count = count.and_then(|count| count.parse::<u64>().ok()).unwrap_or_default();
             match (mark, name) {
                 (Some("#" | "ℹ"), Some("pass")) => outcome.passed += count,
                 (Some("#" | "ℹ"), Some("fail" | "cancelled")) => outcome.failed += count,
@@ -81,10 +80,7 @@ impl Outcome {
 
 /// The number before a word: `3 passed; 1 failed`.
 fn count_before(text: &str, word: &str) -> u64 {
-    let words: Vec<&str> = text
-        .split([' ', ';', '.'])
-        .filter(|part| !part.is_empty())
-        .collect();
+    let words: Vec<&str> = text.split([' ', ';', '.']).filter(|part| !part.is_empty()).collect();
     let found = words.windows(2).find_map(|pair| match pair {
         [count, name] if *name == word => count.parse().ok(),
         _ => None,
@@ -111,10 +107,7 @@ mod tests {
         let half = "running 2 tests\ntest a ... ok\n";
         for (output, success) in [(half, false), (half, true), ("", false)] {
             let outcome = Outcome::of_rust("x", output, success);
-            assert_eq!(
-                (outcome.passed, outcome.failed, outcome.failures.len()),
-                (0, 1, 1)
-            );
+            assert_eq!((outcome.passed, outcome.failed, outcome.failures.len()), (0, 1, 1));
         }
         let ok = "test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out\n";
         assert_eq!(Outcome::of_rust("x", ok, false).failed, 1);
@@ -129,17 +122,10 @@ mod tests {
 
     #[test]
     fn node_reports_are_read() {
-        let outcome = Outcome::of_node(
-            "web",
-            "ℹ tests 4\nℹ pass 3\nℹ fail 1\n✖ opens (2ms)\n",
-            false,
-        );
+        let outcome = Outcome::of_node("web", "ℹ tests 4\nℹ pass 3\nℹ fail 1\n✖ opens (2ms)\n", false);
         assert_eq!((outcome.passed, outcome.failed), (3, 1));
         assert_eq!(outcome.failures, ["web: ✖ opens (2ms)"]);
         assert_eq!(Outcome::of_node("web", "", true).passed, 1);
-        assert_eq!(
-            Outcome::of_node("web", "# pass 3\n# fail 0\n", false).failed,
-            1
-        );
+        assert_eq!(Outcome::of_node("web", "# pass 3\n# fail 0\n", false).failed, 1);
     }
 }

@@ -91,14 +91,8 @@ pub(crate) const PARTS: &[Part] = &[
 
 /// For `--help`.
 pub(crate) fn help() -> String {
-    let lines = PARTS
-        .iter()
-        .map(|part| format!("  {:<10} {}", part.name, part.description));
-    format!(
-        "Parts:\n  {:<10} all of them\n{}",
-        "all",
-        lines.collect::<Vec<_>>().join("\n")
-    )
+    let lines = PARTS.iter().map(|part| format!("  {:<10} {}", part.name, part.description));
+    format!("Parts:\n  {:<10} all of them\n{}", "all", lines.collect::<Vec<_>>().join("\n"))
 }
 
 #[cfg(test)]
@@ -117,11 +111,7 @@ mod tests {
     #[test]
     fn names_differ() {
         for (index, part) in PARTS.iter().enumerate() {
-            assert!(
-                PARTS[index + 1..]
-                    .iter()
-                    .all(|other| other.name != part.name)
-            );
+            assert!(PARTS[index + 1..].iter().all(|other| other.name != part.name));
         }
     }
 }

@@ -4,8 +4,9 @@ use std::process::Command as Process;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use ps_testbed::ENVIRONMENT_VARIABLE;
+use ps_testbed::install::ensure_node_packages;
 use ps_testbed::process;
-use ps_testbed::{ENVIRONMENT_VARIABLE, workspace};
 
 use super::build::Program;
 use super::outcome::Outcome;
@@ -13,7 +14,9 @@ use super::parts::{Command, PARTS, Part};
 use crate::command::{Times, cargo, command, seconds};
 
 /// No test program may take longer; what hangs is killed, and fails.
-const DEADLINE: Duration = Duration::from_secs(900);
+const DEADLINE: Duration = Duration::from_secs(600);
+/// After this a program is named as still running.
+const LONG: Duration = Duration::from_secs(30);
 
 /// Runs one part. `environment` names the shared servers.
 pub(crate) fn part(
@@ -23,25 +26,17 @@ pub(crate) fn part(
     only: Option<&str>,
     times: &mut Times,
 ) -> Result<Outcome> {
-    let mut runner = Runner {
-        part: part.name,
-        times,
-        total: Outcome::default(),
-    };
+    let mut runner = Runner { part: part.name, times, total: Outcome::default() };
     match &part.command {
         Command::Npm(folder) => runner.npm(folder)?,
         Command::Unit => {
             let named: Vec<&str> = PARTS.iter().flat_map(Part::crates).copied().collect();
-            let ours = |program: &&Program| {
-                !program.integration || !named.contains(&program.package.as_str())
-            };
+            let ours = |program: &&Program| !program.integration || !named.contains(&program.package.as_str());
             runner.programs(programs.iter().filter(ours), None, only)?;
             runner.doc_tests(only)?;
         }
         Command::Crates(crates) | Command::CratesAlone(crates) => {
-            let ours = |program: &&Program| {
-                program.integration && crates.contains(&program.package.as_str())
-            };
+            let ours = |program: &&Program| program.integration && crates.contains(&program.package.as_str());
             let shared = matches!(part.command, Command::Crates(_)).then_some(environment);
             let before = runner.total.clone();
             runner.programs(programs.iter().filter(ours), shared, only)?;
@@ -91,36 +86,22 @@ impl Runner<'_> {
     }
 
     fn npm(&mut self, folder: &str) -> Result<()> {
-        let folder = workspace().join(folder);
-        let mut install = command(
-            "npm",
-            &["ci", "--no-audit", "--no-fund", "--loglevel=error"],
-        );
-        install.current_dir(&folder);
-        let before = self.total.failed;
-        self.one("npm ci", install, |name, output, success| match success {
-            true => Outcome::default(),
-            false => Outcome::of_node(name, output, false),
-        })?;
-        if self.total.failed > before {
-            return Ok(());
-        }
+        let folder = self.times.step(&format!("{}: npm ci", self.part), || ensure_node_packages(folder))?;
         let mut test = command("npm", &["test", "--loglevel=error"]);
-        test.current_dir(&folder);
+        test.current_dir(folder);
         self.one("npm test", test, Outcome::of_node)
     }
 
     /// Runs one program: its line at the end, its output only if it failed.
-    fn one(
-        &mut self,
-        name: &str,
-        test: Process,
-        read: impl Fn(&str, &str, bool) -> Outcome,
-    ) -> Result<()> {
+    fn one(&mut self, name: &str, test: Process, read: impl Fn(&str, &str, bool) -> Outcome) -> Result<()> {
         let full_name = format!("{}: {name}", self.part);
         let start = Instant::now();
         let running = process::Process::spawn(&format!("test-{}", self.part), test)?;
-        let ended = running.wait(DEADLINE);
+        let mut ended = running.wait(LONG);
+        if ended.is_err() {
+            println!("  {name} is still running: {}", running.log().display());
+            ended = running.wait(DEADLINE);
+        }
         let took = start.elapsed();
         let success = ended.as_ref().is_ok_and(std::process::ExitStatus::success);
         let late = ended.is_err();
@@ -129,11 +110,7 @@ impl Runner<'_> {
         let outcome = read(&full_name, &output, success);
         self.times.note(&full_name, took);
         let verdict = if outcome.failed == 0 { "ok" } else { "FAILED" };
-        println!(
-            "  {name:<44} {:>8}  {:>4} passed  {verdict}",
-            seconds(took),
-            outcome.passed
-        );
+        println!("  {name:<44} {:>8}  {:>4} passed  {verdict}", seconds(took), outcome.passed);
         if outcome.failed > 0 {
             println!("{output}");
             if late {

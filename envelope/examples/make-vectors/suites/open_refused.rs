@@ -243,89 +243,41 @@ fn sealed_wrong() -> Vec<Value> {
     let not = "not-authentic";
     let mut one = [0; 12];
     one[11] = 1;
-    let parts =
-        |version: &[u8], purpose: &[u8], at: &[u8]| lp(&[version, purpose, &id.0, at, b"", b""]);
+    let with = |key: &[u8], aad: &[u8]| encrypt(key, [0; 12], aad, &m.plaintext);
+    let told = |version: &[u8], purpose: &[u8], at: &[u8]| {
+        with(&key, &lp(&[version, purpose, &id.0, at, b"", b""]))
+    };
+    let (v1, payload) = (&b"password-sender/v1"[..], &b"payload"[..]);
     let at = 1_800_000_000_000_i64;
+    let time = at.to_be_bytes();
+    assert_eq!(
+        told(v1, payload, &time),
+        m.sealed(),
+        "the wrong ones differ in one thing only"
+    );
+    let preview_key = m.derived().preview_key;
+    let proof = ps_envelope::proof(&link_secret(&m.s), &m.p()).unwrap();
     for (name, message) in [
         ("nonce one", encrypt(&key, one, &aad, &m.plaintext)),
-        (
-            "no associated data",
-            encrypt(&key, [0; 12], b"", &m.plaintext),
-        ),
-        (
-            "associated data cut off",
-            encrypt(&key, [0; 12], &aad[..aad.len() - 4], &m.plaintext),
-        ),
+        ("no associated data", with(&key, b"")),
+        ("associated data cut off", with(&key, &aad[..aad.len() - 4])),
         (
             "another version",
-            encrypt(
-                &key,
-                [0; 12],
-                &parts(b"password-sender/v2", b"payload", &at.to_be_bytes()),
-                &m.plaintext,
-            ),
+            told(b"password-sender/v2", payload, &time),
         ),
-        (
-            "purpose preview",
-            encrypt(
-                &key,
-                [0; 12],
-                &parts(b"password-sender/v1", b"preview", &at.to_be_bytes()),
-                &m.plaintext,
-            ),
-        ),
+        ("purpose preview", told(v1, b"preview", &time)),
         (
             "time in little-endian order",
-            encrypt(
-                &key,
-                [0; 12],
-                &parts(b"password-sender/v1", b"payload", &at.to_le_bytes()),
-                &m.plaintext,
-            ),
+            told(v1, payload, &at.to_le_bytes()),
         ),
         (
             "time in seconds",
-            encrypt(
-                &key,
-                [0; 12],
-                &parts(
-                    b"password-sender/v1",
-                    b"payload",
-                    &(at / 1000).to_be_bytes(),
-                ),
-                &m.plaintext,
-            ),
+            told(v1, payload, &(at / 1000).to_be_bytes()),
         ),
-        (
-            "time as text",
-            encrypt(
-                &key,
-                [0; 12],
-                &parts(b"password-sender/v1", b"payload", at.to_string().as_bytes()),
-                &m.plaintext,
-            ),
-        ),
-        (
-            "under the preview key",
-            encrypt(
-                m.derived().preview_key.expose(),
-                [0; 12],
-                &aad,
-                &m.plaintext,
-            ),
-        ),
-        (
-            "under the proof",
-            encrypt(
-                ps_envelope::proof(&link_secret(&m.s), &m.p())
-                    .unwrap()
-                    .expose(),
-                [0; 12],
-                &aad,
-                &m.plaintext,
-            ),
-        ),
-        ("under S itself", encrypt(&m.s, [0; 12], &aad, &m.plaintext)),
+        ("time as text", told(v1, payload, at.to_string().as_bytes())),
+        ("under the preview key", with(preview_key.expose(), &aad)),
+        ("under the proof", with(proof.expose(), &aad)),
+        ("under S itself", with(&m.s, &aad)),
     ] {
         cases.push(bad(name, m.input(&message), not));
     }

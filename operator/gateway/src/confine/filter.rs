@@ -1,9 +1,10 @@
-//! The seccomp filter: system calls that serving needs, with everything else answered by `EPERM`.
+//! The seccomp filter: system calls that serving needs, with everything else answered by `ENOSYS`.
 //!
-//! An allow-list, because a deny-list would miss what later kernels add and, on x86-64, the x32 numbers. `EPERM`
-//! instead of death, because libraries probe for newer calls and fall back. Not on the list, and so refused from the first
-//! request on: running programs, new processes, new sockets and connections, tracing, mounts, namespaces, BPF, io_uring,
-//! executable memory, signals to others.
+//! An allow-list, because a deny-list would miss what later kernels add and, on x86-64, the x32 numbers. `ENOSYS`
+//! instead of death, because libraries try newer calls first and fall back when told that there is no such call. Not on the list,
+//! and so refused from the first request on: running programs, new processes, new sockets and connections, tracing, mounts,
+//! namespaces, BPF, io_uring, executable memory, signals to others. `clone3` neither: its flags lie in memory, where no
+//! filter sees them; the C library then uses `clone`, whose flags it does.
 
 use std::collections::BTreeMap;
 
@@ -14,64 +15,137 @@ use seccompiler::{
 /// Allowed whatever the arguments.
 const PLAIN: &[i64] = &[
     // files that are open, and names (Landlock decides which)
-    libc::SYS_openat, libc::SYS_close, libc::SYS_read, libc::SYS_write, libc::SYS_readv, libc::SYS_writev,
-    libc::SYS_pread64, libc::SYS_pwrite64, libc::SYS_preadv, libc::SYS_pwritev, libc::SYS_lseek, libc::SYS_fsync,
-    libc::SYS_fdatasync, libc::SYS_ftruncate, libc::SYS_fallocate, libc::SYS_fstat, libc::SYS_statx,
-    libc::SYS_newfstatat, libc::SYS_statfs, libc::SYS_fstatfs, libc::SYS_faccessat, libc::SYS_faccessat2,
-    libc::SYS_unlinkat, libc::SYS_readlinkat, libc::SYS_getdents64, libc::SYS_getcwd, libc::SYS_flock,
-    libc::SYS_fcntl, libc::SYS_fchmod, libc::SYS_fchown, libc::SYS_utimensat, libc::SYS_umask, libc::SYS_dup,
-    libc::SYS_dup3, libc::SYS_pipe2, libc::SYS_fadvise64,
+    libc::SYS_openat,
+    libc::SYS_close,
+    libc::SYS_read,
+    libc::SYS_write,
+    libc::SYS_readv,
+    libc::SYS_writev,
+    libc::SYS_pread64,
+    libc::SYS_pwrite64,
+    libc::SYS_preadv,
+    libc::SYS_pwritev,
+    libc::SYS_lseek,
+    libc::SYS_fsync,
+    libc::SYS_fdatasync,
+    libc::SYS_ftruncate,
+    libc::SYS_fallocate,
+    libc::SYS_fstat,
+    libc::SYS_statx,
+    libc::SYS_newfstatat,
+    libc::SYS_statfs,
+    libc::SYS_fstatfs,
+    libc::SYS_faccessat,
+    libc::SYS_faccessat2,
+    libc::SYS_unlinkat,
+    libc::SYS_mkdirat,
+    libc::SYS_readlinkat,
+    libc::SYS_getdents64,
+    libc::SYS_getcwd,
+    libc::SYS_flock,
+    libc::SYS_fcntl,
+    libc::SYS_fchmod,
+    libc::SYS_fchown,
+    libc::SYS_utimensat,
+    libc::SYS_umask,
+    libc::SYS_dup,
+    libc::SYS_dup3,
+    libc::SYS_pipe2,
+    libc::SYS_fadvise64,
     // waiting
-    libc::SYS_epoll_create1, libc::SYS_epoll_ctl, libc::SYS_epoll_pwait, libc::SYS_epoll_pwait2, libc::SYS_eventfd2,
-    libc::SYS_ppoll, libc::SYS_pselect6, libc::SYS_nanosleep, libc::SYS_clock_nanosleep, libc::SYS_futex,
-    libc::SYS_timerfd_create, libc::SYS_timerfd_settime,
+    libc::SYS_epoll_create1,
+    libc::SYS_epoll_ctl,
+    libc::SYS_epoll_pwait,
+    libc::SYS_epoll_pwait2,
+    libc::SYS_eventfd2,
+    libc::SYS_ppoll,
+    libc::SYS_pselect6,
+    libc::SYS_nanosleep,
+    libc::SYS_clock_nanosleep,
+    libc::SYS_futex,
+    libc::SYS_timerfd_create,
+    libc::SYS_timerfd_settime,
     // sockets that are there already, and pairs that lead nowhere
-    libc::SYS_accept4, libc::SYS_recvfrom, libc::SYS_recvmsg, libc::SYS_sendto, libc::SYS_sendmsg, libc::SYS_shutdown,
-    libc::SYS_getsockopt, libc::SYS_setsockopt, libc::SYS_getsockname, libc::SYS_getpeername, libc::SYS_socketpair,
+    libc::SYS_accept4,
+    libc::SYS_recvfrom,
+    libc::SYS_recvmsg,
+    libc::SYS_sendto,
+    libc::SYS_sendmsg,
+    libc::SYS_shutdown,
+    libc::SYS_getsockopt,
+    libc::SYS_setsockopt,
+    libc::SYS_getsockname,
+    libc::SYS_getpeername,
+    libc::SYS_socketpair,
     // memory
-    libc::SYS_munmap, libc::SYS_mremap, libc::SYS_madvise, libc::SYS_brk, libc::SYS_mlock, libc::SYS_munlock,
+    libc::SYS_munmap,
+    libc::SYS_mremap,
+    libc::SYS_madvise,
+    libc::SYS_brk,
+    libc::SYS_mlock,
+    libc::SYS_munlock,
     libc::SYS_membarrier,
     // threads and this process
-    libc::SYS_exit, libc::SYS_exit_group, libc::SYS_set_robust_list, libc::SYS_rseq, libc::SYS_set_tid_address,
-    libc::SYS_gettid, libc::SYS_getpid, libc::SYS_getppid, libc::SYS_getuid, libc::SYS_geteuid, libc::SYS_getgid,
-    libc::SYS_getegid, libc::SYS_sched_yield, libc::SYS_sched_getaffinity, libc::SYS_getrusage, libc::SYS_uname,
-    libc::SYS_sysinfo, libc::SYS_getrandom, libc::SYS_clock_gettime, libc::SYS_clock_getres, libc::SYS_gettimeofday,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+    libc::SYS_set_robust_list,
+    libc::SYS_rseq,
+    libc::SYS_set_tid_address,
+    libc::SYS_gettid,
+    libc::SYS_getpid,
+    libc::SYS_getppid,
+    libc::SYS_getuid,
+    libc::SYS_geteuid,
+    libc::SYS_getgid,
+    libc::SYS_getegid,
+    libc::SYS_sched_yield,
+    libc::SYS_sched_getaffinity,
+    libc::SYS_getrusage,
+    libc::SYS_uname,
+    libc::SYS_sysinfo,
+    libc::SYS_getrandom,
+    libc::SYS_clock_gettime,
+    libc::SYS_clock_getres,
+    libc::SYS_gettimeofday,
     libc::SYS_getcpu,
     // signals to oneself
-    libc::SYS_rt_sigaction, libc::SYS_rt_sigprocmask, libc::SYS_rt_sigreturn, libc::SYS_sigaltstack,
+    libc::SYS_rt_sigaction,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_sigaltstack,
     libc::SYS_restart_syscall,
-    // answered by the second filter
-    libc::SYS_clone3,
 ];
 
 /// Calls that newer architectures have dropped, and that libraries still make where they are.
 #[cfg(target_arch = "x86_64")]
 const OLD: &[i64] = &[
-    libc::SYS_open, libc::SYS_stat, libc::SYS_lstat, libc::SYS_access, libc::SYS_unlink, libc::SYS_readlink,
-    libc::SYS_poll, libc::SYS_select, libc::SYS_epoll_wait, libc::SYS_dup2, libc::SYS_time, libc::SYS_arch_prctl,
+    libc::SYS_open,
+    libc::SYS_stat,
+    libc::SYS_lstat,
+    libc::SYS_access,
+    libc::SYS_unlink,
+    libc::SYS_mkdir,
+    libc::SYS_readlink,
+    libc::SYS_poll,
+    libc::SYS_select,
+    libc::SYS_epoll_wait,
+    libc::SYS_dup2,
+    libc::SYS_time,
+    libc::SYS_arch_prctl,
 ];
 #[cfg(not(target_arch = "x86_64"))]
 const OLD: &[i64] = &[];
 
-/// Installs both filters on this thread and on all that it will start.
+/// Installs the filter on this thread and on all that it will start.
 pub(super) fn apply() -> Result<(), String> {
-    let (legacy_clone, listed) = programs().map_err(|error| error.to_string())?;
-    seccompiler::apply_filter(&legacy_clone).map_err(|error| error.to_string())?;
-    seccompiler::apply_filter(&listed).map_err(|error| error.to_string())
+    let program = program().map_err(|error| error.to_string())?;
+    seccompiler::apply_filter(&program).map_err(|error| error.to_string())
 }
 
-fn programs() -> Result<(BpfProgram, BpfProgram), seccompiler::BackendError> {
+fn program() -> Result<BpfProgram, seccompiler::BackendError> {
     let arch = TargetArch::try_from(std::env::consts::ARCH)?;
-    let (eperm, enosys) = (errno(libc::EPERM), errno(libc::ENOSYS));
-    // clone3 has its flags in memory, where no filter can see them: the C library then uses clone, whose flags it can.
-    let no_clone3 = SeccompFilter::new(
-        BTreeMap::from([(libc::SYS_clone3, Vec::new())]),
-        SeccompAction::Allow,
-        SeccompAction::Errno(enosys),
-        arch,
-    )?;
-    let listed = SeccompFilter::new(rules()?, SeccompAction::Errno(eperm), SeccompAction::Allow, arch)?;
-    Ok((no_clone3.try_into()?, listed.try_into()?))
+    let no_such_call = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
+    SeccompFilter::new(rules()?, no_such_call, SeccompAction::Allow, arch)?.try_into()
 }
 
 fn rules() -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::BackendError> {
@@ -103,10 +177,6 @@ fn rules() -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::BackendError>
     Ok(rules)
 }
 
-const fn errno(number: i32) -> u32 {
-    number.unsigned_abs()
-}
-
 const fn bits(flag: i32) -> u64 {
     flag.cast_unsigned() as u64
 }
@@ -117,14 +187,29 @@ mod tests {
 
     #[test]
     fn the_filter_compiles_and_leaves_out_what_matters() {
-        let (legacy_clone, listed) = programs().expect("compiles");
-        assert!(!legacy_clone.is_empty() && !listed.is_empty());
+        assert!(!program().expect("compiles").is_empty());
         let rules = rules().expect("builds");
         for number in [
-            libc::SYS_execve, libc::SYS_execveat, libc::SYS_ptrace, libc::SYS_process_vm_readv, libc::SYS_socket,
-            libc::SYS_connect, libc::SYS_bind, libc::SYS_listen, libc::SYS_kill, libc::SYS_bpf, libc::SYS_mount,
-            libc::SYS_unshare, libc::SYS_setns, libc::SYS_io_uring_setup, libc::SYS_memfd_create,
-            libc::SYS_open_by_handle_at, libc::SYS_pidfd_getfd, libc::SYS_chroot, libc::SYS_init_module,
+            libc::SYS_execve,
+            libc::SYS_execveat,
+            libc::SYS_ptrace,
+            libc::SYS_process_vm_readv,
+            libc::SYS_socket,
+            libc::SYS_connect,
+            libc::SYS_bind,
+            libc::SYS_listen,
+            libc::SYS_kill,
+            libc::SYS_bpf,
+            libc::SYS_mount,
+            libc::SYS_unshare,
+            libc::SYS_setns,
+            libc::SYS_io_uring_setup,
+            libc::SYS_memfd_create,
+            libc::SYS_open_by_handle_at,
+            libc::SYS_clone3,
+            libc::SYS_pidfd_getfd,
+            libc::SYS_chroot,
+            libc::SYS_init_module,
         ] {
             assert!(!rules.contains_key(&number), "{number}");
         }

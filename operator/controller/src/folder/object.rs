@@ -1,0 +1,191 @@
+//! One object of the folder: what it was, what its file says now, and what it therefore is.
+
+use std::sync::Arc;
+
+use ps_api::{Document, Limits, Object, documents, resolve, validate_update};
+use ps_core::delivery::{ConnectionRef, Spec};
+use ps_core::error::{Class, Fault};
+use ps_core::ids::{Digest, Key, Stamp};
+use ps_core::ports::Connection;
+use ps_core::time::Timestamp;
+use serde_json::{Value, json};
+
+use super::memory::Note;
+use super::read::Sighting;
+
+/// A delivery that the folder holds, or held until a moment ago.
+#[derive(Clone, Debug)]
+pub(super) struct Delivery {
+    /// What is remembered of it.
+    pub(super) note: Note,
+    /// What it asks for: the last good spec; a fault only while there never was one.
+    pub(super) spec: Result<Arc<Spec>, Fault>,
+    /// Digest of the document that was judged last.
+    judged: Option<Digest>,
+    /// What is wrong with its file now.
+    pub(super) fault: Option<Fault>,
+    /// The stamp in the manifest itself.
+    pub(super) annotation: Option<Stamp>,
+    /// Since when it is missing from a folder that can be read.
+    pub(super) absent_since: Option<Timestamp>,
+}
+
+impl Delivery {
+    /// From what was remembered, before the folder was seen.
+    pub(super) fn remembered(note: Note) -> Self {
+        let spec = match note.last_good.as_deref().and_then(last_document) {
+            Some(Document { object: Ok(Object::Delivery(delivery)), .. }) => resolve(&delivery).map(Arc::new),
+            Some(Document { object: Err(fault), .. }) => Err(fault),
+            _ => Err(never_good()),
+        };
+        Self { note, spec, judged: None, fault: None, annotation: None, absent_since: None }
+    }
+
+    /// A delivery of which nothing is known yet.
+    pub(super) fn unknown(key: Key, uid: String) -> Self {
+        let note = Note {
+            key,
+            uid,
+            generation: 0,
+            spec_digest: Digest::of(b""),
+            last_good: None,
+            file: String::new(),
+            deleting: false,
+        };
+        Self { note, spec: Err(never_good()), judged: None, fault: None, annotation: None, absent_since: None }
+    }
+
+    /// What it is after it was seen in `file`; `None` if its text is needed to say that, and was not kept.
+    pub(super) fn seen(&self, sighting: &Sighting, file: &str) -> Option<Self> {
+        let mut next = self.clone();
+        next.absent_since = None;
+        // Put back before it was let go: the same object again.
+        next.note.deleting = false;
+        file.clone_into(&mut next.note.file);
+        next.annotation.clone_from(&sighting.stamp);
+        if self.judged == Some(sighting.digest) {
+            return Some(next);
+        }
+        let document = sighting.content.as_deref()?;
+        next.judged = Some(sighting.digest);
+        next.fault = None;
+        match self.judge(document) {
+            Ok(spec) => {
+                let digest = spec.digest();
+                if digest != next.note.spec_digest || next.spec.is_err() {
+                    next.note.generation = next.note.generation.saturating_add(1);
+                    next.note.spec_digest = digest;
+                    next.note.last_good = Some(text_of(&document.value).to_string());
+                }
+                next.spec = Ok(Arc::new(spec));
+            }
+            Err(fault) if self.spec.is_ok() => next.fault = Some(fault),
+            Err(fault) => {
+                if sighting.digest != next.note.spec_digest {
+                    next.note.generation = next.note.generation.saturating_add(1);
+                    next.note.spec_digest = sighting.digest;
+                }
+                next.spec = Err(fault.clone());
+                next.fault = Some(fault);
+            }
+        }
+        Some(next)
+    }
+
+    /// The document's spec, if it is good by itself and as a change of the last good one.
+    fn judge(&self, document: &Document) -> Result<Spec, Fault> {
+        let Object::Delivery(delivery) = document.object.as_ref().map_err(Clone::clone)? else {
+            return Err(never_good());
+        };
+        let spec = resolve(delivery)?;
+        if self.spec.is_ok()
+            && spec.digest() != self.note.spec_digest
+            && let Some(old) = self.note.last_good.as_deref().and_then(last_document)
+        {
+            validate_update(document.kind, &document.value, &old.value)?;
+        }
+        Ok(spec)
+    }
+
+    /// What it is while its file is there but can't be read as manifests, or not yet.
+    pub(super) fn unread(&self, fault: Option<&Fault>) -> Self {
+        let fault = fault.cloned().or_else(|| self.fault.clone());
+        Self { absent_since: None, judged: None, fault, ..self.clone() }
+    }
+
+    /// Whether nothing at all is different, so that the old one can stand.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        !self.differs(other) && self.absent_since == other.absent_since && self.judged == other.judged
+    }
+
+    /// Whether somebody who looks at this object would see a difference.
+    pub(super) fn differs(&self, other: &Self) -> bool {
+        self.note != other.note
+            || self.spec.as_ref().err() != other.spec.as_ref().err()
+            || self.fault != other.fault
+            || self.annotation != other.annotation
+    }
+}
+
+/// A connection that the folder holds, or held until a moment ago.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct KnownConnection {
+    /// The file it came from.
+    pub(super) file: String,
+    /// Its last good form; a fault only while there never was one.
+    pub(super) connection: Result<Box<Connection>, Fault>,
+    /// What is wrong with its file now.
+    pub(super) fault: Option<Fault>,
+    /// Since when it is missing.
+    pub(super) absent_since: Option<Timestamp>,
+    /// Digest of the document that was judged last.
+    pub(super) judged: Digest,
+}
+
+impl KnownConnection {
+    /// What it is after it was seen in `file`, keeping the last good form where the new one is bad; `None` if its text is
+    /// needed to say that, and was not kept.
+    pub(super) fn seen(before: Option<&Self>, sighting: &Sighting, file: &str) -> Option<Self> {
+        if let Some(same) = before.filter(|known| known.judged == sighting.digest) {
+            return Some(Self { file: file.to_owned(), absent_since: None, ..same.clone() });
+        }
+        let now = match &sighting.content.as_deref()?.object {
+            Ok(Object::Connection(object)) => ps_api::connection(object).map(Box::new),
+            Ok(Object::Delivery(_)) => Err(never_good()),
+            Err(fault) => Err(fault.clone()),
+        };
+        let fault = now.as_ref().err().cloned();
+        let connection = match (now, before.map(|b| &b.connection)) {
+            (Err(_), Some(Ok(good))) => Ok(good.clone()),
+            (now, _) => now,
+        };
+        Some(Self { file: file.to_owned(), connection, fault, absent_since: None, judged: sighting.digest })
+    }
+}
+
+/// Whether a delivery uses this connection.
+pub(super) fn uses(delivery: &Delivery, name: &ConnectionRef) -> bool {
+    delivery.spec.as_ref().is_ok_and(|spec| spec.connection == *name)
+}
+
+/// What of a manifest is worth remembering: no status, no foreign metadata.
+fn text_of(value: &Value) -> Value {
+    json!({
+        "apiVersion": value.get("apiVersion"),
+        "kind": value.get("kind"),
+        "metadata": {
+            "name": value.pointer("/metadata/name"),
+            "namespace": value.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or(ps_api::DEFAULT_NAMESPACE),
+        },
+        "spec": value.get("spec"),
+    })
+}
+
+/// Reads a remembered manifest.
+fn last_document(text: &str) -> Option<Document> {
+    documents(text, &Limits::default()).ok()?.pop()
+}
+
+fn never_good() -> Fault {
+    Fault::new(Class::Misconfigured, "invalid-spec", "there has been no valid manifest yet").remedy("Correct the file")
+}

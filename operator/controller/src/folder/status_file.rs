@@ -1,0 +1,205 @@
+//! `NAME.status.yaml` beside the manifests: the status for people, and the stamp for the operator.
+//!
+//! It looks like the object in a cluster, so the same tools read it. It is never read as a manifest; the stamp is the
+//! only thing that is read back, because backups of the folder carry it and the Git repository behind it does not.
+
+use std::io::Write as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::Path;
+
+use ps_api::{API_VERSION, Kind, STAMP_ANNOTATION};
+use ps_core::error::{Class, Fault};
+use ps_core::ids::{Key, Stamp};
+use ps_core::status::Status;
+use serde::{Deserialize, Serialize};
+
+use super::names::status_file;
+
+/// Largest status file that is read, in bytes; ours have a few kilobytes.
+const MOST: u64 = 256 * 1024;
+/// First line of each file.
+const HEADER: &str = "# Written by password-sender. It is not a manifest: changes here are overwritten.\n";
+
+#[derive(Serialize, Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Content {
+    api_version: String,
+    kind: String,
+    metadata: Metadata,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<serde_yaml::Value>,
+}
+
+#[derive(Serialize, Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Metadata {
+    name: String,
+    namespace: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    uid: String,
+    generation: i64,
+    annotations: std::collections::BTreeMap<String, String>,
+}
+
+/// What is to be written.
+pub(super) struct Update<'a> {
+    pub(super) key: &'a Key,
+    pub(super) uid: &'a str,
+    pub(super) generation: i64,
+    /// `None` keeps the stamp that is there.
+    pub(super) stamp: Option<&'a Stamp>,
+    /// `None` keeps the status that is there.
+    pub(super) status: Option<&'a Status>,
+}
+
+/// The stamp in an object's status file. Junk, or a file of another object's name inside, is read for what it says: a
+/// stamp that was made for another name shows itself.
+pub(super) fn stamp(folder: &Path, key: &Key) -> Option<Stamp> {
+    content(folder, key)?.metadata.annotations.remove(STAMP_ANNOTATION).map(Stamp::from_annotation)
+}
+
+/// Writes what changed. Atomic: a reader sees the old file or the new one. The stamp is durable when this returns, the
+/// status need not be: it is a projection.
+///
+/// # Errors
+/// Transient, code `status-not-written`.
+pub(super) fn write(folder: &Path, update: &Update<'_>) -> Result<(), Fault> {
+    let name = file_name(update.key)?;
+    let old = content(folder, update.key);
+    let mut new =
+        Content { api_version: API_VERSION.to_owned(), kind: Kind::Delivery.as_str().to_owned(), ..Content::default() };
+    new.metadata.name.clone_from(&update.key.name);
+    new.metadata.namespace.clone_from(&update.key.namespace);
+    update.uid.clone_into(&mut new.metadata.uid);
+    new.metadata.generation = update.generation;
+    if let Some(old) = old {
+        new.metadata
+            .annotations
+            .extend(old.metadata.annotations.into_iter().filter(|(name, _)| name == STAMP_ANNOTATION));
+        new.status = old.status;
+    }
+    if let Some(stamp) = update.stamp {
+        new.metadata.annotations.insert(STAMP_ANNOTATION.to_owned(), stamp.as_str().to_owned());
+    }
+    if let Some(status) = update.status {
+        new.status = Some(serde_yaml::to_value(status).map_err(|_| failed(&name, "it has no YAML form"))?);
+    }
+    let text = serde_yaml::to_string(&new).map_err(|_| failed(&name, "it has no YAML form"))?;
+    let text = format!("{HEADER}{text}");
+    if std::fs::read_to_string(folder.join(&name)).is_ok_and(|there| there == text) {
+        return Ok(());
+    }
+    replace(folder, &name, &text, update.stamp.is_some()).map_err(|e| failed(&name, &e.kind().to_string()))
+}
+
+/// Removes an object's status file; one that is not there is no error.
+///
+/// # Errors
+/// Transient, code `status-not-written`.
+pub(super) fn remove(folder: &Path, key: &Key) -> Result<(), Fault> {
+    let name = file_name(key)?;
+    match std::fs::remove_file(folder.join(&name)) {
+        Ok(()) => Ok(()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(failed(&name, &e.kind().to_string())),
+    }
+}
+
+fn content(folder: &Path, key: &Key) -> Option<Content> {
+    let path = folder.join(status_file(key)?);
+    let meta = std::fs::metadata(&path).ok()?;
+    if !meta.is_file() || meta.len() > MOST {
+        return None;
+    }
+    serde_yaml::from_str(&std::fs::read_to_string(path).ok()?).ok()
+}
+
+fn replace(folder: &Path, name: &str, text: &str, durable: bool) -> std::io::Result<()> {
+    let temporary = folder.join(format!(".{name}.new"));
+    // What a crash left behind; made anew, so that a link put there by somebody else is not followed.
+    match std::fs::remove_file(&temporary) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o644).open(&temporary)?;
+    file.set_permissions(std::fs::Permissions::from_mode(0o644))?;
+    file.write_all(text.as_bytes())?;
+    if durable {
+        file.sync_all()?;
+    }
+    std::fs::rename(&temporary, folder.join(name))?;
+    if durable {
+        std::fs::File::open(folder)?.sync_all()?;
+    }
+    Ok(())
+}
+
+fn file_name(key: &Key) -> Result<String, Fault> {
+    status_file(key).ok_or_else(|| failed(&key.to_string(), "the name is too long for a file"))
+}
+
+fn failed(name: &str, why: &str) -> Fault {
+    Fault::new(Class::Transient, "status-not-written", format!("{name} can't be written: {why}"))
+        .remedy("Let the operator's user write to the manifests folder, and see that the disk has room")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stamp_and_status_do_not_overwrite_each_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = Key::new("shop", "a");
+        let one = Stamp::new(&key, [1; 16]);
+        let status = Status { summary: "Delivered".into(), ..Status::default() };
+        let base = Update { key: &key, uid: "u", generation: 2, stamp: None, status: None };
+        assert_eq!(stamp(folder.path(), &key), None);
+        write(folder.path(), &Update { stamp: Some(&one), ..base }).unwrap();
+        write(folder.path(), &Update { status: Some(&status), ..base }).unwrap();
+        assert_eq!(stamp(folder.path(), &key), Some(one.clone()));
+        let text = std::fs::read_to_string(folder.path().join("shop_a.status.yaml")).unwrap();
+        assert!(text.contains("summary: Delivered") && text.contains("kind: SecretDelivery"), "{text}");
+        let two = Stamp::new(&key, [2; 16]);
+        write(folder.path(), &Update { stamp: Some(&two), ..base }).unwrap();
+        assert_eq!(stamp(folder.path(), &key), Some(two));
+        let text = std::fs::read_to_string(folder.path().join("shop_a.status.yaml")).unwrap();
+        assert!(text.contains("summary: Delivered"), "{text}");
+        let mode = std::fs::metadata(folder.path().join("shop_a.status.yaml")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o644);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "a temporary file was left");
+        remove(folder.path(), &key).unwrap();
+        remove(folder.path(), &key).unwrap();
+        assert_eq!(stamp(folder.path(), &key), None);
+    }
+
+    #[test]
+    fn the_same_again_writes_nothing() {
+        use std::os::unix::fs::MetadataExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let key = Key::new("default", "a");
+        let status = Status { summary: "Delivered".into(), ..Status::default() };
+        let update = Update { key: &key, uid: "u", generation: 1, stamp: None, status: Some(&status) };
+        let inode = || std::fs::metadata(folder.path().join("a.status.yaml")).unwrap().ino();
+        write(folder.path(), &update).unwrap();
+        let first = inode();
+        write(folder.path(), &update).unwrap();
+        assert_eq!(inode(), first);
+    }
+
+    #[test]
+    fn junk_is_no_stamp_and_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = Key::new("default", "a");
+        for junk in
+            ["", "a: [", "[]", "metadata: 5", "metadata: {annotations: {passwordsender.io/stamp: [1]}}", "\u{0}"]
+        {
+            std::fs::write(folder.path().join("a.status.yaml"), junk).unwrap();
+            assert_eq!(stamp(folder.path(), &key), None, "{junk}");
+            let one = Stamp::new(&key, [1; 16]);
+            write(folder.path(), &Update { key: &key, uid: "u", generation: 1, stamp: Some(&one), status: None })
+                .unwrap();
+            assert_eq!(stamp(folder.path(), &key), Some(one));
+        }
+    }
+}

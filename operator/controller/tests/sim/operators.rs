@@ -1,0 +1,209 @@
+//! Two operators, both active, each with several deliveries in work at once.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use ps_controller::{Controller, Rested, Settings};
+use ps_core::audit::{Event, Writer};
+use ps_core::ids::Key;
+use ps_core::time::Span;
+
+use crate::ports::{Sim, ports};
+use crate::world::{Shared, State, common};
+
+type Work = Pin<Box<dyn Future<Output = Rested>>>;
+
+struct Operator {
+    controller: Arc<Controller>,
+    tasks: Vec<(Key, Work)>,
+    paused: usize,
+}
+
+pub struct Operators {
+    world: Shared,
+    all: Vec<Operator>,
+    born: usize,
+}
+
+impl Operators {
+    pub fn new(world: &Shared) -> Self {
+        let mut operators = Self { world: world.clone(), all: Vec::new(), born: 0 };
+        for _ in 0..2 {
+            let operator = operators.start();
+            operators.all.push(operator);
+        }
+        operators
+    }
+
+    fn start(&mut self) -> Operator {
+        self.born += 1;
+        let name = format!("op{}", self.born);
+        let skew = self.world.lock().dice(40_000) as i64 - 20_000;
+        let settings = Settings {
+            me: name.clone(),
+            public_url: "https://links.example.com".into(),
+            sender: "Team".into(),
+            mail_domain: "example.com".into(),
+            mail_hold: Span::from_secs(900),
+            paused: false,
+        };
+        let log = Arc::new(Sim { world: self.world.clone(), skew, name: name.clone() });
+        let common = common(&self.world.lock());
+        let controller = Arc::new(Controller::new(ports(&self.world, skew, &name), settings, &common, log));
+        Operator { controller, tasks: Vec::new(), paused: 0 }
+    }
+
+    /// One operator gets as far as its next port call, or takes up another delivery.
+    pub fn advance(&mut self) {
+        let (who, what) = {
+            let mut w = self.world.lock();
+            (w.dice(self.all.len() as u64) as usize, w.random() as usize)
+        };
+        let operator = &mut self.all[who];
+        if operator.paused > 0 {
+            operator.paused -= 1;
+            return;
+        }
+        if operator.tasks.is_empty() || (operator.tasks.len() < 3 && what.is_multiple_of(4)) {
+            let keys = keys(&self.world.lock());
+            let key = keys[what % keys.len()].clone();
+            // One delivery is worked on by one task of an operator at a time, as the queue has it.
+            if operator.tasks.iter().any(|(k, _)| *k == key) {
+                return;
+            }
+            let (controller, name) = (operator.controller.clone(), key.clone());
+            operator.tasks.push((key, Box::pin(async move { controller.work(&name).await })));
+            return;
+        }
+        let at = what % operator.tasks.len();
+        // A burst, so that an act is as often finished as interrupted.
+        for _ in 0..1 + what % 12 {
+            if operator.tasks[at].1.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
+                drop(operator.tasks.swap_remove(at));
+                return;
+            }
+        }
+    }
+
+    /// SIGKILL: what was in memory is gone.
+    pub fn crash(&mut self) {
+        let who = self.world.lock().dice(self.all.len() as u64) as usize;
+        self.world.lock().say(format!("operator {who} is killed"));
+        self.all[who] = self.start();
+    }
+
+    /// SIGSTOP for a while.
+    pub fn pause(&mut self) {
+        let (who, long) = {
+            let mut w = self.world.lock();
+            (w.dice(self.all.len() as u64) as usize, w.dice(120) as usize)
+        };
+        self.all[who].paused = long;
+    }
+
+    /// The data folder is restored from the backup; the audit trail, on another volume, is not.
+    pub fn restore(&mut self) {
+        {
+            let mut w = self.world.lock();
+            // Rare, and only where there is a backup: a restore ends most stories.
+            if w.backup.ledger.is_empty() || w.dice(6) != 0 {
+                return;
+            }
+            w.say("restored from the backup");
+            w.ledger = w.backup.ledger.clone();
+            w.store = w.backup.store.clone();
+            let from = w.backup.at_mail;
+            let gone: Vec<_> = w.mails.iter().skip(from).map(|m| m.record).collect();
+            w.forgotten_mails.extend(gone);
+            let unknown = w.audit.iter().any(|event| !known(&w, event));
+            if !unknown {
+                // No witness at all: nobody can tell that these links were claimed before (docs/threat-model.md).
+                let State { store, claims, claims_per_key, mails, .. } = &mut *w;
+                claims.retain(|id, _| {
+                    let kept = store.get(id).is_none_or(|(r, _)| r.link().is_none_or(|l| l.claim.is_some()));
+                    if !kept && let Some(mail) = mails.iter().find(|m| m.record == *id) {
+                        claims_per_key.entry(mail.key.clone()).and_modify(|n| *n -= 1);
+                    }
+                    kept
+                });
+            }
+            w.restored = unknown.then(|| "the audit trail knows more".to_owned());
+            w.fenced = true;
+            w.faults = false;
+        }
+        for who in 0..self.all.len() {
+            self.all[who] = self.start();
+        }
+        // The fence: no claim before each open link was looked at.
+        self.run_all();
+        let mut w = self.world.lock();
+        w.fenced = false;
+        w.faults = true;
+        // A person accepts what was restored; what was withdrawn stays withdrawn.
+        w.restored = None;
+        drop(w);
+        for operator in &self.all {
+            operator.controller.set_restored(None);
+        }
+    }
+
+    /// Everything that is due is done, again and again, until time has run out for every link and obligation.
+    pub fn settle(&mut self) {
+        self.world.lock().faults = false;
+        while !self.world.lock().late.is_empty() {
+            crate::world::late_effect(&self.world);
+        }
+        for _ in 0..30 {
+            self.run_all();
+            self.world.lock().now += 300_000;
+        }
+        self.run_all();
+    }
+
+    fn run_all(&mut self) {
+        for operator in &mut self.all {
+            operator.paused = 0;
+            for _ in 0..2 {
+                for (key, mut work) in std::mem::take(&mut operator.tasks) {
+                    finish(&key, &mut work);
+                }
+                let keys = keys(&self.world.lock());
+                for key in keys {
+                    let (controller, name) = (operator.controller.clone(), key.clone());
+                    let mut work: Work = Box::pin(async move { controller.work(&name).await });
+                    finish(&key, &mut work);
+                }
+            }
+        }
+    }
+}
+
+fn finish(key: &Key, work: &mut Work) {
+    for _ in 0..100_000 {
+        if let Poll::Ready(_) = work.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            return;
+        }
+    }
+    panic!("{key} does not come to rest");
+}
+
+fn keys(w: &State) -> Vec<Key> {
+    let mut keys: Vec<Key> = w.manifests.keys().chain(w.ledger.keys()).cloned().collect();
+    keys.sort();
+    keys.dedup();
+    keys
+}
+
+/// Whether the ledger has what the audit trail tells.
+fn known(w: &State, event: &Event) -> bool {
+    w.ledger.get(&event.delivery).is_some_and(|(entry, _)| {
+        entry.incarnation() == event.incarnation
+            && match event.writer {
+                Writer::Operator => event.seq < entry.next_seq,
+                Writer::Record => {
+                    entry.attempt(event.attempt).is_some_and(|a| event.seq < u64::from(a.link.journal_read))
+                }
+            }
+    })
+}

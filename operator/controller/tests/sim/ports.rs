@@ -1,0 +1,356 @@
+//! The world as ports. Effects are instantaneous; everything that can go wrong around them is the hook's business.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use ps_controller::hooks::{Fate, Hook, Phase};
+use ps_controller::{Ports, StepLog};
+use ps_core::audit::Event;
+use ps_core::delivery::*;
+use ps_core::entry::{Common, Entry};
+use ps_core::error::{Class, Fault};
+use ps_core::ids::{Digest, Key, LinkId, Stamp};
+use ps_core::link::Record;
+use ps_core::mail::{LinkMail, NoticeMail};
+use ps_core::ports::*;
+use ps_core::rotation::{Step, tag};
+use ps_core::secret::{SecretBytes, SecretString};
+use ps_core::status::Status;
+use ps_core::time::{Span, Timestamp};
+
+use crate::world::{self, Mail, Secret, Shared};
+
+/// One operator's view of the world: its clock may be off.
+pub struct Sim {
+    pub world: Shared,
+    pub skew: i64,
+    pub name: String,
+}
+
+pub fn ports(world: &Shared, skew: i64, name: &str) -> Ports {
+    let sim = Arc::new(Sim { world: world.clone(), skew, name: name.to_owned() });
+    let plain = Ports {
+        manifests: sim.clone(),
+        connections: sim.clone(),
+        ledger: sim.clone(),
+        store: sim.clone(),
+        vault: sim.clone(),
+        mailer: sim.clone(),
+        audit: sim.clone(),
+        clock: sim.clone(),
+        random: sim.clone(),
+    };
+    let hook: Arc<dyn Hook> = sim;
+    plain.hooked(&hook)
+}
+
+#[async_trait]
+impl Hook for Sim {
+    async fn at(&self, port: &'static str, method: &'static str, phase: Phase, effect: bool) -> Fate {
+        YieldOnce(false).await;
+        let mut w = self.world.lock();
+        let unlucky = w.faults && w.dice(60) == 0;
+        if unlucky {
+            w.say(format!("{}: {port}.{method} {phase:?} fails", self.name));
+            return Fate::Fail;
+        }
+        if effect && phase == Phase::After && method != "put_status" {
+            w.say(format!("{}: {port}.{method}", self.name));
+        }
+        Fate::Pass
+    }
+}
+
+struct YieldOnce(bool);
+
+impl Future for YieldOnce {
+    type Output = ();
+    fn poll(mut self: std::pin::Pin<&mut Self>, _: &mut std::task::Context<'_>) -> std::task::Poll<()> {
+        if std::mem::replace(&mut self.0, true) { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+    }
+}
+
+impl Clock for Sim {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.world.lock().now + self.skew)
+    }
+}
+
+impl Random for Sim {
+    fn fill(&self, out: &mut [u8]) -> Result<(), Fault> {
+        let mut w = self.world.lock();
+        for byte in out {
+            *byte = w.random() as u8;
+        }
+        Ok(())
+    }
+}
+
+impl StepLog for Sim {
+    fn step(&self, key: &Key, decision: &ps_core::decide::Decision) {
+        let action = format!("{:?}", decision.action);
+        let action = action.split(['(', ' ']).next().unwrap_or_default().to_owned();
+        self.world.lock().say(format!("{}: {key} {action}: {}", self.name, decision.reason));
+    }
+    fn failed(&self, key: &Key, fault: &Fault) {
+        self.world.lock().say(format!("{}: {key} failed: {}", self.name, fault.code));
+    }
+    fn wrote(&self, _: Option<&Entry>, _: &Entry) {}
+    fn rested(&self, _: &Key, _: &Status) {}
+}
+
+#[async_trait]
+impl LinkStore for Sim {
+    async fn insert(&self, record: &Record) -> Result<u64, CasError> {
+        let mut w = self.world.lock();
+        if w.store.contains_key(&record.id()) {
+            return Err(CasError::AlreadyExists);
+        }
+        let version = w.next_version();
+        w.store.insert(record.id(), (record.clone(), version));
+        Ok(version)
+    }
+    async fn get(&self, id: LinkId) -> Result<Option<Versioned<Record>>, CasError> {
+        let w = self.world.lock();
+        Ok(w.store.get(&id).map(|(value, version)| Versioned { value: value.clone(), version: *version }))
+    }
+    async fn replace(&self, record: &Record, unchanged: u64) -> Result<u64, CasError> {
+        let mut w = self.world.lock();
+        if w.store.get(&record.id()).map(|(_, v)| *v) != Some(unchanged) {
+            return Err(CasError::Conflict);
+        }
+        let version = w.next_version();
+        w.store.insert(record.id(), (record.clone(), version));
+        Ok(version)
+    }
+    async fn delete(&self, id: LinkId, unchanged: u64) -> Result<(), CasError> {
+        let mut w = self.world.lock();
+        if w.store.get(&id).map(|(_, v)| *v) != Some(unchanged) {
+            return Err(CasError::Conflict);
+        }
+        w.store.remove(&id);
+        Ok(())
+    }
+    async fn list(&self, after: Option<LinkId>, limit: usize) -> Result<Vec<RecordSummary>, CasError> {
+        let w = self.world.lock();
+        let all = w.store.iter().filter(|(id, _)| after.is_none_or(|a| **id > a)).take(limit);
+        Ok(all
+            .map(|(id, (record, version))| RecordSummary {
+                id: *id,
+                state: record.link().map(|l| l.state),
+                next_change: record.link().and_then(|l| l.next_change()),
+                seq: *version,
+            })
+            .collect())
+    }
+    async fn changes(&self, _: u64, _: usize) -> Result<Vec<RecordSummary>, CasError> {
+        std::future::pending().await
+    }
+}
+
+#[async_trait]
+impl Ledger for Sim {
+    async fn get(&self, key: &Key) -> Result<Option<Versioned<Entry>>, CasError> {
+        let w = self.world.lock();
+        Ok(w.ledger.get(key).map(|(value, version)| Versioned { value: value.clone(), version: *version }))
+    }
+    async fn insert(&self, entry: &Entry) -> Result<u64, CasError> {
+        let mut w = self.world.lock();
+        if w.ledger.contains_key(&entry.key) {
+            return Err(CasError::AlreadyExists);
+        }
+        let version = w.next_version();
+        w.ledger.insert(entry.key.clone(), (entry.clone(), version));
+        Ok(version)
+    }
+    async fn replace(&self, entry: &Entry, unchanged: u64) -> Result<u64, CasError> {
+        let mut w = self.world.lock();
+        if w.ledger.get(&entry.key).map(|(_, v)| *v) != Some(unchanged) {
+            return Err(CasError::Conflict);
+        }
+        // What a ledger keeps must survive its own encoding.
+        let text = serde_json::to_string(entry).unwrap();
+        let entry: Entry = serde_json::from_str(&text).unwrap();
+        let version = w.next_version();
+        w.ledger.insert(entry.key.clone(), (entry, version));
+        Ok(version)
+    }
+    async fn delete(&self, key: &Key, unchanged: u64) -> Result<(), CasError> {
+        let mut w = self.world.lock();
+        if w.ledger.get(key).map(|(_, v)| *v) != Some(unchanged) {
+            return Err(CasError::Conflict);
+        }
+        w.ledger.remove(key);
+        Ok(())
+    }
+    async fn list(&self, after: Option<&Key>, limit: usize) -> Result<Vec<Key>, CasError> {
+        let w = self.world.lock();
+        Ok(w.ledger.keys().filter(|k| after.is_none_or(|a| *k > a)).take(limit).cloned().collect())
+    }
+    async fn by_source(&self, source: &Digest) -> Result<Vec<Entry>, CasError> {
+        let w = self.world.lock();
+        let has = |e: &Entry| e.attempts.iter().any(|a| a.source_key == *source);
+        Ok(w.ledger.values().map(|(e, _)| e).filter(|e| has(e)).cloned().collect())
+    }
+    async fn by_record(&self, record: LinkId) -> Result<Option<Key>, CasError> {
+        let w = self.world.lock();
+        Ok(w.ledger.values().find(|(e, _)| e.attempts.iter().any(|a| a.record == record)).map(|(e, _)| e.key.clone()))
+    }
+    async fn common(&self, _: &Common) -> Result<Versioned<Common>, CasError> {
+        Ok(Versioned { value: world::common(&self.world.lock()), version: 1 })
+    }
+    async fn replace_common(&self, _: &Common, _: u64) -> Result<u64, CasError> {
+        Ok(1)
+    }
+}
+
+#[async_trait]
+impl Connections for Sim {
+    async fn resolve(&self, name: &ConnectionRef) -> Result<Connection, Fault> {
+        Ok(Connection {
+            name: name.clone(),
+            address: "http://vault".into(),
+            vault_namespace: String::new(),
+            ca_pem: None,
+            tls_server_name: None,
+            timeout: Span::from_secs(10),
+            auth: Auth::Token { secret: SecretKeyRef { name: "t".into(), key: "t".into() } },
+        })
+    }
+    async fn secret(&self, _: &str, _: &SecretKeyRef) -> Result<SecretString, Fault> {
+        Ok(SecretString::new("token".into()))
+    }
+}
+
+#[async_trait]
+impl Vault for Sim {
+    async fn check_rights(&self, _: &Connection, _: &Source, _: Strategy) -> Result<(), Fault> {
+        Ok(())
+    }
+    async fn read(&self, _: &Connection, source: &Source) -> Result<Reading, Fault> {
+        let w = self.world.lock();
+        let (value, identity) = match &w.vault[&source.place()] {
+            Secret::Static { value, rotated } => (value, Identity::Static { rotated: Timestamp::from_millis(*rotated) }),
+            Secret::Kv2(versions) => {
+                let last = versions.last().unwrap();
+                (&last.value, Identity::Kv2 { version: versions.len() as u64, created: last.created.to_string() })
+            }
+        };
+        let fields = BTreeMap::from([
+            ("username".to_owned(), SecretString::new("app".into())),
+            ("password".to_owned(), SecretString::new(value.clone())),
+        ]);
+        Ok(Reading { fields, identity, rotates_in: None, period: None })
+    }
+    async fn observe(
+        &self,
+        at: &Connection,
+        source: &Source,
+        delivered: &Identity,
+        tag_key: &SecretBytes,
+        now: Timestamp,
+    ) -> Result<SourceSight, Fault> {
+        let reading = self.read(at, source).await?;
+        let delivered = match (delivered, &self.world.lock().vault[&source.place()]) {
+            (Identity::Kv2 { version, .. }, Secret::Kv2(versions)) if reading.identity != *delivered => {
+                if versions[*version as usize - 1].destroyed {
+                    DeliveredVersion::Destroyed
+                } else {
+                    DeliveredVersion::Present
+                }
+            }
+            _ => DeliveredVersion::NotLooked,
+        };
+        let tags = reading.fields.iter().map(|(k, v)| (k.clone(), tag(tag_key, k, v.expose()))).collect();
+        Ok(SourceSight { at: now, current: Some(reading.identity), tags, delivered })
+    }
+    async fn rotate(&self, _: &Connection, source: &Source, step: &Step) -> Result<(), Fault> {
+        let mut w = self.world.lock();
+        if w.faults && w.dice(10) == 0 {
+            w.late.push((source.place(), step.clone()));
+            return Err(Fault::new(Class::Transient, "vault-timeout", "no answer"));
+        }
+        world::rotate(&mut w, &source.place(), step);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Mailer for Sim {
+    async fn ready(&self) -> Result<(), MailError> {
+        Ok(())
+    }
+    async fn send_link(&self, mail: &LinkMail) -> Result<(), MailError> {
+        let mut w = self.world.lock();
+        let luck = if w.faults { w.dice(20) } else { 19 };
+        if luck == 0 {
+            return Err(MailError::NotSent(Fault::new(Class::Transient, "greylisted", "later")));
+        }
+        if luck == 1 {
+            return Err(MailError::Refused(Fault::new(Class::Permanent, "refused", "no such user")));
+        }
+        let fragment = mail.link.expose().split_once('#').unwrap().1.to_owned();
+        let opener = ps_envelope::Opener::from_fragment(&fragment).unwrap();
+        let name = mail.to.email.split('@').next().unwrap().to_owned();
+        let mut token = [0_u8; 32];
+        for byte in &mut token {
+            *byte = w.random() as u8;
+        }
+        let key = Key::new("default", name);
+        let place = if matches!(key.name.as_str(), "d3" | "d4") { "kv2:secret/apps/b" } else { "database:db/static-creds/app" };
+        let value = value_of(&w.store.get(&opener.id()).map(|(r, _)| r.clone()), &opener).unwrap_or_default();
+        let line = format!("{}: mail to {key}, record {}", self.name, opener.id());
+        w.say(line);
+        let record = opener.id();
+        let code = mail.opening_code.expose().to_owned();
+        w.mails.push(Mail { key, link: fragment, code, record, value, token, place: place.into() });
+        if luck == 2 {
+            return Err(MailError::Unknown(Fault::new(Class::Transient, "reply-lost", "closed after DATA")));
+        }
+        Ok(())
+    }
+    async fn send_notice(&self, _: &NoticeMail) -> Result<(), MailError> {
+        Ok(())
+    }
+}
+
+/// What the recipient of this link would read.
+fn value_of(record: &Option<Record>, opener: &ps_envelope::Opener) -> Option<String> {
+    let link = record.as_ref()?.link()?.clone();
+    let facts = ps_envelope::Facts::new(link.sealed.not_after, &link.sealed.kinds).unwrap();
+    let payload = opener.unlock(facts, None).unwrap().open(None, link.ciphertext.as_ref()?).unwrap();
+    payload.fields.iter().find(|f| f.key == "password").map(|f| f.value.expose().to_owned())
+}
+
+#[async_trait]
+impl AuditSink for Sim {
+    async fn append(&self, events: &[Event]) -> Result<(), Fault> {
+        self.world.lock().audit.extend_from_slice(events);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Manifests for Sim {
+    async fn get(&self, key: &Key) -> Result<Option<Manifest>, Fault> {
+        Ok(self.world.lock().manifests.get(key).cloned())
+    }
+    async fn put_stamp(&self, key: &Key, uid: &str, stamp: &Stamp) -> Result<(), Fault> {
+        if let Some(m) = self.world.lock().manifests.get_mut(key).filter(|m| m.uid == uid) {
+            m.stamp = Some(stamp.clone());
+        }
+        Ok(())
+    }
+    async fn release(&self, key: &Key, uid: &str) -> Result<(), Fault> {
+        let mut w = self.world.lock();
+        if w.manifests.get(key).is_some_and(|m| m.uid == uid && m.deleting) {
+            w.manifests.remove(key);
+        }
+        Ok(())
+    }
+    async fn put_status(&self, _: &Key, _: &str, _: &Status) -> Result<(), Fault> {
+        // Lost as soon as it is written: nothing may depend on it.
+        Ok(())
+    }
+}

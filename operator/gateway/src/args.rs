@@ -1,0 +1,103 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Parser, ValueEnum};
+use ps_gateway::client::Net;
+
+/// The public service of Password Sender: the recipient's page and the five verbs behind it.
+///
+/// It sees link records and nothing else: no mail, no Vault, no ledger. It never holds a key, so what it could give
+/// away is ciphertext. It speaks plain HTTP/1.1: put a reverse proxy with TLS in front, name the proxy with
+/// --trusted-proxy, and let it not log paths.
+///
+/// Before it serves, it gives up what it does not need (Landlock, seccomp, no core files) and says at start what the
+/// kernel lacks.
+#[derive(Debug, Parser)]
+#[command(name = "password-sender-gateway", version, about, long_about, max_term_width = 100)]
+#[command(group(ArgGroup::new("socket").required(true).args(["listen", "listen_fd", "check_confinement"])))]
+pub(crate) struct Args {
+    /// Folder of the link records, the only one that this process touches. Made if it does not exist.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) links: PathBuf,
+
+    /// Address to serve on, such as 127.0.0.1:8080.
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<SocketAddr>,
+
+    /// Serve on this inherited descriptor instead, a listening TCP socket.
+    #[arg(long, value_name = "N", conflicts_with = "listen")]
+    pub(crate) listen_fd: Option<i32>,
+
+    /// Write one byte to this inherited pipe after each durable change.
+    #[arg(long, value_name = "N")]
+    pub(crate) wake_fd: Option<i32>,
+
+    /// Obey this inherited pipe, and end when it ends. Claims and declines are refused until it says that the store
+    /// is cleared ('f' lifts the fence, 'F' raises it, 'c' tells of a change).
+    #[arg(long, value_name = "N")]
+    pub(crate) nudge_fd: Option<i32>,
+
+    /// Address for /healthz, /readyz and /metrics. Not for the internet.
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) admin: Option<SocketAddr>,
+
+    /// Believe X-Forwarded-For from peers in this range. May be given several times.
+    #[arg(long, value_name = "CIDR")]
+    pub(crate) trusted_proxy: Vec<Net>,
+
+    /// API requests per second that one client (an IPv4 address, an IPv6 /64) may make in the long run; 0 for no limit.
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub(crate) rate: u32,
+
+    /// API requests that one client may make at once.
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) burst: u32,
+
+    /// Connections at the same time; more wait in the kernel's backlog.
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    pub(crate) max_connections: u32,
+
+    /// Connections of one client at the same time; trusted proxies are exempt.
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    pub(crate) max_connections_per_client: u32,
+
+    /// API requests at work at the same time; more are told to try again.
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    pub(crate) max_in_flight: u32,
+
+    /// Whether to serve if the kernel lacks a part of the confinement.
+    #[arg(long, value_enum, default_value_t = Confine::BestEffort)]
+    pub(crate) confine: Confine,
+
+    /// Confine, try what must fail now, print the outcome, and end: 0 if all of it failed as it must.
+    #[arg(long)]
+    pub(crate) check_confinement: bool,
+
+    /// What to log, as a tracing filter. No path, query or address is ever logged.
+    #[arg(long, value_name = "FILTER", default_value = "info", env = "PASSWORD_SENDER_LOG")]
+    pub(crate) log: String,
+
+    /// How to log, on stderr.
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
+}
+
+/// What to do where the kernel lacks something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Confine {
+    /// Serve with what there is, and say what is missing.
+    BestEffort,
+    /// Do not serve.
+    Required,
+}
+
+/// The form of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}

@@ -1,0 +1,14 @@
+//! The gateway over real sockets, and as a real process.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a panic in a test is its failure report"
+)]
+
+mod contract;
+mod hostile;
+mod process;
+mod support;
+mod verbs;

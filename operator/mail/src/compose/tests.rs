@@ -1,0 +1,151 @@
+use ps_core::delivery::Recipient;
+use ps_core::ids::Key;
+use ps_core::secret::SecretString;
+use ps_core::time::Span;
+
+use super::*;
+
+const URL: &str = "https://secrets.example/#ps1.AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
+
+fn composer() -> Composer {
+    Composer::new("sender@ours.example", "Platform Team").unwrap()
+}
+
+fn link_mail() -> LinkMail {
+    LinkMail {
+        to: Recipient { email: "alice@vendor.example".into(), name: Some("Alice".into()), locale: None },
+        message_id: "a1.b2@ours.example".into(),
+        sender: "Bob".into(),
+        link: SecretString::new(URL.into()),
+        opening_code: SecretString::new("ABCD-EFGH".into()),
+        expires_at: Timestamp::parse_rfc3339("2026-11-22T20:30:59Z").unwrap(),
+        works_for: Some(Span::from_secs(3600)),
+        passphrase: true,
+    }
+}
+
+fn now() -> Timestamp {
+    Timestamp::parse_rfc3339("2026-11-22T16:24:09Z").unwrap()
+}
+
+fn text(message: &Message) -> String {
+    String::from_utf8(message.bytes.expose().to_vec()).unwrap()
+}
+
+#[test]
+fn a_link_mail_says_what_it_must() {
+    let message = composer().link(&link_mail(), now()).unwrap();
+    let mail = text(&message);
+    for wanted in [
+        "Date: Sun, 22 Nov 2026 16:24:09 +0000\r\n",
+        "From: Platform Team\r\n <sender@ours.example>\r\n",
+        "To: Alice\r\n <alice@vendor.example>\r\n",
+        "Message-ID: <a1.b2@ours.example>\r\n",
+        "Subject: Bob sends you a credential\r\n",
+        "Auto-Submitted: auto-generated\r\n",
+        "Hello Alice,\r\n",
+        "Opening code: ABCD-EFGH\r\n",
+        "until 22 November 2026, 20:30 UTC",
+        "works for 1 hour after you open it",
+        "passphrase",
+        "leads to secrets.example",
+        "This was not meant for me",
+    ] {
+        assert!(mail.contains(wanted), "{wanted:?} is missing in:\n{mail}");
+    }
+    assert_eq!(mail.matches(URL).count(), 2, "once in each part");
+    assert!(mail.contains(&format!("\r\n\r\n{URL}\r\n\r\n")), "alone on its line");
+    assert!(mail.contains(&format!("href=\"{URL}\"")));
+    assert!(!mail.contains("img") && !mail.contains(LINK) && !mail.contains(CODE));
+    assert!(mail.ends_with("--\r\n") && !mail.replace("\r\n", "").contains(['\r', '\n']));
+}
+
+#[test]
+fn what_does_not_apply_is_not_said() {
+    let mail = LinkMail { works_for: None, passphrase: false, sender: " ".into(), ..link_mail() };
+    let mail = LinkMail { to: Recipient { name: None, ..mail.to.clone() }, ..mail };
+    let mail = text(&composer().link(&mail, now()).unwrap());
+    assert!(mail.contains("Hello,\r\n") && mail.contains("Subject: Platform Team sends you a credential\r\n"));
+    assert!(!mail.contains("replaced") && !mail.contains("passphrase"), "{mail}");
+}
+
+#[test]
+fn names_are_escaped_and_can_add_no_header() {
+    let sender = "Eve <b>&\"'\r\nBcc: x@y.example\u{1}\u{2}".to_owned();
+    let name = Some("Größe\r\n.\r\nX: y".to_owned());
+    let mail = LinkMail { to: Recipient { name, ..link_mail().to }, sender, ..link_mail() };
+    let mail = text(&composer().link(&mail, now()).unwrap());
+    let (header, body) = mail.split_once("\r\n\r\n").unwrap();
+    assert!(!header.contains("\r\nBcc") && !header.contains("\r\nX:"), "{header}");
+    assert!(body.contains("&amp;") && !body.contains("<b>&\""), "{body}");
+    assert_eq!(mail.matches("#ps1.").count(), 2, "a mark in a name is no link");
+    for line in mail.split("\r\n") {
+        assert!(line.len() <= 998 && line.is_ascii() && line != ".", "{line}");
+    }
+}
+
+#[test]
+fn what_can_not_be_mailed_is_refused_with_its_field() {
+    let refused = |mail: LinkMail| composer().link(&mail, now()).unwrap_err();
+    for bad in ["", "alice", "a@b\r\nRCPT TO:<c@d>", "\"a\"@b", "ä@b.example"] {
+        let fault = refused(LinkMail { to: Recipient { email: bad.into(), ..link_mail().to }, ..link_mail() });
+        assert_eq!((fault.class, fault.field.as_deref()), (Class::Permanent, Some("spec.recipient.email")));
+        assert!(bad.is_empty() || !fault.to_string().contains(bad));
+    }
+    for bad in [
+        "",
+        "ftp://x/#a",
+        "https://x/\"><script>",
+        "https:///#a",
+        "https://u@x/#a",
+        "https://x/#a\r\n",
+        &format!("https://x/{}", "a".repeat(700)),
+    ] {
+        let fault = refused(LinkMail { link: SecretString::new(bad.into()), ..link_mail() });
+        assert_eq!(fault.code, "mail-link-invalid");
+        assert!(bad.is_empty() || !fault.to_string().contains(bad));
+    }
+    assert_eq!(
+        refused(LinkMail { opening_code: SecretString::new("A\nB".into()), ..link_mail() }).code,
+        "mail-link-invalid"
+    );
+    assert_eq!(refused(LinkMail { message_id: "<a@b>".into(), ..link_mail() }).code, "mail-message-id-invalid");
+    assert!(Composer::new("not an address", "").is_err());
+}
+
+#[test]
+fn a_notice_says_what_happened_and_to_which_delivery() {
+    let all = [
+        NoticeKind::Retrieved,
+        NoticeKind::Unacknowledged,
+        NoticeKind::Expired,
+        NoticeKind::Locked,
+        NoticeKind::Declined,
+        NoticeKind::Tampered,
+        NoticeKind::Rotated,
+        NoticeKind::RotationFailed,
+    ];
+    for kind in all {
+        let mail = NoticeMail {
+            to: "bob@ours.example".into(),
+            message_id: "n1@ours.example".into(),
+            kind,
+            delivery: Key::new("team", "alice-db"),
+            recipient: "a…@vendor.example".into(),
+            at: now(),
+            text: "Vault <refuses>.\r\n.\r\nSee the role.".into(),
+        };
+        let message = composer().notice(&mail, now()).unwrap();
+        let mail = text(&message);
+        assert_eq!(message.to.as_str(), "bob@ours.example");
+        assert!(mail.contains("team/alice-db") && mail.contains("22 November 2026, 16:24 UTC"), "{mail}");
+        assert!(mail.contains("&lt;refuses&gt;") && mail.contains("Vault <refuses>"), "{mail}");
+        assert!(!mail.contains("\r\n.\r\n"));
+    }
+}
+
+#[test]
+fn no_message_prints() {
+    let shown = format!("{:?}", composer().link(&link_mail(), now()).unwrap());
+    assert!(!shown.contains("ps1.") && !shown.contains("ABCD") && !shown.contains("lice"), "{shown}");
+}

@@ -1,0 +1,404 @@
+//! The operator's configuration: one YAML file, every field documented, unknown fields refused with the nearest name,
+//! secrets only as paths of files.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use ps_core::secret::SecretString;
+use ps_core::time::Span;
+use serde::{Deserialize, Deserializer};
+
+/// The longest configuration file that is read.
+const MAX_BYTES: u64 = 256 * 1024;
+
+/// Everything that can be configured. See `examples/standalone/config.yaml` for a file with every field.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Config {
+    /// Where links lead: `https://host[:port][/path]`, no trailing slash. `http://` is for loopback only.
+    pub public_url: String,
+    /// Where the gateway listens. Put a TLS-terminating proxy in front of it. Default `127.0.0.1:8080`.
+    #[serde(default = "default_listen")]
+    pub listen: SocketAddr,
+    /// Proxies whose `X-Forwarded-For` is believed, for limits per client. Default: none.
+    #[serde(default)]
+    pub trusted_proxies: Vec<std::net::IpAddr>,
+    /// Health and metrics.
+    #[serde(default)]
+    pub admin: Admin,
+    /// Who sends credentials, as recipients read it; a manifest's `sender` goes first. Default `Password Sender`.
+    #[serde(default = "default_sender")]
+    pub sender: String,
+    /// The mail server. Exactly one of `smtp` and `outbox`.
+    #[serde(default)]
+    pub smtp: Option<Smtp>,
+    /// A folder that takes mails as files instead of a mail server. It stores links at rest: for trying things out only.
+    #[serde(default)]
+    pub outbox: Option<PathBuf>,
+    /// Mail handling.
+    #[serde(default)]
+    pub mail: Mail,
+    /// Folder of secrets that manifests name: `NAMESPACE/NAME/KEY`, one value per file, readable by the operator only.
+    #[serde(default)]
+    pub secrets: Option<PathBuf>,
+    /// The audit trail.
+    #[serde(default)]
+    pub audit: Audit,
+    /// Logging.
+    #[serde(default)]
+    pub log: Log,
+    /// Send nothing; go on rotating. Default false.
+    #[serde(default)]
+    pub paused: bool,
+    /// How many deliveries are worked on at once. Default 16.
+    #[serde(default = "default_workers")]
+    pub workers: usize,
+}
+
+/// Health and metrics.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Admin {
+    /// Where `/healthz`, `/readyz` and `/metrics` are served. Default `127.0.0.1:9090`.
+    #[serde(default = "default_admin")]
+    pub listen: SocketAddr,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self { listen: default_admin() }
+    }
+}
+
+/// The mail server.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Smtp {
+    /// Host name; the certificate must be for it.
+    pub host: String,
+    /// Port; default 587 for STARTTLS, 465 for implicit TLS.
+    #[serde(default)]
+    pub port: Option<u16>,
+    /// `starttls` (default) or `implicit`. There is no way to send without TLS.
+    #[serde(default)]
+    pub tls: SmtpTls,
+    /// PEM file with the authorities to trust instead of the system's.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+    /// User name; with `passwordFile`.
+    #[serde(default)]
+    pub username: Option<String>,
+    /// File with the password.
+    #[serde(default)]
+    pub password_file: Option<PathBuf>,
+    /// Address in `From`: `Name <address>` or an address.
+    pub from: String,
+    /// Longest wait for each phase of a session. Default `30s`.
+    #[serde(default = "default_phase", deserialize_with = "span")]
+    pub timeout: Span,
+}
+
+/// How the mail connection is secured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum SmtpTls {
+    /// Required upgrade on the plain port.
+    #[default]
+    Starttls,
+    /// TLS from the first byte.
+    Implicit,
+}
+
+/// Mail handling.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Mail {
+    /// How long a message may wait in memory for a mail server that refuses it for now; then its link is voided and a
+    /// new attempt is made. Default `15m`, at most `1h`.
+    #[serde(default = "default_hold", deserialize_with = "span")]
+    pub hold: Span,
+}
+
+impl Default for Mail {
+    fn default() -> Self {
+        Self { hold: default_hold() }
+    }
+}
+
+/// The audit trail.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Audit {
+    /// The file; default `audit.jsonl` in the data folder. On another volume it is a witness of restores.
+    #[serde(default)]
+    pub file: Option<PathBuf>,
+    /// Whether each event also goes to standard output. Default false.
+    #[serde(default)]
+    pub stdout: bool,
+}
+
+/// Logging.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Log {
+    /// `text` (default) or `json`.
+    #[serde(default)]
+    pub format: LogFormat,
+    /// `error`, `warn`, `info` (default), `debug` or `trace`, for our own crates; libraries stay at `warn`.
+    #[serde(default = "default_level")]
+    pub level: String,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: LogFormat::default(), level: default_level() }
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+fn default_listen() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 8080))
+}
+
+fn default_admin() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 9090))
+}
+
+fn default_sender() -> String {
+    "Password Sender".to_owned()
+}
+
+const fn default_workers() -> usize {
+    16
+}
+
+const fn default_phase() -> Span {
+    Span::from_secs(30)
+}
+
+const fn default_hold() -> Span {
+    Span::from_secs(900)
+}
+
+fn default_level() -> String {
+    "info".to_owned()
+}
+
+fn span<'de, D: Deserializer<'de>>(d: D) -> Result<Span, D::Error> {
+    let text = String::deserialize(d)?;
+    Span::parse(&text).ok_or_else(|| serde::de::Error::custom(format!("{text:?} is no duration; write 90s, 15m or 4h")))
+}
+
+/// Why a configuration is refused. It says which file, which field, and what to write instead.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file can't be read.
+    #[error("{}: {why}", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        why: String,
+    },
+    /// It does not parse.
+    #[error("{}: {why}{}", path.display(), Hint(hint.as_deref()))]
+    Parse {
+        /// Which file.
+        path: PathBuf,
+        /// What and where.
+        why: String,
+        /// The nearest known name of an unknown field.
+        hint: Option<String>,
+    },
+    /// It parses, but a field's value can't be used.
+    #[error("{field}: {why}")]
+    Field {
+        /// Which field.
+        field: &'static str,
+        /// What to write instead.
+        why: String,
+    },
+}
+
+struct Hint<'a>(Option<&'a str>);
+
+impl fmt::Display for Hint<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |name| write!(f, ". Did you mean `{name}`?"))
+    }
+}
+
+impl Config {
+    /// Reads and checks a file. Relative paths in it count from the file's own folder.
+    ///
+    /// # Errors
+    /// [`ConfigError`]; no secret is read here.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let read = |why: String| ConfigError::Read { path: path.to_owned(), why };
+        let size = std::fs::metadata(path).map_err(|e| read(e.to_string()))?.len();
+        if size > MAX_BYTES {
+            return Err(read(format!("larger than {MAX_BYTES} bytes")));
+        }
+        let text = std::fs::read_to_string(path).map_err(|e| read(e.to_string()))?;
+        let mut config = Self::parse(&text, path)?;
+        let base = path.parent().map(Path::to_path_buf).unwrap_or_default();
+        config.anchor(&base);
+        Ok(config)
+    }
+
+    /// Parses and checks a configuration; `path` is for messages only.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let config: Self = serde_yaml::from_str(text).map_err(|e| {
+            let why = e.to_string();
+            ConfigError::Parse { path: path.to_owned(), hint: nearest(&why), why }
+        })?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let field = |field, why: &str| Err(ConfigError::Field { field, why: why.to_owned() });
+        let loopback = ["http://127.0.0.1", "http://localhost", "http://[::1]"].iter().any(|p| self.public_url.starts_with(p));
+        if !self.public_url.starts_with("https://") && !loopback {
+            return field("publicUrl", "must begin with https:// (http:// is for loopback only)");
+        }
+        if self.public_url.ends_with('/') || self.public_url.contains(['#', '?', ' ', '\n']) {
+            return field("publicUrl", "scheme, host, optional port and path only; no trailing slash, no query, no fragment");
+        }
+        match (&self.smtp, &self.outbox) {
+            (None, None) => return field("smtp", "name a mail server here, or an outbox folder to try things out"),
+            (Some(_), Some(_)) => return field("outbox", "goes only without smtp"),
+            _ => {}
+        }
+        if let Some(smtp) = &self.smtp
+            && smtp.username.is_some() != smtp.password_file.is_some()
+        {
+            return field("smtp.passwordFile", "user name and password file go together");
+        }
+        if self.mail.hold > Span::from_secs(3600) {
+            return field("mail.hold", "at most 1h: a message in memory dies with the process");
+        }
+        if self.workers == 0 || self.workers > 256 {
+            return field("workers", "between 1 and 256");
+        }
+        if !["error", "warn", "info", "debug", "trace"].contains(&self.log.level.as_str()) {
+            return field("log.level", "one of error, warn, info, debug, trace");
+        }
+        Ok(())
+    }
+
+    fn anchor(&mut self, base: &Path) {
+        let fix = |path: &mut Option<PathBuf>| {
+            if let Some(p) = path.as_mut().filter(|p| p.is_relative()) {
+                *p = base.join(&*p);
+            }
+        };
+        fix(&mut self.outbox);
+        fix(&mut self.secrets);
+        fix(&mut self.audit.file);
+        if let Some(smtp) = &mut self.smtp {
+            fix(&mut smtp.ca_file);
+            fix(&mut smtp.password_file);
+        }
+    }
+
+    /// Domain of Message-IDs: that of the sender's address, else the public host.
+    #[must_use]
+    pub fn mail_domain(&self) -> String {
+        let from = self.smtp.as_ref().map_or("", |s| s.from.trim_end_matches('>'));
+        let host = self.public_url.split_once("://").map_or("", |(_, rest)| rest);
+        let host = host.split(['/', ':']).next().unwrap_or_default();
+        from.rsplit_once('@').map_or(host, |(_, domain)| domain).to_owned()
+    }
+}
+
+/// Reads a secret from a file: at most 64 KiB, one trailing newline stripped.
+///
+/// # Errors
+/// [`ConfigError::Read`]; the content is never part of it.
+pub fn secret_file(path: &Path) -> Result<SecretString, ConfigError> {
+    let read = |why: String| ConfigError::Read { path: path.to_owned(), why };
+    let text = zeroize::Zeroizing::new(std::fs::read(path).map_err(|e| read(e.to_string()))?);
+    let trimmed = text.strip_suffix(b"\n").unwrap_or(&text);
+    let trimmed = trimmed.strip_suffix(b"\r").unwrap_or(trimmed);
+    if trimmed.is_empty() || trimmed.len() > 64 * 1024 {
+        return Err(read("empty, or larger than 64 KiB".into()));
+    }
+    SecretString::from_utf8(ps_core::secret::SecretBytes::new(trimmed.to_vec())).map_err(|_| read("not UTF-8".into()))
+}
+
+/// From serde's "unknown field `x`, expected one of `a`, `b`": the name most like `x`.
+fn nearest(message: &str) -> Option<String> {
+    let (_, rest) = message.split_once("unknown field `")?;
+    let (unknown, rest) = rest.split_once('`')?;
+    let known = rest.split('`').skip(1).step_by(2);
+    known
+        .map(|name| (strsim::jaro_winkler(&unknown.to_lowercase(), &name.to_lowercase()), name))
+        .filter(|(score, _)| *score > 0.75)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, name)| name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LEAST: &str = "publicUrl: https://links.example.com\noutbox: out\n";
+
+    fn refuse(text: &str) -> String {
+        Config::parse(text, Path::new("c.yaml")).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_least_configuration_has_defaults() {
+        let config = Config::parse(LEAST, Path::new("c.yaml")).unwrap();
+        assert_eq!(config.mail.hold, Span::from_secs(900));
+        assert_eq!(config.mail_domain(), "links.example.com");
+    }
+
+    #[test]
+    fn an_unknown_field_is_refused_with_the_nearest_name() {
+        assert!(refuse(&format!("{LEAST}trustedProxys: []\n")).contains("Did you mean `trustedProxies`?"));
+        assert!(refuse(&format!("{LEAST}log: {{levle: info}}\n")).contains("Did you mean `level`?"));
+    }
+
+    #[test]
+    fn each_bad_value_names_its_field() {
+        for (text, field) in [
+            ("publicUrl: http://links.example.com\noutbox: o\n", "publicUrl"),
+            ("publicUrl: https://l.example/\noutbox: o\n", "publicUrl"),
+            ("publicUrl: https://l.example\n", "smtp"),
+            ("publicUrl: https://l.example\noutbox: o\nsmtp: {host: m, from: a@b}\n", "outbox"),
+            ("publicUrl: https://l.example\nsmtp: {host: m, from: a@b, username: u}\n", "smtp.passwordFile"),
+            ("publicUrl: https://l.example\noutbox: o\nmail: {hold: 2h}\n", "mail.hold"),
+            ("publicUrl: https://l.example\noutbox: o\nworkers: 0\n", "workers"),
+            ("publicUrl: https://l.example\noutbox: o\nlog: {level: loud}\n", "log.level"),
+        ] {
+            assert!(refuse(text).starts_with(field), "{text}: {}", refuse(text));
+        }
+        assert!(refuse("publicUrl: https://l.example\noutbox: o\nmail: {hold: soon}\n").contains("15m"));
+    }
+
+    proptest! {
+        #[test]
+        fn junk_is_refused_without_a_panic(text in "\\PC{0,200}") {
+            let _config = Config::parse(&text, Path::new("c.yaml"));
+        }
+    }
+}
