@@ -68,6 +68,8 @@ pub enum Hold {
     MailRefused,
     /// The time in `deliverBefore` has passed.
     TooLate,
+    /// A restore was noticed before it was sent, as far as this ledger knows: it may have been sent since.
+    Restored,
 }
 
 /// One try to hand the credential over.

@@ -285,3 +285,23 @@ fn camel(code: &str) -> String {
         })
         .collect()
 }
+
+impl Status {
+    /// Shows a fault of the manifest itself over a delivery that goes on with its last good spec.
+    pub fn overlay(&mut self, fault: &Fault, now: Timestamp) {
+        self.summary = format!("Stalled: {}", camel(&fault.code));
+        for kind in ["Stalled", "Ready"] {
+            self.conditions.retain(|c| c.r#type != kind);
+            let condition = Condition {
+                r#type: kind.to_owned(),
+                status: if kind == "Stalled" { "True" } else { "False" }.to_owned(),
+                reason: camel(&fault.code),
+                message: fault.to_string(),
+                observed_generation: self.observed_generation,
+                last_transition_time: now.to_string(),
+            };
+            self.conditions.insert(0, condition);
+        }
+        self.conditions.retain(|c| c.r#type != "Reconciling");
+    }
+}

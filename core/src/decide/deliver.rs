@@ -118,7 +118,7 @@ fn issue(m: &Manifest, spec: &Spec, entry: &Entry, obs: &Observation, now: Times
 
 /// Whether the entry itself calls for an attempt: none was made, the last was given up, or its credential was rotated
 /// away and the manifest says to send the new one.
-fn wanted(entry: &Entry) -> bool {
+pub(super) fn wanted(entry: &Entry) -> bool {
     let Some(last) = entry.current() else { return true };
     last.mail == MailState::Superseded
         || (last.link.revoke == Some(RevokeCause::SourceRotated)
@@ -159,6 +159,11 @@ pub(crate) fn held_fault(held: Hold) -> Fault {
             "too-late",
             "spec.deliverBefore has passed; nothing is sent",
             "Set a later deliverBefore and change spec.redeliver",
+        ),
+        Hold::Restored => hold(
+            "restored",
+            "the ledger was restored from a time before this was sent, so it may have been sent since; nothing is sent again",
+            "Ask the recipient, then change spec.redeliver to send",
         ),
     }
 }

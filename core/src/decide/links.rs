@@ -1,9 +1,9 @@
 //! Which links must end now: withdrawn by the manifest, by a restore, by a new delivery, or by time.
 
-use super::{Action, Gather, Next, Observation};
+use super::{Action, Gather, Next, Observation, deliver};
 use crate::audit::EventKind;
 use crate::delivery::Manifest;
-use crate::entry::{Entry, MailState, RevokeCause};
+use crate::entry::{Entry, Hold, MailState, RevokeCause};
 use crate::link::Record;
 use crate::time::Timestamp;
 
@@ -32,7 +32,25 @@ pub(super) fn order_ends(mine: Option<&Manifest>, entry: &Entry, obs: &Observati
             }
         }
     }
+    if obs.restored.is_some() {
+        hold_restored(&mut next, obs, now);
+    }
     (next != *entry).then(|| (Action::Persist(Box::new(next)), reason(cause).into()))
+}
+
+/// What a restored ledger says was not sent may have been sent since (invariant 8): a pending mail counts as sent, and
+/// what would be sent next waits for a person.
+fn hold_restored(next: &mut Entry, obs: &Observation, now: Timestamp) {
+    for attempt in &mut next.attempts {
+        if matches!(&attempt.mail, MailState::Pending { owner, .. } if *owner != obs.me) {
+            attempt.mail = MailState::Unknown { at: now };
+        }
+    }
+    if next.hold.is_none() && (next.again || deliver::wanted(next)) {
+        next.hold = Some(Hold::Restored);
+        next.again = false;
+        next.emit(EventKind::Held, 0, now, "a restore was noticed", &[]);
+    }
 }
 
 const fn reason(cause: RevokeCause) -> &'static str {

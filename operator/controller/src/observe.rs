@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use ps_core::decide::{Observation, Sibling};
 use ps_core::delivery::Manifest;
 use ps_core::entry::{Attempt, Entry};
+use ps_core::error::Class;
 use ps_core::ids::Key;
-use ps_core::ports::Versioned;
+use ps_core::ports::{CasError, Versioned};
 
 use crate::act::Trip;
 use crate::controller::Controller;
@@ -32,8 +33,13 @@ impl Controller {
         self.desk.describe(key, &mut obs);
         if let Some(entry) = &entry {
             for attempt in entry.value.attempts.iter().filter(|a| !a.forgotten) {
-                let record = self.ports.store.get(attempt.record).await?;
-                obs.records.insert(attempt.number, record.map(|r| r.value));
+                let record = match self.ports.store.get(attempt.record).await {
+                    Ok(record) => record.map(|r| r.value),
+                    // Bytes that are no record are as good as none: a gateway that was taken over wrote them.
+                    Err(CasError::Failed(fault)) if fault.class == Class::Permanent => None,
+                    Err(error) => return Err(error.into()),
+                };
+                obs.records.insert(attempt.number, record);
             }
             obs.siblings = self.siblings(&entry.value).await?;
         }

@@ -7,12 +7,10 @@ use ps_core::entry::{Common, Entry};
 use ps_core::error::{Class, Fault};
 use ps_core::ids::{Digest, Key, LinkId};
 use ps_core::ports::{CasError, Ledger, Versioned};
-use ps_core::time::Timestamp;
 use ps_sqlite::{Database, Error, Profile, Turn};
 use rusqlite::{Connection, OptionalExtension as _, Row};
 
 use crate::index;
-use crate::notes::ObjectNote;
 
 /// Name of the database in its folder. SQLite keeps `-wal` and `-shm` beside it.
 pub const FILE: &str = "ledger.db";
@@ -71,7 +69,7 @@ INSERT INTO ledger VALUES (1, 0, NULL, NULL);",
 /// A version is the ledger-wide number of the write that made it: no version ever comes back.
 #[derive(Debug)]
 pub struct EmbeddedLedger {
-    database: Database,
+    pub(crate) database: Database,
 }
 
 impl EmbeddedLedger {
@@ -80,135 +78,7 @@ impl EmbeddedLedger {
     /// # Errors
     /// A fault with a remedy: `ledger-version`, `ledger-schema-foreign`, `ledger-corrupt`, `ledger-unwritable`, `ledger-busy`.
     pub fn open(folder: &Path) -> Result<Self, Fault> {
-        Ok(Self {
-            database: Database::open(folder, FILE, PROFILE)?,
-        })
-    }
-
-    /// What the folder source remembers of a manifest.
-    ///
-    /// # Errors
-    /// `Failed`.
-    pub async fn object(&self, key: &Key) -> Result<Option<ObjectNote>, CasError> {
-        let key = key.clone();
-        self.database
-            .read(move |connection| {
-                Ok(connection
-                    .prepare_cached(
-                        "SELECT namespace, name, uid, generation, spec_text, spec_digest FROM objects
-                         WHERE namespace = ?1 AND name = ?2",
-                    )?
-                    .query_row((&key.namespace, &key.name), note)
-                    .optional()?)
-            })
-            .await
-    }
-
-    /// Notes in order of key, at most `limit`, from after `after` on.
-    ///
-    /// # Errors
-    /// `Failed`.
-    pub async fn objects(
-        &self,
-        after: Option<&Key>,
-        limit: usize,
-    ) -> Result<Vec<ObjectNote>, CasError> {
-        let after = after.cloned();
-        self.database
-            .read(move |connection| {
-                let mut statement = connection.prepare_cached(
-                    "SELECT namespace, name, uid, generation, spec_text, spec_digest FROM objects
-                     WHERE (namespace, name) > (?1, ?2)
-                     ORDER BY namespace, name LIMIT ?3",
-                )?;
-                let (namespace, name) = parts(after.as_ref());
-                let rows = statement.query_map((namespace, name, sql_limit(limit)), note)?;
-                Ok(rows.collect::<Result<_, _>>()?)
-            })
-            .await
-    }
-
-    /// Remembers a manifest; what was remembered under its key is replaced.
-    ///
-    /// # Errors
-    /// `Failed`; code `entry-too-large` from 1 MiB on.
-    pub async fn put_object(&self, note: &ObjectNote) -> Result<(), CasError> {
-        note.check().map_err(CasError::Failed)?;
-        let note = note.clone();
-        self.database
-            .write(note.spec_text.len(), move |turn| {
-                turn.prepare_cached("INSERT OR REPLACE INTO objects VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
-                    .execute((
-                        &note.key.namespace,
-                        &note.key.name,
-                        &note.uid,
-                        note.generation,
-                        &note.spec_text,
-                        &note.spec_digest,
-                    ))?;
-                Ok(())
-            })
-            .await
-    }
-
-    /// Forgets a manifest. Returns whether there was one.
-    ///
-    /// # Errors
-    /// `Failed`.
-    pub async fn delete_object(&self, key: &Key) -> Result<bool, CasError> {
-        let key = key.clone();
-        self.database
-            .write(0, move |turn| {
-                let gone = turn
-                    .prepare_cached("DELETE FROM objects WHERE namespace = ?1 AND name = ?2")?
-                    .execute((&key.namespace, &key.name))?;
-                turn.erased();
-                Ok(gone > 0)
-            })
-            .await
-    }
-
-    /// Takes or renews the lease on this folder until `until`, if nobody else holds it at `now`. Returns whether `owner` has it.
-    ///
-    /// Safety never depends on it: it keeps a second operator from doing the same work.
-    ///
-    /// # Errors
-    /// `Failed`: nobody knows who has it.
-    pub async fn try_lease(
-        &self,
-        owner: &str,
-        until: Timestamp,
-        now: Timestamp,
-    ) -> Result<bool, CasError> {
-        let owner = owner.to_owned();
-        self.database
-            .write(0, move |turn| {
-                let taken = turn
-                    .prepare_cached(
-                        "INSERT INTO lease (one, owner, until) VALUES (1, ?1, ?2)
-                         ON CONFLICT (one) DO UPDATE SET owner = excluded.owner, until = excluded.until
-                         WHERE lease.owner = excluded.owner OR lease.until <= ?3",
-                    )?
-                    .execute((owner, until.as_millis(), now.as_millis()))?;
-                Ok(taken == 1)
-            })
-            .await
-    }
-
-    /// Gives the lease back. Returns whether `owner` had it.
-    ///
-    /// # Errors
-    /// `Failed`.
-    pub async fn release(&self, owner: &str) -> Result<bool, CasError> {
-        let owner = owner.to_owned();
-        self.database
-            .write(0, move |turn| {
-                let gone = turn
-                    .prepare_cached("DELETE FROM lease WHERE owner = ?1")?
-                    .execute([owner])?;
-                Ok(gone == 1)
-            })
-            .await
+        Ok(Self { database: Database::open(folder, FILE, PROFILE)? })
     }
 }
 
@@ -245,9 +115,7 @@ impl Ledger for EmbeddedLedger {
                 }
                 let version = next_version(turn)?;
                 let row = turn
-                    .prepare_cached(
-                        "INSERT INTO entries (namespace, name, version, entry) VALUES (?1, ?2, ?3, ?4)",
-                    )?
+                    .prepare_cached("INSERT INTO entries (namespace, name, version, entry) VALUES (?1, ?2, ?3, ?4)")?
                     .insert((&key.namespace, &key.name, version, &text))?;
                 indexed.write(turn, row)?;
                 as_version(version)
@@ -391,8 +259,7 @@ impl Indexed {
             turn.prepare_cached("INSERT OR IGNORE INTO sources (source, entry) VALUES (?1, ?2)")?
                 .execute((&source.0[..], row))?;
         }
-        turn.prepare_cached("DELETE FROM records WHERE entry = ?1")?
-            .execute([row])?;
+        turn.prepare_cached("DELETE FROM records WHERE entry = ?1")?.execute([row])?;
         for record in &self.records {
             turn.prepare_cached("INSERT INTO records (record, entry) VALUES (?1, ?2)")?
                 .execute((&record.0[..], row))?;
@@ -430,9 +297,7 @@ fn as_version(seq: i64) -> Result<u64, Error> {
 fn common(connection: &Connection) -> Result<Option<Versioned<Common>>, Error> {
     let (text, version) = connection
         .prepare_cached("SELECT common, common_version FROM ledger WHERE one = 1")?
-        .query_row([], |row| {
-            Ok((row.get::<_, Option<String>>(0)?, row.get::<_, Option<i64>>(1)?))
-        })?;
+        .query_row([], |row| Ok((row.get::<_, Option<String>>(0)?, row.get::<_, Option<i64>>(1)?)))?;
     let (Some(text), Some(version)) = (text, version) else {
         return Ok(None);
     };
@@ -461,25 +326,15 @@ fn text_and_version(row: &Row<'_>) -> rusqlite::Result<(String, u64)> {
     Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs()))
 }
 
-fn key(row: &Row<'_>) -> rusqlite::Result<Key> {
+pub(crate) fn key(row: &Row<'_>) -> rusqlite::Result<Key> {
     Ok(Key::new(row.get::<_, String>(0)?, row.get::<_, String>(1)?))
 }
 
-fn note(row: &Row<'_>) -> rusqlite::Result<ObjectNote> {
-    Ok(ObjectNote {
-        key: key(row)?,
-        uid: row.get(2)?,
-        generation: row.get(3)?,
-        spec_text: row.get(4)?,
-        spec_digest: row.get(5)?,
-    })
-}
-
 /// No key comes before two empty texts.
-fn parts(after: Option<&Key>) -> (&str, &str) {
+pub(crate) fn parts(after: Option<&Key>) -> (&str, &str) {
     after.map_or(("", ""), |key| (&key.namespace, &key.name))
 }
 
-fn sql_limit(limit: usize) -> i64 {
+pub(crate) fn sql_limit(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }

@@ -53,10 +53,6 @@ pub(crate) fn fits(what: &str, key: &Key, size: usize) -> Result<(), Fault> {
 
 /// What is stored does not read back.
 pub(crate) fn unreadable(what: &str) -> Fault {
-    Fault::new(
-        Class::Permanent,
-        "entry-unreadable",
-        format!("the ledger's {what} is not one that this version wrote"),
-    )
-    .remedy("Run the version of the operator that wrote the ledger, or restore it from a backup")
+    Fault::new(Class::Permanent, "entry-unreadable", format!("the ledger's {what} is not one that this version wrote"))
+        .remedy("Run the version of the operator that wrote the ledger, or restore it from a backup")
 }

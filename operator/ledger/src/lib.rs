@@ -4,13 +4,7 @@
 //!   remembers of its files ([`ObjectNote`]) and the lease that elects one operator on a folder.
 //! - [`MemoryLedger`]: for simulations.
 //! - [`conformance`]: what every ledger must do, for tests of this crate and of others.
-#![cfg_attr(
-    test,
-    allow(
-        clippy::indexing_slicing,
-        reason = "a panic in a test is its failure report"
-    )
-)]
+#![cfg_attr(test, allow(clippy::indexing_slicing, reason = "a panic in a test is its failure report"))]
 
 pub mod conformance;
 mod embedded;

@@ -64,11 +64,7 @@ impl MemoryLedger {
     ///
     /// # Errors
     /// None.
-    pub async fn objects(
-        &self,
-        after: Option<&Key>,
-        limit: usize,
-    ) -> Result<Vec<ObjectNote>, CasError> {
+    pub async fn objects(&self, after: Option<&Key>, limit: usize) -> Result<Vec<ObjectNote>, CasError> {
         let state = self.lock();
         let rows = state.objects.range((from(after), Bound::Unbounded));
         Ok(rows.take(limit).map(|(_, note)| note.clone()).collect())
@@ -96,17 +92,9 @@ impl MemoryLedger {
     ///
     /// # Errors
     /// None.
-    pub async fn try_lease(
-        &self,
-        owner: &str,
-        until: Timestamp,
-        now: Timestamp,
-    ) -> Result<bool, CasError> {
+    pub async fn try_lease(&self, owner: &str, until: Timestamp, now: Timestamp) -> Result<bool, CasError> {
         let mut state = self.lock();
-        let held = state
-            .lease
-            .as_ref()
-            .is_some_and(|(holder, end)| holder != owner && *end > now);
+        let held = state.lease.as_ref().is_some_and(|(holder, end)| holder != owner && *end > now);
         if !held {
             state.lease = Some((owner.to_owned(), until));
         }
@@ -133,12 +121,8 @@ impl State {
         self.seq += 1;
         let version = self.seq;
         let value = entry.clone();
-        self.sources
-            .entry(entry.key.clone())
-            .or_default()
-            .extend(index::sources(entry));
-        self.entries
-            .insert(entry.key.clone(), Versioned { value, version });
+        self.sources.entry(entry.key.clone()).or_default().extend(index::sources(entry));
+        self.entries.insert(entry.key.clone(), Versioned { value, version });
         version
     }
 
@@ -193,10 +177,7 @@ impl Ledger for MemoryLedger {
     async fn by_source(&self, source: &Digest) -> Result<Vec<Entry>, CasError> {
         let state = self.lock();
         let keys = state.sources.iter().filter(|(_, had)| had.contains(source));
-        Ok(keys
-            .filter_map(|(key, _)| state.entries.get(key))
-            .map(|found| found.value.clone())
-            .collect())
+        Ok(keys.filter_map(|(key, _)| state.entries.get(key)).map(|found| found.value.clone()).collect())
     }
 
     async fn by_record(&self, record: LinkId) -> Result<Option<Key>, CasError> {
@@ -213,10 +194,7 @@ impl Ledger for MemoryLedger {
         }
         state.seq += 1;
         let version = state.seq;
-        let made = Versioned {
-            value: fresh.clone(),
-            version,
-        };
+        let made = Versioned { value: fresh.clone(), version };
         state.common = Some(made.clone());
         Ok(made)
     }

@@ -19,10 +19,7 @@ use ps_ledger::{EmbeddedLedger, MAX_BYTES, MemoryLedger, ObjectNote};
 async fn memory_ledger_conforms() {
     conformance::run(async || {
         let ledger = MemoryLedger::new();
-        Pair {
-            a: Arc::new(ledger.clone()),
-            b: Arc::new(ledger),
-        }
+        Pair { a: Arc::new(ledger.clone()), b: Arc::new(ledger) }
     })
     .await
     .unwrap();
@@ -149,9 +146,7 @@ async fn play(ledger: &dyn Ledger, history: &[Act]) -> Vec<String> {
         let version = |fresh: bool| if fresh { version } else { version + 1_000_000 };
         let result: Result<(), CasError> = match act {
             Act::Insert(n, attempts) => ledger.insert(&entry(n, attempts)).await.map(drop),
-            Act::Replace(n, attempts, fresh) => {
-                ledger.replace(&entry(n, attempts), version(*fresh)).await.map(drop)
-            }
+            Act::Replace(n, attempts, fresh) => ledger.replace(&entry(n, attempts), version(*fresh)).await.map(drop),
             Act::Delete(n, fresh) => ledger.delete(&key(n), version(*fresh)).await,
         };
         told.push(format!("{result:?}"));

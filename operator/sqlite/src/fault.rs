@@ -35,22 +35,15 @@ impl Error {
 pub(crate) fn of(name: &str, error: &rusqlite::Error) -> Fault {
     let number = error.sqlite_error().map_or(0, |e| e.extended_code);
     let (word, class, what, remedy) = match error.sqlite_error_code() {
-        Some(
-            ErrorCode::DatabaseBusy
-            | ErrorCode::DatabaseLocked
-            | ErrorCode::FileLockingProtocolFailed,
-        ) => (
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed) => (
             "busy",
             Class::Transient,
             "another process holds the database",
             "If it lasts, restart the process that holds it",
         ),
-        Some(ErrorCode::DiskFull) => (
-            "disk-full",
-            Class::Transient,
-            "the disk is full",
-            "Make room on the volume that holds the data folder",
-        ),
+        Some(ErrorCode::DiskFull) => {
+            ("disk-full", Class::Transient, "the disk is full", "Make room on the volume that holds the data folder")
+        }
         Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => (
             "unwritable",
             Class::Misconfigured,
@@ -69,19 +62,9 @@ pub(crate) fn of(name: &str, error: &rusqlite::Error) -> Fault {
             "reading or writing the disk failed",
             "Check the volume that holds the data folder",
         ),
-        _ => (
-            "failed",
-            Class::Transient,
-            "the database refused",
-            "Look up the number among SQLite's result codes",
-        ),
+        _ => ("failed", Class::Transient, "the database refused", "Look up the number among SQLite's result codes"),
     };
-    Fault::new(
-        class,
-        &format!("{name}-{word}"),
-        format!("{name}: {what} (SQLite {number})"),
-    )
-    .remedy(remedy)
+    Fault::new(class, &format!("{name}-{word}"), format!("{name}: {what} (SQLite {number})")).remedy(remedy)
 }
 
 /// The file, or something in it, is not ours.
@@ -106,12 +89,8 @@ pub(crate) fn version(name: &str, found: i32, ours: i32) -> Fault {
 
 /// The folder or the file is not as it should be.
 pub(crate) fn path(name: &str, what: &str, error: &std::io::Error) -> Fault {
-    Fault::new(
-        Class::Misconfigured,
-        &format!("{name}-unwritable"),
-        format!("{name}: {what}: {}", error.kind()),
-    )
-    .remedy("Give this process's user the data folder")
+    Fault::new(Class::Misconfigured, &format!("{name}-unwritable"), format!("{name}: {what}: {}", error.kind()))
+        .remedy("Give this process's user the data folder")
 }
 
 #[cfg(test)]
@@ -136,14 +115,9 @@ mod tests {
             (rusqlite::ffi::SQLITE_FULL, "x-disk-full", Class::Transient),
             (rusqlite::ffi::SQLITE_CORRUPT, "x-corrupt", Class::Permanent),
             (rusqlite::ffi::SQLITE_NOTADB, "x-corrupt", Class::Permanent),
-            (
-                rusqlite::ffi::SQLITE_CANTOPEN,
-                "x-unwritable",
-                Class::Misconfigured,
-            ),
+            (rusqlite::ffi::SQLITE_CANTOPEN, "x-unwritable", Class::Misconfigured),
         ] {
-            let error =
-                rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(number), None);
+            let error = rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(number), None);
             let fault = of("x", &error);
             assert_eq!((fault.code.as_str(), fault.class), (code, class));
             assert!(!fault.remedy.is_empty());

@@ -9,13 +9,7 @@
 //! - [`Turn::erased`] makes the writer overwrite and truncate the write-ahead log within a second.
 //!
 //! Several processes may have the same database open. No transaction is ever open across an await.
-#![cfg_attr(
-    test,
-    allow(
-        clippy::indexing_slicing,
-        reason = "a panic in a test is its failure report"
-    )
-)]
+#![cfg_attr(test, allow(clippy::indexing_slicing, reason = "a panic in a test is its failure report"))]
 
 mod fault;
 mod open;
@@ -96,14 +90,7 @@ impl Database {
             })?);
         }
         let (writes, jobs) = mpsc::channel();
-        let writer = writer::Writer::new(
-            connection,
-            guard,
-            profile,
-            file.clone(),
-            wake.clone(),
-            commits,
-        );
+        let writer = writer::Writer::new(connection, guard, profile, file.clone(), wake.clone(), commits);
         threads.push(spawn(profile, "write", move || writer.serve(&jobs))?);
         Ok(Self {
             profile,
@@ -133,20 +120,11 @@ impl Database {
         T: Send + 'static,
         F: FnOnce(&Turn<'_>) -> Result<T, Error> + Send + 'static,
     {
-        let kib = u32::try_from(bytes / 1024)
-            .unwrap_or(u32::MAX)
-            .saturating_add(1)
-            .min(ROOM_KIB);
-        let room = Arc::clone(&self.room)
-            .acquire_many_owned(kib)
-            .await
-            .map_err(|_| self.stopped())?;
+        let kib = u32::try_from(bytes / 1024).unwrap_or(u32::MAX).saturating_add(1).min(ROOM_KIB);
+        let room = Arc::clone(&self.room).acquire_many_owned(kib).await.map_err(|_| self.stopped())?;
         let (reply, answer) = oneshot::channel();
         let job = writer::job(self.profile.name, work, reply, room);
-        self.writes
-            .as_ref()
-            .and_then(|queue| queue.send(job).ok())
-            .ok_or_else(|| self.stopped())?;
+        self.writes.as_ref().and_then(|queue| queue.send(job).ok()).ok_or_else(|| self.stopped())?;
         answer.await.map_err(|_| self.stopped())?
     }
 
@@ -166,10 +144,7 @@ impl Database {
             // The caller may have gone away.
             drop(reply.send(result));
         });
-        self.reads
-            .as_ref()
-            .and_then(|queue| queue.send(job).ok())
-            .ok_or_else(|| self.stopped())?;
+        self.reads.as_ref().and_then(|queue| queue.send(job).ok()).ok_or_else(|| self.stopped())?;
         answer.await.map_err(|_| self.stopped())?
     }
 
@@ -193,12 +168,8 @@ impl Database {
     fn stopped(&self) -> CasError {
         let name = self.profile.name;
         CasError::Failed(
-            Fault::new(
-                Class::Transient,
-                &format!("{name}-stopped"),
-                format!("the {name}'s worker thread has ended"),
-            )
-            .remedy("Restart the process; the log says why the thread ended"),
+            Fault::new(Class::Transient, &format!("{name}-stopped"), format!("the {name}'s worker thread has ended"))
+                .remedy("Restart the process; the log says why the thread ended"),
         )
     }
 }
@@ -215,21 +186,15 @@ impl Drop for Database {
     }
 }
 
-fn spawn(
-    profile: Profile,
-    role: &str,
-    work: impl FnOnce() + Send + 'static,
-) -> Result<JoinHandle<()>, Fault> {
-    std::thread::Builder::new()
-        .name(format!("{}-{role}", profile.name))
-        .stack_size(512 * 1024)
-        .spawn(work)
-        .map_err(|e| {
+fn spawn(profile: Profile, role: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Fault> {
+    std::thread::Builder::new().name(format!("{}-{role}", profile.name)).stack_size(512 * 1024).spawn(work).map_err(
+        |e| {
             Fault::new(
                 Class::Transient,
                 &format!("{}-failed", profile.name),
                 format!("no thread for the {}: {e}", profile.name),
             )
             .remedy("Raise the limit of threads of this process")
-        })
+        },
+    )
 }

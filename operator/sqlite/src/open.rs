@@ -25,14 +25,8 @@ const READER_CACHE: i32 = 256;
 pub(crate) fn prepare(folder: &Path, file: &str, profile: Profile) -> Result<PathBuf, Fault> {
     let name = profile.name;
     let wrong = |what: &'static str| move |e: std::io::Error| fault::path(name, what, &e);
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .map_err(wrong("the folder can't be made"))?;
-    let folder = folder
-        .canonicalize()
-        .map_err(wrong("the folder can't be read"))?;
+    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(wrong("the folder can't be made"))?;
+    let folder = folder.canonicalize().map_err(wrong("the folder can't be read"))?;
     narrow(&folder, 0o700, name);
     let path = folder.join(file);
     match fs::symlink_metadata(&path) {
@@ -46,12 +40,8 @@ pub(crate) fn prepare(folder: &Path, file: &str, profile: Profile) -> Result<Pat
             .remedy("Somebody has put a link or a device there: remove it"));
         }
         Err(e) if e.kind() == ErrorKind::NotFound => {
-            let made = OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .custom_flags(libc::O_NOFOLLOW)
-                .open(&path);
+            let made =
+                OpenOptions::new().write(true).create_new(true).mode(0o600).custom_flags(libc::O_NOFOLLOW).open(&path);
             match made {
                 Ok(_) => {}
                 // Another process was faster.
@@ -93,11 +83,7 @@ impl Guard {
     fn new(profile: Profile) -> Result<Self, rusqlite::Error> {
         let model = Connection::open_in_memory()?;
         model.execute_batch(profile.schema)?;
-        Ok(Self {
-            name: profile.name,
-            expected: schema(&model)?.into(),
-            cookie: -1,
-        })
+        Ok(Self { name: profile.name, expected: schema(&model)?.into(), cookie: -1 })
     }
 
     /// Refuses if the schema is another one than ours. To be called in a transaction; costs one read of the header
@@ -106,18 +92,14 @@ impl Guard {
     /// # Errors
     /// `NAME-schema-foreign`.
     pub(crate) fn check(&mut self, connection: &Connection) -> Result<(), Error> {
-        let cookie = connection
-            .prepare_cached("PRAGMA schema_version")?
-            .query_row([], |row| row.get::<_, i64>(0))?;
+        let cookie = connection.prepare_cached("PRAGMA schema_version")?.query_row([], |row| row.get::<_, i64>(0))?;
         if cookie == self.cookie {
             return Ok(());
         }
         if schema(connection)? != *self.expected {
-            return Err(fault::foreign(
-                self.name,
-                "its tables, indexes, views or triggers are not the ones we made",
-            )
-            .into());
+            return Err(
+                fault::foreign(self.name, "its tables, indexes, views or triggers are not the ones we made").into()
+            );
         }
         self.cookie = cookie;
         Ok(())
@@ -161,11 +143,7 @@ pub(crate) fn first(file: &Path, profile: Profile) -> Result<(Connection, Guard)
 }
 
 /// Opens a reader's connection.
-pub(crate) fn further(
-    file: &Path,
-    profile: Profile,
-    guard: &Guard,
-) -> Result<crate::reader::Reader, Fault> {
+pub(crate) fn further(file: &Path, profile: Profile, guard: &Guard) -> Result<crate::reader::Reader, Fault> {
     let inner = || -> Result<Connection, Error> {
         let connection = connect(file, profile, READER_CACHE)?;
         connection.pragma_update(None, "query_only", true)?;
@@ -179,11 +157,7 @@ fn into_fault(error: Error, profile: Profile) -> Fault {
     match error.into_cas(profile.name) {
         ps_core::ports::CasError::Failed(fault) => fault,
         // Opening does no compare-and-swap.
-        other => Fault::new(
-            Class::Transient,
-            &format!("{}-failed", profile.name),
-            other.to_string(),
-        ),
+        other => Fault::new(Class::Transient, &format!("{}-failed", profile.name), other.to_string()),
     }
 }
 
@@ -228,9 +202,7 @@ pub(crate) fn patient(connection: &mut Connection) -> Result<(), rusqlite::Error
 }
 
 fn is_empty(connection: &Connection) -> Result<bool, rusqlite::Error> {
-    let objects = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| {
-        row.get::<_, i64>(0)
-    })?;
+    let objects = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0))?;
     Ok(objects == 0 && number(connection, "application_id")? == 0 && number(connection, "user_version")? == 0)
 }
 
@@ -254,9 +226,7 @@ fn use_wal(connection: &Connection, profile: Profile) -> Result<(), Error> {
     const STEP: Duration = Duration::from_millis(5);
     let mut waited = Duration::ZERO;
     loop {
-        let mode = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| {
-            row.get::<_, String>(0)
-        });
+        let mode = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0));
         match mode {
             Ok(mode) if mode == "wal" => return Ok(()),
             Ok(_) => {
@@ -268,9 +238,7 @@ fn use_wal(connection: &Connection, profile: Profile) -> Result<(), Error> {
                 .remedy("Use a local file system for the data folder")
                 .into());
             }
-            Err(e)
-                if waited < PATIENCE
-                    && e.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) => {}
+            Err(e) if waited < PATIENCE && e.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) => {}
             Err(e) => return Err(e.into()),
         }
         std::thread::sleep(STEP);

@@ -131,9 +131,7 @@ fn keeps_others_out() {
 fn many_may_make_it_at_once() {
     let dir = folder();
     let results: Vec<_> = std::thread::scope(|scope| {
-        let tasks: Vec<_> = (0..8)
-            .map(|_| scope.spawn(|| Database::open(dir.path(), "x.db", PROFILE)))
-            .collect();
+        let tasks: Vec<_> = (0..8).map(|_| scope.spawn(|| Database::open(dir.path(), "x.db", PROFILE))).collect();
         tasks.into_iter().map(|t| t.join().unwrap()).collect()
     });
     for result in results {

@@ -22,19 +22,10 @@ impl Reader {
     }
 
     /// Runs `work` in one snapshot of a database whose schema is ours.
-    pub(crate) fn snapshot<T>(
-        &mut self,
-        work: impl FnOnce(&Connection) -> Result<T, Error>,
-    ) -> Result<T, Error> {
+    pub(crate) fn snapshot<T>(&mut self, work: impl FnOnce(&Connection) -> Result<T, Error>) -> Result<T, Error> {
         self.connection.prepare_cached("BEGIN")?.execute([])?;
-        let result = self
-            .guard
-            .check(&self.connection)
-            .and_then(|()| work(&self.connection));
-        let ended = self
-            .connection
-            .prepare_cached("ROLLBACK")
-            .and_then(|mut statement| statement.execute([]));
+        let result = self.guard.check(&self.connection).and_then(|()| work(&self.connection));
+        let ended = self.connection.prepare_cached("ROLLBACK").and_then(|mut statement| statement.execute([]));
         let value = result?;
         ended?;
         Ok(value)

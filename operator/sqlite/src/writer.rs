@@ -71,13 +71,7 @@ where
     T: Send + 'static,
     F: FnOnce(&Turn<'_>) -> Result<T, Error> + Send + 'static,
 {
-    Box::new(Request {
-        name,
-        work: Some(work),
-        result: None,
-        reply,
-        _room: room,
-    })
+    Box::new(Request { name, work: Some(work), result: None, reply, _room: room })
 }
 
 impl<T, F> Job for Request<T, F>
@@ -154,9 +148,7 @@ impl Writer {
     /// Serves the queue until its senders are gone.
     pub(crate) fn serve(mut self, queue: &Receiver<Box<dyn Job>>) {
         loop {
-            let due = self
-                .erased
-                .map_or(self.poll_at, |(_, due)| due.min(self.poll_at));
+            let due = self.erased.map_or(self.poll_at, |(_, due)| due.min(self.poll_at));
             match queue.recv_timeout(due.saturating_duration_since(Instant::now())) {
                 Ok(first) => {
                     let mut batch = Vec::with_capacity(16);
@@ -196,26 +188,19 @@ impl Writer {
             self.wake.send_modify(|count| *count = count.wrapping_add(1));
         }
         for job in batch {
-            job.answer(outcome.as_ref().map(|()| ()));
+            job.answer(outcome.as_ref().copied());
         }
     }
 
     fn transact(&mut self, batch: &mut [Box<dyn Job>], erased: &Cell<bool>) -> Result<(), Error> {
         let connection = &self.connection;
-        let run = |sql: &str| {
-            connection
-                .prepare_cached(sql)
-                .and_then(|mut statement| statement.execute([]))
-        };
+        let run = |sql: &str| connection.prepare_cached(sql).and_then(|mut statement| statement.execute([]));
         run("BEGIN IMMEDIATE")?;
         self.guard.check(connection)?;
         for job in batch {
             let mine = Cell::new(false);
             run("SAVEPOINT one")?;
-            let stays = job.run(&Turn {
-                connection,
-                erased: &mine,
-            });
+            let stays = job.run(&Turn { connection, erased: &mine });
             if !stays {
                 // Fails if SQLite itself has ended the transaction, on a full disk for example: nothing is committed then.
                 run("ROLLBACK TO one")?;
@@ -286,14 +271,9 @@ impl Writer {
         if !self.log_is_filled() {
             return true;
         }
-        let tried = self
-            .connection
-            .busy_timeout(TRUNCATE_PATIENCE)
-            .and_then(|()| {
-                self.connection
-                    .prepare_cached("PRAGMA wal_checkpoint(TRUNCATE)")?
-                    .query_row([], |row| row.get::<_, i64>(0))
-            });
+        let tried = self.connection.busy_timeout(TRUNCATE_PATIENCE).and_then(|()| {
+            self.connection.prepare_cached("PRAGMA wal_checkpoint(TRUNCATE)")?.query_row([], |row| row.get::<_, i64>(0))
+        });
         let restored = open::patient(&mut self.connection);
         match tried.and_then(|busy| restored.map(|()| busy)) {
             Ok(busy) => busy == 0,

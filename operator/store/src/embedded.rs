@@ -10,14 +10,13 @@ use ps_core::error::{Class, Fault};
 use ps_core::ids::LinkId;
 use ps_core::link::Record;
 use ps_core::ports::{CasError, LinkStore, RecordSummary, Versioned};
-use ps_core::time::Timestamp;
 use ps_sqlite::{Database, Error, Profile, Turn};
-use rusqlite::types::ValueRef;
-use rusqlite::{Connection, OptionalExtension as _};
+use rusqlite::OptionalExtension as _;
 use tokio::sync::watch;
 
 use crate::MAX_BYTES;
-use crate::row::{self, Content, Found, Row};
+use crate::hostile::{changes, get, sql_limit, summaries};
+use crate::row::{Content, Row};
 
 /// Name of the database in its folder. SQLite keeps `-wal` and `-shm` beside it.
 pub const FILE: &str = "links.db";
@@ -73,10 +72,7 @@ impl EmbeddedStore {
     /// # Errors
     /// See [`EmbeddedStore::open`].
     pub fn with_limit(folder: &Path, max_bytes: usize) -> Result<Self, Fault> {
-        Ok(Self {
-            database: Database::open(folder, FILE, PROFILE)?,
-            max_bytes: max_bytes.min(MAX_VALUE - 1024 * 1024),
-        })
+        Ok(Self { database: Database::open(folder, FILE, PROFILE)?, max_bytes: max_bytes.min(MAX_VALUE - 1024 * 1024) })
     }
 
     /// How this store erases.
@@ -118,12 +114,8 @@ impl EmbeddedStore {
 
 /// The position that a caller has read to lies behind the store's own: an older copy of the file was put in its place.
 pub(crate) fn changes_lost() -> Fault {
-    Fault::new(
-        Class::Transient,
-        "changes-lost",
-        "the store is older than what was read from it",
-    )
-    .remedy("List all records again; if no backup was restored, somebody has altered the store")
+    Fault::new(Class::Transient, "changes-lost", "the store is older than what was read from it")
+        .remedy("List all records again; if no backup was restored, somebody has altered the store")
 }
 
 #[async_trait]
@@ -131,16 +123,12 @@ impl LinkStore for EmbeddedStore {
     async fn insert(&self, record: &Record) -> Result<u64, CasError> {
         let id = record.id();
         let new = Row::of(record, self.max_bytes).map_err(CasError::Failed)?;
-        self.database
-            .write(new.content.len() + new.meta.len(), move |turn| insert(turn, id, &new))
-            .await
+        self.database.write(new.content.len() + new.meta.len(), move |turn| insert(turn, id, &new)).await
     }
 
     async fn get(&self, id: LinkId) -> Result<Option<Versioned<Record>>, CasError> {
         let max_bytes = self.max_bytes;
-        self.database
-            .read(move |connection| get(connection, id, max_bytes))
-            .await
+        self.database.read(move |connection| get(connection, id, max_bytes)).await
     }
 
     async fn replace(&self, record: &Record, unchanged: u64) -> Result<u64, CasError> {
@@ -163,18 +151,14 @@ impl LinkStore for EmbeddedStore {
             .await
     }
 
-    async fn list(
-        &self,
-        after: Option<LinkId>,
-        limit: usize,
-    ) -> Result<Vec<RecordSummary>, CasError> {
+    async fn list(&self, after: Option<LinkId>, limit: usize) -> Result<Vec<RecordSummary>, CasError> {
         self.database
             .read(move |connection| {
                 let from = after.as_ref().map_or(&[][..], |id| &id.0[..]);
                 summaries(
                     connection,
                     "SELECT id, state, next_change, seq FROM links
-                     WHERE id >= ?1 AND typeof(id) = 'blob' AND length(id) = 16
+                     WHERE id > ?1 AND typeof(id) = 'blob' AND length(id) = 16
                      ORDER BY id LIMIT ?2",
                     (from, sql_limit(limit)),
                 )
@@ -187,10 +171,7 @@ impl LinkStore for EmbeddedStore {
         loop {
             // Seen before the read: a change during the read wakes the wait below.
             woken.borrow_and_update();
-            let found = self
-                .database
-                .read(move |connection| changes(connection, after, limit.max(1)))
-                .await?;
+            let found = self.database.read(move |connection| changes(connection, after, limit.max(1))).await?;
             if !found.is_empty() {
                 return Ok(found);
             }
@@ -203,17 +184,13 @@ impl LinkStore for EmbeddedStore {
 }
 
 fn insert(turn: &Turn<'_>, id: LinkId, new: &Row) -> Result<u64, Error> {
-    let taken = turn
-        .prepare_cached("SELECT 1 FROM links WHERE id = ?1")?
-        .exists([&id.0[..]])?;
+    let taken = turn.prepare_cached("SELECT 1 FROM links WHERE id = ?1")?.exists([&id.0[..]])?;
     if taken {
         return Err(CasError::AlreadyExists.into());
     }
     let seq = next_seq(turn)?;
     let row = turn
-        .prepare_cached(
-            "INSERT INTO links (id, seq, state, next_change, meta) VALUES (?1, ?2, ?3, ?4, ?5)",
-        )?
+        .prepare_cached("INSERT INTO links (id, seq, state, next_change, meta) VALUES (?1, ?2, ?3, ?4, ?5)")?
         .insert((&id.0[..], seq, new.state, new.next_change, &new.meta))?;
     put_content(turn, row, &new.content)?;
     version(seq)
@@ -221,15 +198,11 @@ fn insert(turn: &Turn<'_>, id: LinkId, new: &Row) -> Result<u64, Error> {
 
 fn replace(turn: &Turn<'_>, row: i64, new: &Row) -> Result<u64, Error> {
     let seq = next_seq(turn)?;
-    turn.prepare_cached(
-        "UPDATE links SET seq = ?2, state = ?3, next_change = ?4, meta = ?5 WHERE row = ?1",
-    )?
-    .execute((row, seq, new.state, new.next_change, &new.meta))?;
+    turn.prepare_cached("UPDATE links SET seq = ?2, state = ?3, next_change = ?4, meta = ?5 WHERE row = ?1")?
+        .execute((row, seq, new.state, new.next_change, &new.meta))?;
     let same = turn
         .prepare_cached("SELECT ciphertext IS ?2 AND preview IS ?3 FROM content WHERE row = ?1")?
-        .query_row((row, &new.content.ciphertext, &new.content.preview), |r| {
-            r.get::<_, bool>(0)
-        })
+        .query_row((row, &new.content.ciphertext, &new.content.preview), |r| r.get::<_, bool>(0))
         .optional()?;
     // A claim leaves the content alone: it need not be written again.
     if same != Some(true) && !(same.is_none() && new.content.is_empty()) {
@@ -243,22 +216,17 @@ fn replace(turn: &Turn<'_>, row: i64, new: &Row) -> Result<u64, Error> {
 
 fn put_content(turn: &Turn<'_>, row: i64, content: &Content) -> Result<(), Error> {
     if content.is_empty() {
-        turn.prepare_cached("DELETE FROM content WHERE row = ?1")?
-            .execute([row])?;
+        turn.prepare_cached("DELETE FROM content WHERE row = ?1")?.execute([row])?;
     } else {
-        turn.prepare_cached(
-            "INSERT OR REPLACE INTO content (row, ciphertext, preview) VALUES (?1, ?2, ?3)",
-        )?
-        .execute((row, &content.ciphertext, &content.preview))?;
+        turn.prepare_cached("INSERT OR REPLACE INTO content (row, ciphertext, preview) VALUES (?1, ?2, ?3)")?
+            .execute((row, &content.ciphertext, &content.preview))?;
     }
     Ok(())
 }
 
 fn remove(turn: &Turn<'_>, row: i64) -> Result<(), Error> {
-    turn.prepare_cached("DELETE FROM content WHERE row = ?1")?
-        .execute([row])?;
-    turn.prepare_cached("DELETE FROM links WHERE row = ?1")?
-        .execute([row])?;
+    turn.prepare_cached("DELETE FROM content WHERE row = ?1")?.execute([row])?;
+    turn.prepare_cached("DELETE FROM links WHERE row = ?1")?.execute([row])?;
     turn.erased();
     Ok(())
 }
@@ -283,148 +251,7 @@ fn version(seq: i64) -> Result<u64, Error> {
     u64::try_from(seq).map_err(|_| counter_lost().into())
 }
 
-fn counter_lost() -> Fault {
-    Fault::new(
-        Class::Permanent,
-        "store-counter-lost",
-        "the store's counter of changes is gone or spent",
-    )
-    .remedy("Somebody has altered the store: move it away; deliveries whose records are lost are rotated")
-}
-
-fn get(
-    connection: &Connection,
-    id: LinkId,
-    max_bytes: usize,
-) -> Result<Option<Versioned<Record>>, Error> {
-    let mut statement = connection.prepare_cached(
-        "SELECT l.seq, l.state, l.next_change, l.meta, c.ciphertext, c.preview
-         FROM links AS l LEFT JOIN content AS c ON c.row = l.row WHERE l.id = ?1",
-    )?;
-    let mut rows = statement.query([&id.0[..]])?;
-    let row = match rows.next() {
-        Ok(Some(row)) => row,
-        Ok(None) => return Ok(None),
-        // Larger than any value that we write.
-        Err(e) if e.sqlite_error_code() == Some(rusqlite::ErrorCode::TooBig) => {
-            return Err(row::unreadable(id).into());
-        }
-        Err(e) => return Err(e.into()),
-    };
-    Ok(Some(
-        versioned(id, row, max_bytes).ok_or_else(|| row::unreadable(id))?,
-    ))
-}
-
-/// The record in a row whose columns may hold anything.
-fn versioned(id: LinkId, row: &rusqlite::Row<'_>, max_bytes: usize) -> Option<Versioned<Record>> {
-    let column = |index| row.get_ref(index).ok();
-    let blob = |index| match column(index)? {
-        ValueRef::Null => Some(None),
-        ValueRef::Blob(bytes) => Some(Some(bytes.to_vec())),
-        _ => None,
-    };
-    let state = match column(1)? {
-        ValueRef::Null => None,
-        ValueRef::Text(text) => Some(std::str::from_utf8(text).ok()?),
-        _ => return None,
-    };
-    let next_change = match column(2)? {
-        ValueRef::Null => None,
-        ValueRef::Integer(millis) => Some(millis),
-        _ => return None,
-    };
-    let found = Found {
-        state,
-        next_change,
-        meta: column(3)?.as_str().ok()?,
-        content: Content {
-            ciphertext: blob(4)?,
-            preview: blob(5)?,
-        },
-    };
-    let version = u64::try_from(column(0)?.as_i64().ok()?).ok()?;
-    Some(Versioned {
-        value: row::read(id, found, max_bytes)?,
-        version,
-    })
-}
-
-fn changes(
-    connection: &Connection,
-    after: u64,
-    limit: usize,
-) -> Result<Vec<RecordSummary>, Error> {
-    let after = i64::try_from(after).unwrap_or(i64::MAX);
-    let head = connection
-        .prepare_cached("SELECT seq FROM store WHERE one = 1")?
-        .query_row([], |r| r.get::<_, i64>(0))
-        .optional()?
-        .ok_or_else(counter_lost)?;
-    if head < after {
-        return Err(changes_lost().into());
-    }
-    summaries(
-        connection,
-        "SELECT id, state, next_change, seq FROM links
-         WHERE seq > ?1 AND typeof(id) = 'blob' AND length(id) = 16
-         ORDER BY seq LIMIT ?2",
-        (after, sql_limit(limit)),
-    )
-}
-
-fn summaries(
-    connection: &Connection,
-    sql: &str,
-    bounds: impl rusqlite::Params,
-) -> Result<Vec<RecordSummary>, Error> {
-    let mut statement = connection.prepare_cached(sql)?;
-    let mut rows = statement.query(bounds)?;
-    let mut found = Vec::new();
-    while let Some(row) = rows.next()? {
-        found.extend(summary(row));
-    }
-    Ok(found)
-}
-
-/// A row that no record of ours has is shown as due now, so that whoever minds due records reads it and finds out; the other rows
-/// are none the worse for it.
-fn summary(row: &rusqlite::Row<'_>) -> Option<RecordSummary> {
-    let id = LinkId(row.get_ref(0).ok()?.as_blob().ok()?.try_into().ok()?);
-    let seq = row.get_ref(3).ok()?.as_i64().ok();
-    let seq = seq.and_then(|seq| u64::try_from(seq).ok()).unwrap_or(0);
-    let state = match row.get_ref(1).ok()? {
-        ValueRef::Null => Some(None),
-        ValueRef::Text(text) => std::str::from_utf8(text)
-            .ok()
-            .and_then(row::parse_state)
-            .map(Some),
-        _ => None,
-    };
-    let next_change = match row.get_ref(2).ok()? {
-        ValueRef::Null => Some(None),
-        ValueRef::Integer(millis) => Some(Some(Timestamp::from_millis(millis))),
-        _ => None,
-    };
-    let odd = RecordSummary {
-        id,
-        state: None,
-        next_change: Some(Timestamp::EPOCH),
-        seq,
-    };
-    Some(match (state, next_change) {
-        (Some(state), Some(next_change)) if state.is_some() || next_change.is_none() => {
-            RecordSummary {
-                id,
-                state,
-                next_change,
-                seq,
-            }
-        }
-        _ => odd,
-    })
-}
-
-fn sql_limit(limit: usize) -> i64 {
-    i64::try_from(limit).unwrap_or(i64::MAX)
+pub(crate) fn counter_lost() -> Fault {
+    Fault::new(Class::Permanent, "store-counter-lost", "the store's counter of changes is gone or spent")
+        .remedy("Somebody has altered the store: move it away; deliveries whose records are lost are rotated")
 }

@@ -6,16 +6,11 @@
 //! - [`MemoryStore`]: for simulations.
 //! - [`conformance`]: what every store must do, for tests of this crate and of others.
 //! - [`service`]: the gateway's verbs on top of a store.
-#![cfg_attr(
-    test,
-    allow(
-        clippy::indexing_slicing,
-        reason = "a panic in a test is its failure report"
-    )
-)]
+#![cfg_attr(test, allow(clippy::indexing_slicing, reason = "a panic in a test is its failure report"))]
 
 pub mod conformance;
 mod embedded;
+mod hostile;
 mod memory;
 mod row;
 pub mod service;

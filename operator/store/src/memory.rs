@@ -45,13 +45,7 @@ impl MemoryStore {
     /// An empty store that takes ciphertexts of at most `max_bytes`.
     #[must_use]
     pub fn new(max_bytes: usize) -> Self {
-        Self {
-            inner: Arc::new(Inner {
-                max_bytes,
-                records: Mutex::default(),
-                wake: watch::channel(0).0,
-            }),
-        }
+        Self { inner: Arc::new(Inner { max_bytes, records: Mutex::default(), wake: watch::channel(0).0 }) }
     }
 
     /// What it holds now.
@@ -67,33 +61,24 @@ impl MemoryStore {
     }
 
     fn lock(&self) -> MutexGuard<'_, Records> {
-        self.inner
-            .records
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.inner.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn woke(&self) {
-        self.inner
-            .wake
-            .send_modify(|count| *count = count.wrapping_add(1));
+        self.inner.wake.send_modify(|count| *count = count.wrapping_add(1));
     }
 
     fn put(&self, records: &mut Records, record: &Record) -> u64 {
         records.seq += 1;
         let version = records.seq;
         let value = record.clone();
-        records
-            .by_id
-            .insert(record.id(), Versioned { value, version });
+        records.by_id.insert(record.id(), Versioned { value, version });
         self.woke();
         version
     }
 
     fn fits(&self, record: &Record) -> Result<(), CasError> {
-        row::Row::of(record, self.inner.max_bytes)
-            .map(drop)
-            .map_err(CasError::Failed)
+        row::Row::of(record, self.inner.max_bytes).map(drop).map_err(CasError::Failed)
     }
 }
 
@@ -145,11 +130,7 @@ impl LinkStore for MemoryStore {
         Ok(())
     }
 
-    async fn list(
-        &self,
-        after: Option<LinkId>,
-        limit: usize,
-    ) -> Result<Vec<RecordSummary>, CasError> {
+    async fn list(&self, after: Option<LinkId>, limit: usize) -> Result<Vec<RecordSummary>, CasError> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let records = self.lock();
         let rows = records.by_id.range((from, Bound::Unbounded));
@@ -165,12 +146,8 @@ impl LinkStore for MemoryStore {
                 if records.seq < after {
                     return Err(CasError::Failed(crate::embedded::changes_lost()));
                 }
-                let mut found: Vec<_> = records
-                    .by_id
-                    .values()
-                    .filter(|found| found.version > after)
-                    .map(summary)
-                    .collect();
+                let mut found: Vec<_> =
+                    records.by_id.values().filter(|found| found.version > after).map(summary).collect();
                 found.sort_unstable_by_key(|summary| summary.seq);
                 found.truncate(limit.max(1));
                 if !found.is_empty() {

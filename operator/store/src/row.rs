@@ -10,15 +10,8 @@ pub(crate) const MAX_META: usize = 64 * 1024;
 /// The largest sealed preview.
 pub(crate) const MAX_PREVIEW: usize = 64 * 1024;
 
-const STATES: [State; 7] = [
-    State::Open,
-    State::Claimed,
-    State::Retrieved,
-    State::Expired,
-    State::Revoked,
-    State::Declined,
-    State::Locked,
-];
+const STATES: [State; 7] =
+    [State::Open, State::Claimed, State::Retrieved, State::Expired, State::Revoked, State::Declined, State::Locked];
 
 /// A record as it is stored: what the rules read as JSON, the sealed bytes apart, and what lists need in columns of their own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,11 +41,7 @@ impl Content {
     }
 
     pub(crate) fn len(&self) -> usize {
-        [&self.ciphertext, &self.preview]
-            .into_iter()
-            .flatten()
-            .map(Vec::len)
-            .sum()
+        [&self.ciphertext, &self.preview].into_iter().flatten().map(Vec::len).sum()
     }
 }
 
@@ -68,44 +57,24 @@ impl Row {
                 Some(link.state.as_str()),
                 link.next_change().map(Timestamp::as_millis),
                 Record::Link(Box::new(without_content(link))),
-                Content {
-                    ciphertext: link.ciphertext.clone(),
-                    preview: link.preview.clone(),
-                },
+                Content { ciphertext: link.ciphertext.clone(), preview: link.preview.clone() },
             ),
         };
         let meta = serde_json::to_string(&meta).map_err(|_| {
             // No map with keys other than text, no failing Serialize: it can't happen, and is no panic if it does.
-            Fault::new(
-                Class::Permanent,
-                "record-unwritable",
-                "the link's record can't be written as JSON",
-            )
-            .remedy("Report this: it is a defect of Password Sender")
+            Fault::new(Class::Permanent, "record-unwritable", "the link's record can't be written as JSON")
+                .remedy("Report this: it is a defect of Password Sender")
         })?;
         for (what, size, limit) in [
-            (
-                "ciphertext",
-                content.ciphertext.as_ref().map_or(0, Vec::len),
-                max_bytes,
-            ),
-            (
-                "preview",
-                content.preview.as_ref().map_or(0, Vec::len),
-                MAX_PREVIEW,
-            ),
+            ("ciphertext", content.ciphertext.as_ref().map_or(0, Vec::len), max_bytes),
+            ("preview", content.preview.as_ref().map_or(0, Vec::len), MAX_PREVIEW),
             ("rest", meta.len(), MAX_META),
         ] {
             if size > limit {
                 return Err(too_large(what, size, limit));
             }
         }
-        Ok(Self {
-            state,
-            next_change,
-            meta,
-            content,
-        })
+        Ok(Self { state, next_change, meta, content })
     }
 }
 
@@ -138,12 +107,7 @@ pub(crate) struct Found<'a> {
 /// The record in a row, or `None` if it isn't one that [`Row::of`] makes: too long, not JSON, under another id, or with columns that
 /// say something else than the record.
 pub(crate) fn read(id: LinkId, found: Found<'_>, max_bytes: usize) -> Option<Record> {
-    let Found {
-        state,
-        next_change,
-        meta,
-        content,
-    } = found;
+    let Found { state, next_change, meta, content } = found;
     let fits = meta.len() <= MAX_META
         && content.ciphertext.as_ref().is_none_or(|c| c.len() <= max_bytes)
         && content.preview.as_ref().is_none_or(|p| p.len() <= MAX_PREVIEW);
@@ -156,9 +120,7 @@ pub(crate) fn read(id: LinkId, found: Found<'_>, max_bytes: usize) -> Option<Rec
         return None;
     }
     match &mut record {
-        Record::Void { .. } => {
-            (state.is_none() && next_change.is_none() && content.is_empty()).then_some(record)
-        }
+        Record::Void { .. } => (state.is_none() && next_change.is_none() && content.is_empty()).then_some(record),
         Record::Link(link) => {
             let agrees = state == Some(link.state.as_str())
                 && next_change == link.next_change().map(Timestamp::as_millis)
@@ -178,12 +140,8 @@ pub(crate) fn parse_state(text: &str) -> Option<State> {
 
 /// The row is there but holds no record of ours.
 pub(crate) fn unreadable(id: LinkId) -> Fault {
-    Fault::new(
-        Class::Permanent,
-        "record-unreadable",
-        format!("the record of link {id} is not one that we wrote"),
-    )
-    .remedy("Somebody has altered the store: the link counts as tampered with, and its credential is rotated")
+    Fault::new(Class::Permanent, "record-unreadable", format!("the record of link {id} is not one that we wrote"))
+        .remedy("Somebody has altered the store: the link counts as tampered with, and its credential is rotated")
 }
 
 fn too_large(what: &str, size: usize, limit: usize) -> Fault {

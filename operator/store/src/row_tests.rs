@@ -24,42 +24,20 @@ fn any_record() -> impl Strategy<Value = Record> {
         let mut link = sample(id, Timestamp::from_millis(at), b"");
         link.state = STATES[state];
         (link.ciphertext, link.preview) = content;
-        link.claim = claim.map(|(proof, at)| Claim {
-            proof,
-            token_hash: Digest::of(&proof),
-            at: Timestamp::from_millis(at),
-        });
-        link.decline = decline.map(|(preimage, at)| Decline {
-            preimage,
-            at: Timestamp::from_millis(at),
-        });
-        link.release = release.map(|(r, hash)| Release {
-            r,
-            token_hash: Digest(hash),
-        });
-        link.tries = Tries {
-            wrong_codes: tries.0,
-            wrong_proofs: tries.1,
-            wait_until: Timestamp::from_millis(tries.2),
-        };
+        link.claim =
+            claim.map(|(proof, at)| Claim { proof, token_hash: Digest::of(&proof), at: Timestamp::from_millis(at) });
+        link.decline = decline.map(|(preimage, at)| Decline { preimage, at: Timestamp::from_millis(at) });
+        link.release = release.map(|(r, hash)| Release { r, token_hash: Digest(hash) });
+        link.tries = Tries { wrong_codes: tries.0, wrong_proofs: tries.1, wait_until: Timestamp::from_millis(tries.2) };
         link.journal = (0..tries.3)
-            .map(|seq| JournalEntry {
-                seq,
-                at: Timestamp::from_millis(tries.2),
-                event: JournalEvent::Disputed,
-            })
+            .map(|seq| JournalEntry { seq, at: Timestamp::from_millis(tries.2), event: JournalEvent::Disputed })
             .collect();
         Record::Link(Box::new(link))
     })
 }
 
 fn found(row: &Row) -> Found<'_> {
-    Found {
-        state: row.state,
-        next_change: row.next_change,
-        meta: &row.meta,
-        content: row.content.clone(),
-    }
+    Found { state: row.state, next_change: row.next_change, meta: &row.meta, content: row.content.clone() }
 }
 
 proptest! {
@@ -105,12 +83,7 @@ fn deep_and_long_json_is_refused() {
     let deep = "[".repeat(50_000);
     let long = format!("{{\"void\":{{\"id\":\"{id}\"}}}}{}", " ".repeat(MAX_META));
     for meta in [deep, long] {
-        let hostile = Found {
-            state: None,
-            next_change: None,
-            meta: &meta,
-            content: Content::default(),
-        };
+        let hostile = Found { state: None, next_change: None, meta: &meta, content: Content::default() };
         assert_eq!(read(id, hostile, 300), None);
     }
 }
@@ -133,10 +106,7 @@ fn bounds_are_named_and_say_nothing_of_the_content() {
         Record::Link(Box::new(link))
     };
     assert!(Row::of(&record(&[b'z'; 300], vec![b'y'; MAX_PREVIEW]), 300).is_ok());
-    for large in [
-        record(&[b'z'; 301], vec![]),
-        record(b"", vec![b'y'; MAX_PREVIEW + 1]),
-    ] {
+    for large in [record(&[b'z'; 301], vec![]), record(b"", vec![b'y'; MAX_PREVIEW + 1])] {
         let fault = Row::of(&large, 300).unwrap_err();
         assert_eq!((fault.code.as_str(), fault.class), ("record-too-large", Class::Permanent));
         assert!(!fault.to_string().contains("zz") && !fault.to_string().contains("yy"));

@@ -21,12 +21,7 @@ use ps_store::{EmbeddedStore, MemoryStore};
 async fn memory_store_conforms() {
     conformance::run(async || {
         let store = MemoryStore::new(1000);
-        Pair {
-            a: Arc::new(store.clone()),
-            b: Arc::new(store),
-            nudge: Arc::new(|| {}),
-            max_bytes: 1000,
-        }
+        Pair { a: Arc::new(store.clone()), b: Arc::new(store), nudge: Arc::new(|| {}), max_bytes: 1000 }
     })
     .await
     .unwrap();
@@ -45,12 +40,7 @@ async fn embedded_store_conforms() {
             x.nudge();
             y.nudge();
         });
-        Pair {
-            a,
-            b,
-            nudge,
-            max_bytes: ps_store::MAX_BYTES,
-        }
+        Pair { a, b, nudge, max_bytes: ps_store::MAX_BYTES }
     })
     .await
     .unwrap();
@@ -68,8 +58,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
     let size = || proptest::option::of(0..9000_u16);
     let act = prop_oneof![
         (0..3_u8, size()).prop_map(|(id, size)| Act::Insert(id, size)),
-        (0..3_u8, size(), prop::bool::weighted(0.8))
-            .prop_map(|(id, size, fresh)| Act::Replace(id, size, fresh)),
+        (0..3_u8, size(), prop::bool::weighted(0.8)).prop_map(|(id, size, fresh)| Act::Replace(id, size, fresh)),
         (0..3_u8, prop::bool::weighted(0.7)).prop_map(|(id, fresh)| Act::Delete(id, fresh)),
     ];
     proptest::collection::vec(act, 1..40)

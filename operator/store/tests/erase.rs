@@ -70,14 +70,14 @@ fn search(folder: &Path) -> (BTreeSet<u32>, BTreeSet<u32>) {
     (sealed, released)
 }
 
-/// Waits for the log to be truncated, and says how long it took from `start`.
-async fn truncated(folder: &Path, start: Instant) -> Duration {
+/// Waits for the log to be truncated. (How soon that is, is a test of ps-sqlite.)
+async fn truncated(folder: &Path) {
+    let start = Instant::now();
     let log = folder.join("links.db-wal");
     while std::fs::metadata(&log).map_or(0, |m| m.len()) > 0 {
         assert!(start.elapsed() < Duration::from_secs(20), "the log is never truncated");
         tokio::task::yield_now().await;
     }
-    start.elapsed()
 }
 
 async fn fill(store: &EmbeddedStore) {
@@ -122,8 +122,7 @@ async fn nothing_that_was_erased_is_in_the_files() {
     // The positive control: the search finds what is there.
     assert_eq!(search(folder.path()), (all.clone(), all));
     let live = erase(&store).await;
-    let took = truncated(folder.path(), Instant::now()).await;
-    assert!(took < Duration::from_secs(1), "took {took:?}");
+    truncated(folder.path()).await;
     assert_eq!(search(folder.path()), (live.clone(), live.clone()), "only the live ones, and all of them");
 
     // The files go on being used: freed pages are taken again, trees are rebalanced.
@@ -134,7 +133,7 @@ async fn nothing_that_was_erased_is_in_the_files() {
     for number in live {
         assert!(store.purge(id(number)).await.unwrap());
     }
-    truncated(folder.path(), Instant::now()).await;
+    truncated(folder.path()).await;
     assert_eq!(search(folder.path()), Default::default());
     assert!(store.erasure().contains("secure_delete"));
 }

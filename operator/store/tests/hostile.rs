@@ -125,11 +125,7 @@ async fn rows_that_have_no_id_are_neither_seen_nor_in_the_way() {
 
 #[tokio::test]
 async fn without_its_counter_it_still_erases() {
-    for attack in [
-        "DELETE FROM store",
-        "UPDATE store SET seq = 9223372036854775807",
-        "UPDATE store SET seq = -5",
-    ] {
+    for attack in ["DELETE FROM store", "UPDATE store SET seq = 9223372036854775807", "UPDATE store SET seq = -5"] {
         let folder = tempfile::tempdir().unwrap();
         let store = filled(folder.path()).await;
         let version = store.get(LinkId([2; 16])).await.unwrap().unwrap().version;

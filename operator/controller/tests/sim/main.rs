@@ -3,7 +3,7 @@
 //!
 //! Every port call is a place where the scheduler may switch to the other operator, lose the reply, or crash. What runs
 //! is the real controller; only the ports are simulated. A failing run prints its seed and the last steps;
-//! `PS_SIM_SEED=n cargo test -p ps-controller --test sim` runs it again, `PS_SIM_RUNS=n` runs more.
+//! `PS_SIM_SEED=n cargo test -p ps-controller --test sim` runs it again, `PS_SIM_LINES=n` prints more of it, `PS_SIM_RUNS=n` runs more.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 
 mod check;
@@ -30,7 +30,8 @@ fn run(seed: u64) {
     if outcome.is_err() {
         let world = world.lock();
         eprintln!("seed {seed}: the last steps were");
-        for line in world.replay.iter().rev().take(60).rev() {
+        let lines = std::env::var("PS_SIM_LINES").map_or(60, |n| n.parse().expect("PS_SIM_LINES is a number"));
+        for line in world.replay.iter().rev().take(lines).rev() {
             eprintln!("  {line}");
         }
         drop(world);

@@ -95,9 +95,12 @@ pub(super) async fn sixty_four_increments(pair: &Pair) -> Checked {
                 found.value.audit_head += 1;
                 match ledger.replace_common(&found.value, found.version).await {
                     Err(CasError::Conflict) => {}
-                    other => break must(other, "increment of the common entry")?,
+                    other => {
+                        must(other, "increment of the common entry")?;
+                        break;
+                    }
                 }
-            };
+            }
             Ok::<u64, Broken>(version)
         });
     }
@@ -127,7 +130,11 @@ pub(super) async fn one_common_entry(pair: &Pair) -> Checked {
     let Some(found) = seen.pop() else { return Ok(()) };
     let next = common("next", 100);
     for wrong in [found.version + 1_000_000, 0, u64::MAX] {
-        same(&pair.a.replace_common(&next, wrong).await, &Err(CasError::Conflict), "replace_common with another version")?;
+        same(
+            &pair.a.replace_common(&next, wrong).await,
+            &Err(CasError::Conflict),
+            "replace_common with another version",
+        )?;
     }
     let version = must(pair.a.replace_common(&next, found.version).await, "replace_common")?;
     ensure(version != found.version, "replace_common changes the version")?;

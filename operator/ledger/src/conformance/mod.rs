@@ -75,14 +75,8 @@ fn attempt(number: u32, source_key: Digest, record: LinkId, now: Timestamp) -> A
         number,
         record,
         digest,
-        connection: ConnectionRef {
-            namespace: "team".into(),
-            name: "vault".into(),
-        },
-        source: Source::DatabaseStatic {
-            mount: "database".into(),
-            role: "app".into(),
-        },
+        connection: ConnectionRef { namespace: "team".into(), name: "vault".into() },
+        source: Source::DatabaseStatic { mount: "database".into(), role: "app".into() },
         source_key,
         identity: Identity::Kv1,
         tags: BTreeMap::new(),
@@ -142,12 +136,7 @@ fn record(number: u64) -> LinkId {
 }
 
 fn common(ledger_id: &str, audit_head: u64) -> Common {
-    Common {
-        tag_key: [9; 32],
-        ledger_id: ledger_id.to_owned(),
-        audit_head,
-        restored: None,
-    }
+    Common { tag_key: [9; 32], ledger_id: ledger_id.to_owned(), audit_head, restored: None }
 }
 
 fn ensure(holds: bool, rule: &str) -> Checked {

@@ -137,7 +137,5 @@ async fn present(store: &dyn LinkStore, id: LinkId) -> Result<Versioned<Record>,
 }
 
 async fn within<T>(what: &str, future: impl Future<Output = T>) -> Result<T, Broken> {
-    tokio::time::timeout(DEADLINE, future)
-        .await
-        .map_err(|_| Broken(format!("{what}: did not happen in {DEADLINE:?}")))
+    tokio::time::timeout(DEADLINE, future).await.map_err(|_| Broken(format!("{what}: did not happen in {DEADLINE:?}")))
 }

@@ -71,12 +71,7 @@ fn token(racer: u8) -> [u8; 32] {
 }
 
 /// Runs a command as gateway and operator do: read, apply, store if nobody was faster, and only then answer.
-async fn perform(
-    store: &dyn LinkStore,
-    id: LinkId,
-    command: &Command,
-    now: Timestamp,
-) -> Result<Outcome, Broken> {
+async fn perform(store: &dyn LinkStore, id: LinkId, command: &Command, now: Timestamp) -> Result<Outcome, Broken> {
     loop {
         let found = present(store, id).await?;
         let link = found.value.link().ok_or_else(|| Broken("the link is gone".into()))?;

@@ -1,0 +1,95 @@
+//! Small adapters between crates that must not know each other.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use ps_controller::folder::FolderSource;
+use ps_controller::folder::memory::{Note, ObjectMemory};
+use ps_core::delivery::Manifest;
+use ps_core::error::{Class, Fault};
+use ps_core::ids::{Key, Stamp};
+use ps_core::ports::{CasError, Clock, Manifests};
+use ps_core::status::Status;
+use ps_ledger::{EmbeddedLedger, ObjectNote};
+
+/// The folder source's notes, kept in the embedded ledger.
+pub struct NotesInLedger(pub Arc<EmbeddedLedger>);
+
+fn storage(error: CasError) -> Fault {
+    match error {
+        CasError::Failed(fault) => fault,
+        CasError::AlreadyExists | CasError::Conflict => {
+            Fault::new(Class::Transient, "ledger-conflict", "a note was changed by somebody else meanwhile")
+        }
+    }
+}
+
+fn unreadable(_: serde_json::Error) -> Fault {
+    Fault::new(Class::Permanent, "note-unreadable", "a note of the folder source in ledger.db can't be read")
+}
+
+#[async_trait]
+impl ObjectMemory for NotesInLedger {
+    async fn load(&self, key: &Key) -> Result<Option<Note>, Fault> {
+        let found = self.0.object(key).await.map_err(storage)?;
+        found.map(|o| serde_json::from_str(&o.spec_text).map_err(unreadable)).transpose()
+    }
+
+    async fn save(&self, note: &Note) -> Result<(), Fault> {
+        let object = ObjectNote {
+            key: note.key.clone(),
+            uid: note.uid.clone(),
+            generation: note.generation,
+            spec_text: serde_json::to_string(note).map_err(unreadable)?,
+            spec_digest: note.spec_digest.to_string(),
+        };
+        self.0.put_object(&object).await.map_err(storage)
+    }
+
+    async fn remove(&self, key: &Key) -> Result<(), Fault> {
+        self.0.delete_object(key).await.map(|_| ()).map_err(storage)
+    }
+
+    async fn all(&self) -> Result<Vec<Note>, Fault> {
+        let mut notes: Vec<Note> = Vec::new();
+        loop {
+            let page = self.0.objects(notes.last().map(|n| &n.key), 500).await.map_err(storage)?;
+            if page.is_empty() {
+                return Ok(notes);
+            }
+            for object in page {
+                notes.push(serde_json::from_str(&object.spec_text).map_err(unreadable)?);
+            }
+        }
+    }
+}
+
+/// The folder as a source of manifests whose status also shows what is wrong with the file itself.
+pub struct FolderManifests {
+    /// The folder.
+    pub folder: Arc<FolderSource>,
+    /// For transition times.
+    pub clock: Arc<dyn Clock>,
+}
+
+#[async_trait]
+impl Manifests for FolderManifests {
+    async fn get(&self, key: &Key) -> Result<Option<Manifest>, Fault> {
+        self.folder.get(key).await
+    }
+
+    async fn put_stamp(&self, key: &Key, uid: &str, stamp: &Stamp) -> Result<(), Fault> {
+        self.folder.put_stamp(key, uid, stamp).await
+    }
+
+    async fn release(&self, key: &Key, uid: &str) -> Result<(), Fault> {
+        self.folder.release(key, uid).await
+    }
+
+    async fn put_status(&self, key: &Key, uid: &str, status: &Status) -> Result<(), Fault> {
+        let Some(fault) = self.folder.fault(key) else { return self.folder.put_status(key, uid, status).await };
+        let mut shown = status.clone();
+        shown.overlay(&fault, self.clock.now());
+        self.folder.put_status(key, uid, &shown).await
+    }
+}

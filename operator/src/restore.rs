@@ -1,0 +1,142 @@
+//! Is this ledger older than the audit trail? Then it was restored from a backup (DESIGN.md, "Restored, copied or made anew").
+//!
+//! Events are in the ledger's outbox before they are on the trail, so a trail that tells something the ledger does not
+//! know proves a restore, and a crash never looks like one.
+
+use std::collections::HashMap;
+
+use anyhow::Context as _;
+use ps_audit::FileTrail;
+use ps_core::audit::{Event, Writer};
+use ps_core::entry::{Common, Entry};
+use ps_core::ids::Key;
+use ps_core::ports::{CasError, Ledger, Random, Versioned};
+
+/// What the ledger knows of one delivery, as far as the trail can contradict it.
+struct Known {
+    incarnation: String,
+    next_seq: u64,
+    journals: HashMap<u32, u64>,
+}
+
+impl Known {
+    fn of(entry: &Entry) -> Self {
+        let journals = entry.attempts.iter().map(|a| (a.number, u64::from(a.link.journal_read))).collect();
+        Self { incarnation: entry.incarnation(), next_seq: entry.next_seq, journals }
+    }
+
+    fn has(&self, event: &Event) -> bool {
+        self.incarnation == event.incarnation
+            && match event.writer {
+                Writer::Operator => event.seq < self.next_seq,
+                // An attempt that the entry has dropped was read to its end.
+                Writer::Record => self.journals.get(&event.attempt).is_none_or(|read| event.seq < *read),
+            }
+    }
+}
+
+/// Every key of the ledger.
+///
+/// # Errors
+/// If the ledger can't be read.
+pub async fn keys(ledger: &dyn Ledger) -> anyhow::Result<Vec<Key>> {
+    let mut keys: Vec<Key> = Vec::new();
+    loop {
+        let page = ledger.list(keys.last(), 1000).await?;
+        if page.is_empty() {
+            return Ok(keys);
+        }
+        keys.extend(page);
+    }
+}
+
+/// The ledger-wide entry; made on the first start.
+///
+/// # Errors
+/// If there is no randomness or the ledger can't be read.
+pub async fn common(ledger: &dyn Ledger, random: &dyn Random) -> anyhow::Result<Versioned<Common>> {
+    let (mut tag_key, mut id) = ([0_u8; 32], [0_u8; 16]);
+    random.fill(&mut tag_key)?;
+    random.fill(&mut id)?;
+    let fresh = Common { tag_key, ledger_id: ps_core::encode::b64(&id), audit_head: 0, restored: None };
+    ledger.common(&fresh).await.context("ledger.db")
+}
+
+/// Compares ledger and trail. Answers why a restore is certain, and remembers it in the ledger until a person accepts;
+/// otherwise notes that everything on the trail so far is known.
+///
+/// # Errors
+/// If ledger or trail can't be read.
+pub async fn check(ledger: &dyn Ledger, trail: &FileTrail) -> anyhow::Result<Option<String>> {
+    let mut known = HashMap::new();
+    for key in keys(ledger).await? {
+        if let Some(entry) = ledger.get(&key).await? {
+            known.insert(key, Known::of(&entry.value));
+        }
+    }
+    let common = ledger.common(&blank()).await?.value;
+    if common.restored.is_some() {
+        return Ok(common.restored);
+    }
+    let has = |event: &Event| known.get(&event.delivery).is_some_and(|k| k.has(event));
+    let witness = ps_audit::witness(trail.read_from(common.audit_head)?, has)?;
+    let why = witness.map(|event| {
+        format!("the audit trail tells of {:?} of {} at {}, which this ledger does not know", event.kind, event.delivery, event.at)
+    });
+    let head = trail.head().n;
+    remember(ledger, |c| match &why {
+        Some(why) => c.restored = Some(why.clone()),
+        None => c.audit_head = head,
+    })
+    .await?;
+    Ok(why)
+}
+
+/// A person accepts the restored state: new objects may be sent again; what was withdrawn stays withdrawn.
+///
+/// # Errors
+/// If ledger or trail can't be read.
+pub async fn accept(ledger: &dyn Ledger, trail: &FileTrail) -> anyhow::Result<Option<String>> {
+    let before = ledger.common(&blank()).await?.value.restored;
+    let head = trail.head().n;
+    remember(ledger, |c| {
+        c.restored = None;
+        c.audit_head = head;
+    })
+    .await?;
+    Ok(before)
+}
+
+/// Everything on the trail up to `head` is known to this ledger.
+///
+/// # Errors
+/// If the ledger can't be written.
+pub async fn advance(ledger: &dyn Ledger, head: u64) -> anyhow::Result<()> {
+    remember(ledger, |c| {
+        if c.restored.is_none() {
+            c.audit_head = head;
+        }
+    })
+    .await
+}
+
+async fn remember(ledger: &dyn Ledger, change: impl Fn(&mut Common)) -> anyhow::Result<()> {
+    loop {
+        let before = ledger.common(&blank()).await?;
+        let mut next = before.value.clone();
+        change(&mut next);
+        if next == before.value {
+            return Ok(());
+        }
+        match ledger.replace_common(&next, before.version).await {
+            Ok(_) => return Ok(()),
+            Err(CasError::Conflict) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Never stored: [`common`] has made the real one before anything here runs.
+fn blank() -> Common {
+    Common { tag_key: [0; 32], ledger_id: String::new(), audit_head: 0, restored: None }
+}

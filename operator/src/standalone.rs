@@ -1,0 +1,509 @@
+//! `standalone`: manifests from a folder, embedded store and ledger, the gateway as a child.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use ps_audit::{FileTrail, Mirror};
+use ps_controller::folder::{FolderSource, Folders};
+use ps_controller::hooks::Hook;
+use ps_controller::{Controller, Ports, Queue, Settings};
+use ps_core::ids::Key;
+use ps_core::link::Record;
+use ps_core::ports::{CasError, Clock, Ledger as _, LinkStore, Mailer, Random};
+use ps_core::time::Span;
+use ps_ledger::EmbeddedLedger;
+use ps_mail::{OutboxMailer, SmtpConfig, SmtpMailer, Timeouts, TlsMode};
+use ps_store::EmbeddedStore;
+use ps_vault::VaultClient;
+use tokio::task::JoinSet;
+
+use crate::adapters::{FolderManifests, NotesInLedger};
+use crate::admin::{self, Health};
+use crate::child::{Gateway, Running, Said, private_folder};
+use crate::clock::{SystemClock, SystemRandom, now};
+use crate::config::{Config, LogFormat, SmtpTls, secret_file};
+use crate::failpoints::Failpoints;
+use crate::metrics::Metrics;
+use crate::restore;
+use crate::story::Story;
+
+/// How long the lease on a data folder holds without renewal.
+const LEASE: Span = Span::from_secs(15);
+/// How often it is renewed, and how often a standby asks for it.
+const RENEW: Duration = Duration::from_secs(4);
+/// How often the ledger notes how far the audit trail is known to it.
+const ADVANCE_EVERY: u32 = 900;
+
+/// Where things are.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// Folder of manifests.
+    pub manifests: PathBuf,
+    /// Folder of data: `links/`, `ledger.db`, `audit.jsonl`.
+    pub data: PathBuf,
+    /// The gateway program.
+    pub gateway: Option<PathBuf>,
+}
+
+/// Runs until a signal ends it or something essential fails.
+///
+/// # Errors
+/// What failed, with its remedy.
+pub async fn run(config: Config, places: Places) -> anyhow::Result<()> {
+    let program = places.gateway.clone().map_or_else(Gateway::beside_us, Ok)?;
+    private_folder(&places.data)?;
+    let links = places.data.join("links");
+    private_folder(&links)?;
+    let me = name()?;
+    let ledger = Arc::new(EmbeddedLedger::open(&places.data)?);
+    let metrics = Arc::new(Metrics::new()?);
+    let health = Health::new(metrics.clone(), now());
+    let listener = tokio::net::TcpListener::bind(config.admin.listen)
+        .await
+        .with_context(|| format!("admin.listen: {} can't be listened on", config.admin.listen))?;
+    let mut essential: JoinSet<anyhow::Result<()>> = JoinSet::new();
+    let routes = admin::router(health.clone());
+    essential.spawn(async move { Ok(axum::serve(listener, routes).await?) });
+
+    let mut stop = Stop::new()?;
+    if !wait_for_lease(&ledger, &me, &health, &mut stop).await? {
+        return Ok(());
+    }
+
+    let store = Arc::new(EmbeddedStore::open(&links)?);
+    let common = restore::common(&*ledger, &SystemRandom).await?.value;
+    let audit_file = config.audit.file.clone().unwrap_or_else(|| places.data.join("audit.jsonl"));
+    let mirror = if config.audit.stdout { Mirror::Stdout } else { Mirror::None };
+    let trail = Arc::new(FileTrail::open(&audit_file, &common.ledger_id, mirror)?);
+    let restored = restore::check(&*ledger, &trail).await?;
+    if let Some(why) = &restored {
+        tracing::error!("a restore was noticed: {why}. Open links are withdrawn and rotated; new manifests wait for `restore accept`");
+    }
+    let gateway = Gateway {
+        program,
+        links,
+        listen: config.listen,
+        trusted_proxies: config.trusted_proxies.clone(),
+        log_format: if config.log.format == LogFormat::Json { "json" } else { "text" },
+        log: gateway_log(&config.log.level),
+    };
+
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let random: Arc<dyn Random> = Arc::new(SystemRandom);
+    let secrets = config.secrets.clone().unwrap_or_else(|| places.data.join("secrets"));
+    let folders = Folders { manifests: places.manifests.clone(), secrets };
+    let notes = Arc::new(NotesInLedger(ledger.clone()));
+    let folder = Arc::new(FolderSource::open(folders, notes, clock.clone(), random.clone()).await?);
+    let (mailer, smtp) = mailer(&config, &clock)?;
+    let ports = Ports {
+        manifests: Arc::new(FolderManifests { folder: folder.clone(), clock: clock.clone() }),
+        connections: folder.clone(),
+        ledger: ledger.clone(),
+        store: store.clone(),
+        vault: Arc::new(VaultClient::new(folder.clone(), clock.clone())),
+        mailer,
+        audit: trail.clone(),
+        clock,
+        random,
+    };
+    let ports = with_failpoints(ports)?;
+    let settings = Settings {
+        me: me.clone(),
+        public_url: config.public_url.clone(),
+        sender: config.sender.clone(),
+        mail_domain: config.mail_domain(),
+        mail_hold: config.mail.hold,
+        paused: config.paused,
+    };
+    let mut common = common;
+    common.restored = restored;
+    let controller = Arc::new(Controller::new(ports, settings, &common, Arc::new(Story::new(metrics.clone()))));
+    let queue = Arc::new(Queue::default());
+    let first = Arc::new(FirstRound::default());
+
+    sweep_orphans(&*store, &*ledger).await?;
+    let known = restore::keys(&*ledger).await?;
+    first.expect(&known);
+    for key in known.iter().chain(&folder.keys()) {
+        queue.push(key);
+    }
+    for _ in 0..config.workers {
+        let (controller, queue, first, health) = (controller.clone(), queue.clone(), first.clone(), health.clone());
+        essential.spawn(async move {
+            work(&controller, &queue, &first, &health).await;
+            Ok(())
+        });
+    }
+    {
+        let (folder, queue) = (folder.clone(), queue.clone());
+        essential.spawn(async move {
+            tokio::select! {
+                () = folder.watch() => anyhow::bail!("the manifests folder is not watched any more"),
+                () = push_changes(&folder, &queue) => Ok(()),
+            }
+        });
+    }
+    {
+        let (store, ledger, queue) = (store.clone(), ledger.clone(), queue.clone());
+        essential.spawn(async move { follow_records(&*store, &ledger, &queue).await });
+    }
+
+    tracing::info!(
+        manifests = %places.manifests.display(),
+        data = %places.data.display(),
+        listen = %config.listen,
+        admin = %config.admin.listen,
+        "running; links lead to {}",
+        config.public_url
+    );
+    let keeper = Keeper { ledger: &ledger, trail: &trail, controller: &controller, queue: &queue, metrics: &metrics, me: &me };
+    let ended = supervise(&gateway, &store, &first, &health, &keeper, &mut essential, &mut stop).await;
+
+    health.ready.store(false, Ordering::Relaxed);
+    for key in controller.stop() {
+        // A held message dies with us: its link is voided first.
+        controller.work(&key).await;
+    }
+    queue.close();
+    if let Some(smtp) = smtp {
+        smtp.close().await;
+    }
+    if let Err(error) = ledger.release(&me).await {
+        tracing::warn!(%error, "the lease could not be released");
+    }
+    ended
+}
+
+/// A name that no other process, and no earlier start, has.
+fn name() -> anyhow::Result<String> {
+    let mut random = [0_u8; 8];
+    SystemRandom.fill(&mut random)?;
+    Ok(format!("{}-{}", std::process::id(), ps_core::encode::b64(&random)))
+}
+
+fn gateway_log(level: &str) -> String {
+    let ours = ["password_sender_gateway", "ps_gateway", "ps_store", "ps_sqlite"];
+    let ours = ours.map(|name| format!("{name}={level}")).join(",");
+    format!("warn,{ours}")
+}
+
+/// Waits until this process holds the data folder; `false` if it was told to stop before.
+async fn wait_for_lease(ledger: &EmbeddedLedger, me: &str, health: &Health, stop: &mut Stop) -> anyhow::Result<bool> {
+    let mut told = false;
+    loop {
+        let at = now();
+        health.beat(at);
+        if ledger.try_lease(me, at + LEASE, at).await? {
+            return Ok(true);
+        }
+        if !std::mem::replace(&mut told, true) {
+            tracing::info!("another operator works on this data folder: standing by");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(RENEW / 4) => {}
+            () = stop.asked() => return Ok(false),
+        }
+    }
+}
+
+type Mailers = (Arc<dyn Mailer>, Option<Arc<SmtpMailer>>);
+
+fn mailer(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<Mailers> {
+    if let Some(outbox) = &config.outbox {
+        let from = format!("password-sender@{}", if config.mail_domain().contains('.') { config.mail_domain() } else { "localhost.localdomain".into() });
+        let mailer = OutboxMailer::new(outbox, &from, &config.sender, clock.clone())?;
+        return Ok((Arc::new(mailer), None));
+    }
+    let smtp = Arc::new(SmtpMailer::new(smtp_config(config)?, clock.clone())?);
+    Ok((smtp.clone(), Some(smtp)))
+}
+
+/// The mail server's settings, with its secrets read.
+///
+/// # Errors
+/// If a file that the configuration names can't be read.
+pub fn smtp_config(config: &Config) -> anyhow::Result<SmtpConfig> {
+    let smtp = config.smtp.as_ref().context("smtp: name a mail server")?;
+    let (name, from) = match smtp.from.split_once('<') {
+        Some((name, rest)) => (name.trim().trim_matches('"').to_owned(), rest.trim_end_matches('>').trim().to_owned()),
+        None => (config.sender.clone(), smtp.from.trim().to_owned()),
+    };
+    let ca = smtp.ca_file.as_ref().map(|p| std::fs::read_to_string(p).with_context(|| format!("smtp.caFile: {}", p.display())));
+    let limit = smtp.timeout.to_std();
+    let default = Timeouts::default();
+    let timeouts = Timeouts {
+        connect: default.connect.min(limit),
+        command: default.command.min(limit),
+        data: default.data.min(limit),
+        session: default.session.min(limit),
+    };
+    Ok(SmtpConfig {
+        host: smtp.host.clone(),
+        port: smtp.port.unwrap_or(if smtp.tls == SmtpTls::Implicit { 465 } else { 587 }),
+        tls: if smtp.tls == SmtpTls::Implicit { TlsMode::Implicit } else { TlsMode::Starttls },
+        ca_pem: ca.transpose()?,
+        server_name: None,
+        username: smtp.username.clone(),
+        password: smtp.password_file.as_deref().map(secret_file).transpose()?,
+        hello_name: config.mail_domain(),
+        from,
+        sender_name: name,
+        timeouts,
+        pool_size: 4,
+    })
+}
+
+/// Failpoints exist in debug builds only.
+fn with_failpoints(ports: Ports) -> anyhow::Result<Ports> {
+    if !cfg!(debug_assertions) {
+        return Ok(ports);
+    }
+    let Some(failpoints) = Failpoints::from_env()? else { return Ok(ports) };
+    let hook: Arc<dyn Hook> = Arc::new(failpoints);
+    Ok(ports.hooked(&hook))
+}
+
+/// Records that no entry points to can't be followed by anybody: they are voided, loudly.
+async fn sweep_orphans(store: &dyn LinkStore, ledger: &EmbeddedLedger) -> anyhow::Result<()> {
+    let mut after = None;
+    loop {
+        let page = store.list(after, 500).await?;
+        let Some(last) = page.last() else { return Ok(()) };
+        after = Some(last.id);
+        for summary in page.iter().filter(|s| s.state.is_some_and(|s| s.is_live())) {
+            if ledger.by_record(summary.id).await?.is_some() {
+                continue;
+            }
+            tracing::error!(record = %summary.id, "a live link without a ledger entry is voided");
+            if let Ok(Some(found)) = store.get(summary.id).await {
+                store.replace(&Record::Void { id: summary.id }, found.version).await?;
+            }
+        }
+    }
+}
+
+async fn work(controller: &Controller, queue: &Queue, first: &FirstRound, health: &Health) {
+    while let Some(key) = queue.next(now).await {
+        let rested = controller.work(&key).await;
+        health.beat(now());
+        for sibling in &rested.also {
+            queue.push(sibling);
+        }
+        queue.done(&key, rested.wake);
+        first.done(&key);
+    }
+}
+
+async fn push_changes(folder: &FolderSource, queue: &Queue) {
+    loop {
+        queue.push(&folder.next_change().await);
+    }
+}
+
+/// Brings each delivery whose record changed.
+async fn follow_records(store: &dyn LinkStore, ledger: &EmbeddedLedger, queue: &Queue) -> anyhow::Result<()> {
+    let mut after = 0;
+    loop {
+        match store.changes(after, 500).await {
+            Ok(changes) => {
+                for change in changes {
+                    after = after.max(change.seq);
+                    if let Some(key) = ledger.by_record(change.id).await? {
+                        queue.push(&key);
+                    }
+                }
+            }
+            Err(CasError::Failed(fault)) if fault.is_transient() => {
+                tracing::warn!(code = %fault.code, "{fault}");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Which deliveries have not been looked at since the start: until all have, no claim is answered.
+#[derive(Default)]
+struct FirstRound {
+    left: Mutex<BTreeSet<Key>>,
+    over: tokio::sync::Notify,
+}
+
+impl FirstRound {
+    fn expect(&self, keys: &[Key]) {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner).extend(keys.iter().cloned());
+    }
+
+    fn done(&self, key: &Key) {
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        if left.remove(key) && left.is_empty() {
+            self.over.notify_one();
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+}
+
+/// What is kept up while everything runs.
+struct Keeper<'a> {
+    ledger: &'a EmbeddedLedger,
+    trail: &'a FileTrail,
+    controller: &'a Controller,
+    queue: &'a Queue,
+    metrics: &'a Metrics,
+    me: &'a str,
+}
+
+impl Keeper<'_> {
+    async fn beat(&self, count: u32) -> anyhow::Result<()> {
+        let at = now();
+        if !self.ledger.try_lease(self.me, at + LEASE, at).await? {
+            anyhow::bail!("another operator has taken over this data folder");
+        }
+        let (ready, timed) = self.queue.depth();
+        self.metrics.queue_ready.set(i64::try_from(ready).unwrap_or(i64::MAX));
+        self.metrics.queue_timed.set(i64::try_from(timed).unwrap_or(i64::MAX));
+        let restored = restore::common(self.ledger, &SystemRandom).await?.value.restored;
+        self.controller.set_restored(restored);
+        if count.is_multiple_of(ADVANCE_EVERY) {
+            restore::advance(self.ledger, self.trail.head().n).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Keeps the gateway running and the lease held, until asked to stop or something essential ends.
+#[expect(clippy::too_many_arguments, reason = "the parts of one main loop, each borrowed once")]
+async fn supervise(
+    gateway: &Gateway,
+    store: &EmbeddedStore,
+    first: &FirstRound,
+    health: &Health,
+    keeper: &Keeper<'_>,
+    essential: &mut JoinSet<anyhow::Result<()>>,
+    stop: &mut Stop,
+) -> anyhow::Result<()> {
+    let mut beat = tokio::time::interval(RENEW);
+    beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut beats = 0_u32;
+    let mut listener = None;
+    let mut running: Option<Running> = None;
+    loop {
+        if running.is_none() {
+            running = start_gateway(gateway, &mut listener, first, health, keeper.metrics);
+        }
+        tokio::select! {
+            () = stop.asked() => {
+                tracing::info!("stopping");
+                if let Some(child) = running {
+                    child.end().await;
+                }
+                return Ok(());
+            }
+            ended = essential.join_next() => {
+                let ended = ended.context("every task has ended")?.context("a task panicked")?;
+                return ended.and_then(|()| anyhow::bail!("an essential task has ended"));
+            }
+            _ = beat.tick() => {
+                keeper.beat(beats).await?;
+                beats = beats.wrapping_add(1);
+            }
+            () = first.over.notified() => {
+                if let Some(child) = &running {
+                    lift(child, health);
+                }
+            }
+            said = said(&mut running) => match said {
+                Said::Changed => store.nudge(),
+                Said::Ended(how) => {
+                    tracing::error!(%how, "the gateway ended; it is started again");
+                    running = None;
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+            },
+        }
+    }
+}
+
+async fn said(running: &mut Option<Running>) -> Said {
+    match running {
+        Some(child) => child.said().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Starts the gateway if its address is to be had. A predecessor's gateway may live a moment longer than it did: the
+/// next beat tries again.
+fn start_gateway(
+    gateway: &Gateway,
+    listener: &mut Option<std::net::TcpListener>,
+    first: &FirstRound,
+    health: &Health,
+    metrics: &Metrics,
+) -> Option<Running> {
+    if listener.is_none() {
+        match gateway.bind() {
+            Ok(bound) => *listener = Some(bound),
+            Err(error) => {
+                tracing::error!("the gateway is not running: {error:#}");
+                return None;
+            }
+        }
+    }
+    match gateway.start(listener.as_ref()?) {
+        Ok(child) => {
+            metrics.gateway_starts.inc();
+            tracing::info!(pid = child.pid(), "the gateway runs as a child process");
+            if first.is_over() {
+                lift(&child, health);
+            }
+            Some(child)
+        }
+        Err(error) => {
+            tracing::error!("the gateway is not running: {error:#}");
+            None
+        }
+    }
+}
+
+fn lift(child: &Running, health: &Health) {
+    match child.lift_fence() {
+        Ok(()) => health.ready.store(true, Ordering::Relaxed),
+        Err(error) => tracing::error!(%error, "the gateway can't be told to answer claims"),
+    }
+}
+
+/// SIGTERM or SIGINT.
+struct Stop {
+    term: tokio::signal::unix::Signal,
+    int: tokio::signal::unix::Signal,
+}
+
+impl Stop {
+    fn new() -> anyhow::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
+    }
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.int.recv() => {}
+        }
+    }
+}
+
+/// Checks that a path is a folder.
+///
+/// # Errors
+/// If it is not.
+pub fn folder(path: &Path, what: &str) -> anyhow::Result<()> {
+    anyhow::ensure!(path.is_dir(), "{what}: {} is not a folder", path.display());
+    Ok(())
+}

@@ -1,0 +1,151 @@
+//! Searching what a secret must not be in: files, and the memory of processes.
+
+use std::fs;
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+
+/// All files below a folder.
+pub fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            let kind = entry.file_type();
+            if kind.as_ref().is_ok_and(fs::FileType::is_dir) {
+                folders.push(path);
+            } else if kind.is_ok_and(|kind| kind.is_file()) {
+                files.push(path);
+            }
+        }
+    }
+    files
+}
+
+/// Whether bytes occur in a file, or in any file of a folder.
+pub fn holds(place: &Path, needle: &[u8]) -> bool {
+    let files = if place.is_dir() { files_below(place) } else { vec![place.to_owned()] };
+    // A file that goes while it is searched (a journal, a temporary file) holds nothing any more.
+    files.iter().filter_map(|file| fs::read(file).ok()).any(|bytes| find(&bytes, needle))
+}
+
+/// Copies a folder with all that is in it.
+pub fn copy_tree(from: &Path, to: &Path) {
+    for file in files_below(from) {
+        let target = to.join(file.strip_prefix(from).unwrap());
+        fs::create_dir_all(target.parent().unwrap()).unwrap();
+        fs::copy(&file, &target).unwrap();
+    }
+}
+
+/// A secret in every form in which it could have leaked.
+pub struct Needle {
+    /// What it is, for messages: never the secret itself.
+    pub name: String,
+    forms: Vec<(String, Vec<u8>)>,
+}
+
+impl Needle {
+    pub fn new(name: &str, secret: &str) -> Self {
+        let bytes = secret.as_bytes();
+        let mut forms: Vec<(String, Vec<u8>)> = Vec::new();
+        let mut form = |name: &str, bytes: Vec<u8>| {
+            if !forms.iter().any(|(_, known)| *known == bytes) {
+                forms.push((name.to_owned(), bytes));
+            }
+        };
+        form("raw", bytes.to_vec());
+        form("reversed hex case", hex(bytes).to_uppercase().into_bytes());
+        form("hex", hex(bytes).into_bytes());
+        for (name, engine) in [("base64", &STANDARD_NO_PAD), ("base64url", &URL_SAFE_NO_PAD)] {
+            for shift in 0..3 {
+                form(&format!("{name} at {shift}"), aligned(engine, bytes, shift));
+            }
+        }
+        form("padded base64", STANDARD.encode(bytes).into_bytes());
+        form("percent", escaped(bytes, |b| format!("%{b:02X}")));
+        form("every byte percent", bytes.iter().flat_map(|b| format!("%{b:02X}").into_bytes()).collect());
+        form("quoted-printable", escaped_only(bytes, b"=", |b| format!("={b:02X}")));
+        form("JSON", serde_json::to_string(secret).unwrap().trim_matches('"').as_bytes().to_vec());
+        form("HTML", secret.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;").into_bytes());
+        form("UTF-16 LE", secret.encode_utf16().flat_map(u16::to_le_bytes).collect());
+        form("UTF-16 BE", secret.encode_utf16().flat_map(u16::to_be_bytes).collect());
+        Self { name: name.to_owned(), forms }
+    }
+
+    /// In which form it occurs.
+    pub fn found_in(&self, bytes: &[u8]) -> Option<&str> {
+        self.forms.iter().find(|(_, form)| find(bytes, form)).map(|(name, _)| name.as_str())
+    }
+
+    /// Every form, planted between other bytes: a search that does not find all of them proves nothing.
+    pub fn planted(&self) -> impl Iterator<Item = (&str, Vec<u8>)> {
+        self.forms.iter().map(|(name, form)| (name.as_str(), [b"before \0".as_slice(), form, b"\0 after"].concat()))
+    }
+}
+
+/// The readable and writable memory of a process, piece by piece; root may read that of an undumpable one too.
+pub fn memory_of(pid: u32, mut each: impl FnMut(&[u8])) {
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    let mut memory = fs::File::open(format!("/proc/{pid}/mem")).unwrap();
+    let mut bytes = 0;
+    for line in maps.lines() {
+        let mut words = line.split_whitespace();
+        let (range, rights) = (words.next().unwrap(), words.next().unwrap());
+        if !rights.starts_with("rw") || line.ends_with("[vvar]") {
+            continue;
+        }
+        let (start, end) = range.split_once('-').unwrap();
+        let (start, end) = (u64::from_str_radix(start, 16).unwrap(), u64::from_str_radix(end, 16).unwrap());
+        let mut piece = vec![0; usize::try_from(end - start).unwrap()];
+        // A mapping may go while we look; what can be read is read page by page.
+        for (index, page) in piece.chunks_mut(4096).enumerate() {
+            let at = memory.seek(SeekFrom::Start(start + index as u64 * 4096));
+            if at.is_ok() && memory.read_exact(page).is_ok() {
+                bytes += page.len();
+            }
+        }
+        each(&piece);
+    }
+    assert!(bytes > 1024 * 1024, "only {bytes} bytes of process {pid} could be read");
+}
+
+fn find(bytes: &[u8], needle: &[u8]) -> bool {
+    // By its rarest position, the first byte: memchr-like speed is enough for some hundred megabytes.
+    let Some((first, rest)) = needle.split_first() else { return false };
+    let mut at = 0;
+    while let Some(next) = bytes[at..].iter().position(|b| b == first) {
+        let start = at + next + 1;
+        if bytes[start..].starts_with(rest) {
+            return true;
+        }
+        at = start;
+    }
+    false
+}
+
+/// What of the encoding does not depend on the bytes around.
+fn aligned(engine: &impl base64::Engine, bytes: &[u8], shift: usize) -> Vec<u8> {
+    let mut shifted = vec![0; shift];
+    shifted.extend(bytes);
+    let text = engine.encode(&shifted).into_bytes();
+    let from = (shift * 8).div_ceil(6);
+    let to = shifted.len() * 8 / 6;
+    text[from..to].to_vec()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn escaped(bytes: &[u8], escape: impl Fn(u8) -> String) -> Vec<u8> {
+    let plain = |b: &u8| b.is_ascii_alphanumeric() || b"-._~".contains(b);
+    bytes.iter().flat_map(|b| if plain(b) { vec![*b] } else { escape(*b).into_bytes() }).collect()
+}
+
+fn escaped_only(bytes: &[u8], which: &[u8], escape: impl Fn(u8) -> String) -> Vec<u8> {
+    bytes.iter().flat_map(|b| if which.contains(b) { escape(*b).into_bytes() } else { vec![*b] }).collect()
+}

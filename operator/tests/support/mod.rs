@@ -1,0 +1,20 @@
+//! What the flow tests stand on: the real operator with its gateway, real servers, and a recipient.
+
+mod files;
+mod recipient;
+mod sources;
+mod stand;
+mod status;
+
+pub use files::{Needle, copy_tree, files_below, holds, memory_of};
+pub use recipient::{Answer, Invitation, Recipient};
+pub use sources::{KvSource, RoleSource, kv_delivery, role_delivery};
+pub use stand::{Setup, Stand};
+pub use status::Seen;
+
+use std::time::Duration;
+
+/// Longer than anything takes that does not have to wait; two cores are shared by many tests.
+pub const SOON: Duration = Duration::from_secs(30);
+/// Longer than the shortest time to live that a manifest may ask for (one minute), with its consequences.
+pub const PAST_TTL: Duration = Duration::from_secs(100);
