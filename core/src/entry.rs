@@ -70,6 +70,8 @@ pub enum Hold {
     TooLate,
     /// A restore was noticed before it was sent, as far as this ledger knows: it may have been sent since.
     Restored,
+    /// The same, noticed while the manifest could not be read: what it asks for once it can is what was asked then.
+    RestoredUnread,
 }
 
 /// One try to hand the credential over.

@@ -4,7 +4,8 @@
 //! decisions go out as data with a reason, and whoever performs them has no choice left to make.
 //!
 //! Where to start: [`link`] is what a recipient can do to a link, [`entry`] is what the operator
-//! remembers about a delivery, [`decide`] is what it does next, [`ports`] is all it may touch.
+//! remembers about a delivery, [`decide`] is what it does next, [`ports`] is all it may touch. What must
+//! hold whatever happens is numbered in [`invariants`].
 #![cfg_attr(test, allow(clippy::indexing_slicing, reason = "a panic in a test is its failure report"))]
 
 pub mod audit;
@@ -15,6 +16,7 @@ pub mod encode;
 pub mod entry;
 pub mod error;
 pub mod ids;
+pub mod invariants;
 pub mod link;
 pub mod mail;
 pub mod ports;

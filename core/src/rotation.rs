@@ -57,6 +57,9 @@ pub enum Step {
         keys: Vec<String>,
         /// Vault password policy; `None` for our own generator.
         password_policy: Option<String>,
+        /// KV v2: the version to destroy for good, in the same step, once the write was certainly accepted. Where the
+        /// answer to the write is lost, [`Step::DestroyVersion`] follows when the next look shows that it happened.
+        destroy: Option<u64>,
     },
     /// KV v2: destroy one version for good.
     DestroyVersion(u64),
@@ -111,8 +114,7 @@ pub fn tag(key: &SecretBytes, field: &str, value: &str) -> u16 {
     let mut input = lp(&[field.as_bytes(), value.as_bytes()]);
     mac.update(&input);
     zeroize::Zeroize::zeroize(&mut input);
-    let out = mac.finalize().into_bytes();
-    u16::from_be_bytes([out[0], out[1]])
+    mac.finalize().into_bytes().first_chunk().map_or(0, |two| u16::from_be_bytes(*two))
 }
 
 /// Whether the delivered value is certainly no longer the one in Vault: another incarnation, and every tag differs.
@@ -157,7 +159,7 @@ pub fn verdict(delivered: &Delivered<'_>, sight: &SourceSight) -> Verdict {
                 let seen = if current.is_some() { "every delivered secret value is another" } else { "the secret is gone" };
                 Verdict::Dead { scope: Scope::Vault, seen: seen.to_owned() }
             } else {
-                Verdict::Alive(write_step(delivered, None))
+                Verdict::Alive(write_step(delivered, None, None))
             }
         }
         // The role is gone or became something else: nothing here proves that its last password is dead.
@@ -173,15 +175,17 @@ fn kv2(
     sight: &SourceSight,
 ) -> Verdict {
     if current == Some(delivered.identity) {
-        return Verdict::Alive(write_step(delivered, Some(then)));
+        return Verdict::Alive(write_step(delivered, Some(then), Some(then)));
     }
     let now = match current {
         Some(Identity::Kv2 { version, .. }) => Some(*version),
         _ => None,
     };
     if !changed {
-        // A newer version that holds the same value: write over that one.
-        return Verdict::Alive(now.and_then(|v| write_step(delivered, Some(v))));
+        // A newer version that holds the same value: write over that one. The number of the delivered version may be
+        // another secret's by now (deleted and made anew), so it is destroyed only if it was seen to be ours.
+        let ours = (sight.delivered == DeliveredVersion::Present).then_some(then);
+        return Verdict::Alive(now.and_then(|v| write_step(delivered, Some(v), ours)));
     }
     match sight.delivered {
         DeliveredVersion::Destroyed => {
@@ -196,11 +200,12 @@ fn kv2(
     }
 }
 
-fn write_step(delivered: &Delivered<'_>, cas: Option<u64>) -> Option<Step> {
+fn write_step(delivered: &Delivered<'_>, cas: Option<u64>, destroy: Option<u64>) -> Option<Step> {
     (delivered.strategy == Strategy::WriteNewVersion).then(|| Step::WriteNewVersion {
         cas,
         keys: delivered.keys.to_vec(),
         password_policy: delivered.password_policy.map(str::to_owned),
+        destroy,
     })
 }
 
@@ -270,7 +275,8 @@ mod tests {
     fn kv2_is_written_then_destroyed_then_dead() {
         let kv = |s: &SourceSight| judge(&version(3), Strategy::WriteNewVersion, s);
         let write = |v| {
-            Verdict::Alive(Some(Step::WriteNewVersion { cas: Some(v), keys: vec!["password".into()], password_policy: None }))
+            let keys = vec!["password".into()];
+            Verdict::Alive(Some(Step::WriteNewVersion { cas: Some(v), keys, password_policy: None, destroy: Some(3) }))
         };
         assert_eq!(kv(&sight(Some(version(3)), 1, DeliveredVersion::NotLooked)), write(3));
         assert_eq!(kv(&sight(Some(version(4)), 1, DeliveredVersion::Present)), write(4), "same value in a newer version");

@@ -129,7 +129,9 @@ impl Running {
     /// # Errors
     /// If it is gone.
     pub fn lift_fence(&self) -> std::io::Result<()> {
-        self.nudge.try_write(&[LIFT]).map(|_| ())
+        // Not `try_write`: that refuses until the runtime has once seen that the pipe has room. The pipe does not block.
+        nix::unistd::write(&self.nudge, &[LIFT])?;
+        Ok(())
     }
 
     /// Waits until it changes something or ends.

@@ -51,6 +51,10 @@ pub struct Config {
     /// Send nothing; go on rotating. Default false.
     #[serde(default)]
     pub paused: bool,
+    /// How long the data folder stays this operator's after it was last heard of; then a standby on the same folder takes
+    /// over. Between `2s` and `5m`; default `15s`. Safety never depends on it.
+    #[serde(default = "default_lease", deserialize_with = "span")]
+    pub lease: Span,
     /// How many deliveries are worked on at once. Default 16.
     #[serde(default = "default_workers")]
     pub workers: usize,
@@ -183,6 +187,10 @@ const fn default_workers() -> usize {
     16
 }
 
+const fn default_lease() -> Span {
+    Span::from_secs(15)
+}
+
 const fn default_phase() -> Span {
     Span::from_secs(30)
 }
@@ -292,6 +300,9 @@ impl Config {
         if self.mail.hold > Span::from_secs(3600) {
             return field("mail.hold", "at most 1h: a message in memory dies with the process");
         }
+        if self.lease < Span::from_secs(2) || self.lease > Span::from_secs(300) {
+            return field("lease", "between 2s and 5m");
+        }
         if self.workers == 0 || self.workers > 256 {
             return field("workers", "between 1 and 256");
         }
@@ -387,6 +398,7 @@ mod tests {
             ("publicUrl: https://l.example\noutbox: o\nsmtp: {host: m, from: a@b}\n", "outbox"),
             ("publicUrl: https://l.example\nsmtp: {host: m, from: a@b, username: u}\n", "smtp.passwordFile"),
             ("publicUrl: https://l.example\noutbox: o\nmail: {hold: 2h}\n", "mail.hold"),
+            ("publicUrl: https://l.example\noutbox: o\nlease: 1s\n", "lease"),
             ("publicUrl: https://l.example\noutbox: o\nworkers: 0\n", "workers"),
             ("publicUrl: https://l.example\noutbox: o\nlog: {level: loud}\n", "log.level"),
         ] {

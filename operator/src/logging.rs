@@ -17,7 +17,8 @@ pub fn init(log: &Log) -> anyhow::Result<()> {
     let directives = ours.iter().map(|name| format!("{name}={}", log.level));
     let directives = directives.chain(SILENT.iter().map(|name| format!("{name}=off"))).collect::<Vec<_>>().join(",");
     let filter = EnvFilter::try_new(format!("warn,{directives}"))?;
-    let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).with_ansi(colours);
     let done = match log.format {
         LogFormat::Text => builder.try_init(),
         LogFormat::Json => builder.json().try_init(),

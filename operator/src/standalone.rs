@@ -8,17 +8,17 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use ps_audit::{FileTrail, Mirror};
+use ps_controller::folder::memory::ObjectMemory;
 use ps_controller::folder::{FolderSource, Folders};
-use ps_controller::hooks::Hook;
 use ps_controller::{Controller, Ports, Queue, Settings};
 use ps_core::ids::Key;
 use ps_core::link::Record;
 use ps_core::ports::{CasError, Clock, Ledger as _, LinkStore, Mailer, Random};
-use ps_core::time::Span;
 use ps_ledger::EmbeddedLedger;
 use ps_mail::{OutboxMailer, SmtpConfig, SmtpMailer, Timeouts, TlsMode};
 use ps_store::EmbeddedStore;
 use ps_vault::VaultClient;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::adapters::{FolderManifests, NotesInLedger};
@@ -26,15 +26,12 @@ use crate::admin::{self, Health};
 use crate::child::{Gateway, Running, Said, private_folder};
 use crate::clock::{SystemClock, SystemRandom, now};
 use crate::config::{Config, LogFormat, SmtpTls, secret_file};
-use crate::failpoints::Failpoints;
+use crate::failpoints::{self, HookedNotes};
+use crate::lease::Lease;
 use crate::metrics::Metrics;
 use crate::restore;
 use crate::story::Story;
 
-/// How long the lease on a data folder holds without renewal.
-const LEASE: Span = Span::from_secs(15);
-/// How often it is renewed, and how often a standby asks for it.
-const RENEW: Duration = Duration::from_secs(4);
 /// How often the ledger notes how far the audit trail is known to it.
 const ADVANCE_EVERY: u32 = 900;
 
@@ -70,7 +67,8 @@ pub async fn run(config: Config, places: Places) -> anyhow::Result<()> {
     essential.spawn(async move { Ok(axum::serve(listener, routes).await?) });
 
     let mut stop = Stop::new()?;
-    if !wait_for_lease(&ledger, &me, &health, &mut stop).await? {
+    let lease = Arc::new(Lease::new(me.clone(), config.lease));
+    if !wait_for_lease(&ledger, &lease, &health, &mut stop).await? {
         return Ok(());
     }
 
@@ -96,7 +94,12 @@ pub async fn run(config: Config, places: Places) -> anyhow::Result<()> {
     let random: Arc<dyn Random> = Arc::new(SystemRandom);
     let secrets = config.secrets.clone().unwrap_or_else(|| places.data.join("secrets"));
     let folders = Folders { manifests: places.manifests.clone(), secrets };
-    let notes = Arc::new(NotesInLedger(ledger.clone()));
+    let failpoints = failpoints::from_env()?;
+    let notes: Arc<dyn ObjectMemory> = Arc::new(NotesInLedger(ledger.clone()));
+    let notes = match &failpoints {
+        Some(hook) => Arc::new(HookedNotes { inner: notes, hook: hook.clone() }),
+        None => notes,
+    };
     let folder = Arc::new(FolderSource::open(folders, notes, clock.clone(), random.clone()).await?);
     let (mailer, smtp) = mailer(&config, &clock)?;
     let ports = Ports {
@@ -110,7 +113,7 @@ pub async fn run(config: Config, places: Places) -> anyhow::Result<()> {
         clock,
         random,
     };
-    let ports = with_failpoints(ports)?;
+    let ports = failpoints.map_or_else(|| ports.clone(), |hook| ports.clone().hooked(&hook));
     let settings = Settings {
         me: me.clone(),
         public_url: config.public_url.clone(),
@@ -121,11 +124,13 @@ pub async fn run(config: Config, places: Places) -> anyhow::Result<()> {
     };
     let mut common = common;
     common.restored = restored;
-    let controller = Arc::new(Controller::new(ports, settings, &common, Arc::new(Story::new(metrics.clone()))));
+    let store_busy = Arc::new(Notify::new());
+    let story = Arc::new(Story::new(metrics.clone(), store_busy.clone()));
+    let controller = Arc::new(Controller::new(ports, settings, &common, story));
     let queue = Arc::new(Queue::default());
     let first = Arc::new(FirstRound::default());
 
-    sweep_orphans(&*store, &*ledger).await?;
+    sweep_orphans(&*store, &ledger).await?;
     let known = restore::keys(&*ledger).await?;
     first.expect(&known);
     for key in known.iter().chain(&folder.keys()) {
@@ -133,8 +138,9 @@ pub async fn run(config: Config, places: Places) -> anyhow::Result<()> {
     }
     for _ in 0..config.workers {
         let (controller, queue, first, health) = (controller.clone(), queue.clone(), first.clone(), health.clone());
+        let lease = lease.clone();
         essential.spawn(async move {
-            work(&controller, &queue, &first, &health).await;
+            work(&controller, &queue, &first, &health, &lease).await;
             Ok(())
         });
     }
@@ -160,7 +166,7 @@ pub async fn run(config: Config, places: Places) -> anyhow::Result<()> {
         "running; links lead to {}",
         config.public_url
     );
-    let keeper = Keeper { ledger: &ledger, trail: &trail, controller: &controller, queue: &queue, metrics: &metrics, me: &me };
+    let keeper = Keeper { ledger: &ledger, trail: &trail, controller: &controller, queue: &queue, metrics: &metrics, lease: &lease, store_busy: &store_busy };
     let ended = supervise(&gateway, &store, &first, &health, &keeper, &mut essential, &mut stop).await;
 
     health.ready.store(false, Ordering::Relaxed);
@@ -192,19 +198,18 @@ fn gateway_log(level: &str) -> String {
 }
 
 /// Waits until this process holds the data folder; `false` if it was told to stop before.
-async fn wait_for_lease(ledger: &EmbeddedLedger, me: &str, health: &Health, stop: &mut Stop) -> anyhow::Result<bool> {
+async fn wait_for_lease(ledger: &EmbeddedLedger, lease: &Lease, health: &Health, stop: &mut Stop) -> anyhow::Result<bool> {
     let mut told = false;
     loop {
-        let at = now();
-        health.beat(at);
-        if ledger.try_lease(me, at + LEASE, at).await? {
+        health.beat(now());
+        if lease.take(ledger).await? {
             return Ok(true);
         }
         if !std::mem::replace(&mut told, true) {
             tracing::info!("another operator works on this data folder: standing by");
         }
         tokio::select! {
-            () = tokio::time::sleep(RENEW / 4) => {}
+            () = tokio::time::sleep(lease.ask_every()) => {}
             () = stop.asked() => return Ok(false),
         }
     }
@@ -257,16 +262,6 @@ pub fn smtp_config(config: &Config) -> anyhow::Result<SmtpConfig> {
     })
 }
 
-/// Failpoints exist in debug builds only.
-fn with_failpoints(ports: Ports) -> anyhow::Result<Ports> {
-    if !cfg!(debug_assertions) {
-        return Ok(ports);
-    }
-    let Some(failpoints) = Failpoints::from_env()? else { return Ok(ports) };
-    let hook: Arc<dyn Hook> = Arc::new(failpoints);
-    Ok(ports.hooked(&hook))
-}
-
 /// Records that no entry points to can't be followed by anybody: they are voided, loudly.
 async fn sweep_orphans(store: &dyn LinkStore, ledger: &EmbeddedLedger) -> anyhow::Result<()> {
     let mut after = None;
@@ -286,8 +281,9 @@ async fn sweep_orphans(store: &dyn LinkStore, ledger: &EmbeddedLedger) -> anyhow
     }
 }
 
-async fn work(controller: &Controller, queue: &Queue, first: &FirstRound, health: &Health) {
+async fn work(controller: &Controller, queue: &Queue, first: &FirstRound, health: &Health, lease: &Lease) {
     while let Some(key) = queue.next(now).await {
+        lease.held().await;
         let rested = controller.work(&key).await;
         health.beat(now());
         for sibling in &rested.also {
@@ -357,13 +353,13 @@ struct Keeper<'a> {
     controller: &'a Controller,
     queue: &'a Queue,
     metrics: &'a Metrics,
-    me: &'a str,
+    lease: &'a Lease,
+    store_busy: &'a Notify,
 }
 
 impl Keeper<'_> {
     async fn beat(&self, count: u32) -> anyhow::Result<()> {
-        let at = now();
-        if !self.ledger.try_lease(self.me, at + LEASE, at).await? {
+        if !self.lease.take(self.ledger).await? {
             anyhow::bail!("another operator has taken over this data folder");
         }
         let (ready, timed) = self.queue.depth();
@@ -379,7 +375,6 @@ impl Keeper<'_> {
 }
 
 /// Keeps the gateway running and the lease held, until asked to stop or something essential ends.
-#[expect(clippy::too_many_arguments, reason = "the parts of one main loop, each borrowed once")]
 async fn supervise(
     gateway: &Gateway,
     store: &EmbeddedStore,
@@ -389,7 +384,7 @@ async fn supervise(
     essential: &mut JoinSet<anyhow::Result<()>>,
     stop: &mut Stop,
 ) -> anyhow::Result<()> {
-    let mut beat = tokio::time::interval(RENEW);
+    let mut beat = tokio::time::interval(keeper.lease.renew_every());
     beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut beats = 0_u32;
     let mut listener = None;
@@ -417,6 +412,13 @@ async fn supervise(
             () = first.over.notified() => {
                 if let Some(child) = &running {
                     lift(child, health);
+                }
+            }
+            () = keeper.store_busy.notified() => {
+                // Two seconds of a busy database: a gateway that was taken over could hold it for ever.
+                if let Some(child) = running.take() {
+                    tracing::error!("the store was held for too long; the gateway is started again");
+                    child.end().await;
                 }
             }
             said = said(&mut running) => match said {

@@ -9,19 +9,22 @@ use ps_core::entry::Entry;
 use ps_core::error::Fault;
 use ps_core::ids::Key;
 use ps_core::status::Status;
+use tokio::sync::Notify;
 
 use crate::metrics::Metrics;
 
 /// Logs steps and counts them.
 pub struct Story {
     metrics: Arc<Metrics>,
+    store_busy: Arc<Notify>,
 }
 
 impl Story {
-    /// A story that counts into these metrics.
+    /// A story that counts into these metrics. `store_busy` hears when the store was held by another process for longer
+    /// than any honest one holds it.
     #[must_use]
-    pub fn new(metrics: Arc<Metrics>) -> Self {
-        Self { metrics }
+    pub fn new(metrics: Arc<Metrics>, store_busy: Arc<Notify>) -> Self {
+        Self { metrics, store_busy }
     }
 }
 
@@ -34,6 +37,9 @@ impl StepLog for Story {
 
     fn failed(&self, key: &Key, fault: &Fault) {
         self.metrics.fault(fault);
+        if fault.code == "store-busy" {
+            self.store_busy.notify_one();
+        }
         if fault.is_transient() {
             tracing::warn!(delivery = %key, code = %fault.code, class = fault.class.as_str(), "{fault}");
         } else {

@@ -13,7 +13,7 @@ export class Mailbox {
       session: session.id,
       secure: session.secure,
       tls: session.tlsOptions ? session.tlsOptions.version : null,
-      user: session.user ?? null,
+      user: session.user || null,
       from: session.envelope.mailFrom ? session.envelope.mailFrom.address : '',
       recipients: session.envelope.rcptTo.map((recipient) => recipient.address),
       raw,

@@ -4,6 +4,7 @@
 mod artifacts;
 mod check;
 mod command;
+mod demo;
 mod generate;
 mod metadata;
 mod test;
@@ -22,6 +23,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
+    /// The whole hand-off on this machine: a real OpenBao, a mail, a link, the rotation and its proof
+    Demo(demo::Arguments),
     /// Real servers for tests and for trying things: OpenBao, PostgreSQL, mail, Chromium
     #[command(subcommand)]
     Testbed(testbed::Action),
@@ -35,6 +38,7 @@ enum Task {
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
+        Task::Demo(arguments) => demo::run(&arguments),
         Task::Testbed(action) => testbed::run(action),
         Task::Test(arguments) => test::run(&arguments),
         Task::Check(arguments) => check::run(&arguments),

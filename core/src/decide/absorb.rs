@@ -27,6 +27,14 @@ pub fn absorb(entry: &mut Entry, number: u32, record: Option<&Record>, now: Time
     // Not put yet, or voided by somebody who superseded it and then stopped: the pending rules see to that.
     let pending = matches!(attempt.mail, MailState::Pending { .. } | MailState::Refused { .. });
     if pending && !matches!(record, Some(Record::Link(_))) {
+        // Nobody was sent a refused mail's link: without its record it is over.
+        if matches!(attempt.mail, MailState::Refused { .. })
+            && attempt.link.state.is_live()
+            && let Some(attempt) = entry.attempt_mut(number)
+        {
+            attempt.link.state = State::Revoked;
+            attempt.link.ended_at.get_or_insert(now);
+        }
         return;
     }
     // A record that ended, was read, and is gone: nothing is left that it could tell.

@@ -29,6 +29,9 @@ pub(super) fn pending(entry: &Entry, obs: &Observation, now: Timestamp, g: &mut 
         if obs.stopping {
             return supersede("stopping: a held message is never written down");
         }
+        if held.deliver_before.is_some_and(|limit| now >= limit) {
+            return supersede("deliverBefore has passed while the mail server would not take it");
+        }
         if now >= attempt.begun_at + obs.mail_hold {
             return supersede("the mail server would not take it for too long");
         }
@@ -63,7 +66,9 @@ pub(super) fn next(
             return None;
         }
     };
-    let asked = entry.again || (entry.attempt > 0 && spec.redeliver != entry.redeliver_handled);
+    // Before the first attempt there is nothing to send again, unless that attempt is held.
+    let known = entry.attempt > 0 || entry.hold.is_some();
+    let asked = entry.again || (known && spec.redeliver != entry.redeliver_handled);
     if spec.revoked || !(asked || wanted(entry)) {
         if let Some(held) = entry.hold {
             g.note(held_fault(held));
@@ -160,7 +165,7 @@ pub(crate) fn held_fault(held: Hold) -> Fault {
             "spec.deliverBefore has passed; nothing is sent",
             "Set a later deliverBefore and change spec.redeliver",
         ),
-        Hold::Restored => hold(
+        Hold::Restored | Hold::RestoredUnread => hold(
             "restored",
             "the ledger was restored from a time before this was sent, so it may have been sent since; nothing is sent again",
             "Ask the recipient, then change spec.redeliver to send",

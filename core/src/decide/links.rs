@@ -11,6 +11,12 @@ use crate::time::Timestamp;
 /// revocations from forged ones.
 pub(super) fn order_ends(mine: Option<&Manifest>, entry: &Entry, obs: &Observation, now: Timestamp) -> Next {
     let spec = mine.and_then(|m| m.spec.as_ref().ok());
+    if let Some(read) = spec.filter(|_| entry.hold == Some(Hold::RestoredUnread)) {
+        let mut next = entry.clone();
+        next.hold = Some(Hold::Restored);
+        next.redeliver_handled.clone_from(&read.redeliver);
+        return Some((Action::Persist(Box::new(next)), "what it asked for before the restore counts as sent".into()));
+    }
     let again = spec.is_some_and(|s| s.redeliver != entry.redeliver_handled) || entry.again;
     let cause = if entry.removed {
         RevokeCause::Removed
@@ -33,22 +39,30 @@ pub(super) fn order_ends(mine: Option<&Manifest>, entry: &Entry, obs: &Observati
         }
     }
     if obs.restored.is_some() {
-        hold_restored(&mut next, obs, now);
+        hold_restored(&mut next, mine, obs, now);
     }
     (next != *entry).then(|| (Action::Persist(Box::new(next)), reason(cause).into()))
 }
 
 /// What a restored ledger says was not sent may have been sent since (invariant 8): a pending mail counts as sent, and
-/// what would be sent next waits for a person.
-fn hold_restored(next: &mut Entry, obs: &Observation, now: Timestamp) {
+/// what would be sent next, for whatever reason, waits for a person.
+fn hold_restored(next: &mut Entry, mine: Option<&Manifest>, obs: &Observation, now: Timestamp) {
     for attempt in &mut next.attempts {
         if matches!(&attempt.mail, MailState::Pending { owner, .. } if *owner != obs.me) {
             attempt.mail = MailState::Unknown { at: now };
         }
     }
-    if next.hold.is_none() && (next.again || deliver::wanted(next)) {
-        next.hold = Some(Hold::Restored);
-        next.again = false;
+    let asked = match mine.map(|m| &m.spec) {
+        Some(Ok(spec)) => std::mem::replace(&mut next.redeliver_handled, spec.redeliver.clone()) != spec.redeliver,
+        _ => false,
+    };
+    let hold = match mine.map(|m| &m.spec) {
+        Some(Err(_)) => Hold::RestoredUnread,
+        _ if asked || next.again || (next.hold.is_none() && deliver::wanted(next)) => Hold::Restored,
+        _ => return,
+    };
+    next.again = false;
+    if next.hold.replace(hold) != Some(hold) {
         next.emit(EventKind::Held, 0, now, "a restore was noticed", &[]);
     }
 }

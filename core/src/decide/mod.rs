@@ -97,6 +97,8 @@ pub struct Held {
     pub attempt: u32,
     /// When it is tried again.
     pub next_try: Timestamp,
+    /// It must not be sent from this time on (`spec.deliverBefore`).
+    pub deliver_before: Option<Timestamp>,
 }
 
 /// One thing to do. It has every parameter that it needs.

@@ -73,6 +73,16 @@ pub(super) fn next(
             None
         }
         Some(stamp) if *stamp == entry.stamp => {
+            let spec = match &manifest.spec {
+                Ok(spec) => spec,
+                Err(fault) => {
+                    g.note(fault.clone());
+                    return None;
+                }
+            };
+            // What a restored object says in spec.redeliver is of another time: it asks for nothing (invariant 8).
+            next.redeliver_handled.clone_from(&spec.redeliver);
+            next.again = false;
             next.emit(EventKind::Adopted, 0, now, "restored with its stamp: nothing is sent again", &[]);
             // Its link went when it was removed: sending again must be asked for.
             if delivered_before(entry) && entry.removed && !entry.attempts.iter().any(Attempt::link_is_live) {
@@ -105,7 +115,10 @@ fn made_anew(manifest: &Manifest, mut next: Entry, obs: &Observation, now: Times
         last.recipient_digest != spec.recipient_digest() || last.source_digest != spec.source_digest()
     });
     let asked = spec.redeliver.is_some() && spec.redeliver != next.redeliver_handled;
-    let send = !delivered_before(&next) || changed || asked || spec.on_recreate == OnRecreate::Send;
+    // After a restore nobody knows what was sent since, and to whom.
+    let blind = matches!(next.hold, Some(Hold::Restored | Hold::RestoredUnread));
+    let asked = asked && next.hold != Some(Hold::RestoredUnread);
+    let send = asked || spec.on_recreate == OnRecreate::Send || (!blind && (changed || !delivered_before(&next)));
     next.redeliver_handled.clone_from(&spec.redeliver);
     if send {
         next.hold = None;

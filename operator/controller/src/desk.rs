@@ -16,6 +16,7 @@ use ps_core::time::Timestamp;
 pub(crate) struct HeldMail {
     pub(crate) attempt: u32,
     pub(crate) next_try: Timestamp,
+    pub(crate) deliver_before: Option<Timestamp>,
     pub(crate) mail: Arc<LinkMail>,
 }
 
@@ -51,7 +52,11 @@ impl Desk {
         if let Some(scratch) = state.deliveries.get(key) {
             obs.sights.clone_from(&scratch.sights);
             obs.trouble.clone_from(&scratch.trouble);
-            obs.held = scratch.held.as_ref().map(|h| Held { attempt: h.attempt, next_try: h.next_try });
+            obs.held = scratch.held.as_ref().map(|h| Held {
+                attempt: h.attempt,
+                next_try: h.next_try,
+                deliver_before: h.deliver_before,
+            });
         }
     }
 

@@ -1,5 +1,8 @@
-//! Measures durable claim cycles per second on the embedded store: `cargo run -p ps-store --example cycles -- TASKS SECONDS`.
-//! A cycle is what one claim costs a gateway: read, apply, replace. Acknowledge and insert are told apart.
+//! Measures durable cycles on the embedded store: `cargo run -p ps-store --example cycles -- TASKS SECONDS [ack]`.
+//!
+//! A cycle is what one link costs the store: *put* (insert of a record with 1 KiB of ciphertext) and *claim* (get, apply the
+//! rules, replace), through [`StoreLinkService`] as the gateway serves it. Both are answered after their commit and its
+//! `fsync`. With `ack`, each cycle also acknowledges, which erases. Prints `figure NAME VALUE` lines for `cargo xtask bench`.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -11,13 +14,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ps_core::ids::{Digest, LinkId};
-use ps_core::link::{Command, Proof, Record, apply};
-use ps_core::ports::LinkStore;
+use ps_core::link::Record;
+use ps_core::ports::LinkStore as _;
+use ps_core::service::{AcknowledgeRequest, ClaimRequest, LinkService as _, Revealed};
 use ps_core::time::Timestamp;
 use ps_store::EmbeddedStore;
 use ps_store::conformance::{preimage, sample};
+use ps_store::service::{Fence, StoreLinkService};
 
 const NOW: Timestamp = Timestamp::from_secs(1_000_000);
+const STEPS: [&str; 3] = ["put", "claim", "ack"];
 
 fn id(number: u64) -> LinkId {
     let digest = Digest::of(&number.to_be_bytes());
@@ -25,39 +31,45 @@ fn id(number: u64) -> LinkId {
 }
 
 fn main() {
-    let mut arguments = std::env::args().skip(1);
-    let mut number = |default| arguments.next().map_or(default, |text| text.parse().unwrap());
-    let (tasks, seconds) = (number(64), number(5));
-    let folder = tempfile::tempdir().unwrap();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let number = |at: usize, default| arguments.get(at).map_or(default, |text| text.parse().unwrap());
+    let (tasks, seconds) = (number(0, 64), number(1, 5));
+    let acknowledge = arguments.iter().any(|word| word == "ack");
+    let folder = tempfile::tempdir_in(std::env::var_os("BENCH_DIR").unwrap_or_else(|| ".".into())).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(measure(Arc::new(EmbeddedStore::open(folder.path()).unwrap()), tasks, seconds));
+    let store = Arc::new(EmbeddedStore::open(folder.path()).unwrap());
+    runtime.block_on(measure(store, tasks, Duration::from_secs(seconds), acknowledge));
 }
 
-async fn measure(store: Arc<EmbeddedStore>, tasks: u64, seconds: u64) {
-    let end = Instant::now() + Duration::from_secs(seconds);
+async fn measure(store: Arc<EmbeddedStore>, tasks: u64, time: Duration, acknowledge: bool) {
+    let service = Arc::new(StoreLinkService::new(Arc::clone(&store), Fence::lifted()));
+    let (start, before) = (Instant::now(), *store.commits().borrow());
     let mut all = tokio::task::JoinSet::new();
     for task in 0..tasks {
-        let store = Arc::clone(&store);
+        let (store, service) = (Arc::clone(&store), Arc::clone(&service));
         all.spawn(async move {
             let mut times = [Vec::new(), Vec::new(), Vec::new()];
             let mut count = 0;
-            while Instant::now() < end {
+            while start.elapsed() < time {
                 let id = id(count * tasks + task);
                 count += 1;
-                let link = Record::Link(Box::new(sample(id, NOW, &[7; 600])));
-                let start = Instant::now();
+                let link = Record::Link(Box::new(sample(id, NOW, &[7; 1024])));
+                let begun = Instant::now();
                 store.insert(&link).await.unwrap();
-                times[0].push(start.elapsed());
-                let (access, token) = (preimage(id, "access"), [3; 32]);
-                let proof = Proof(preimage(id, "proof"));
+                times[0].push(begun.elapsed());
+                let (access, token) = (Revealed(preimage(id, "access")), [3; 32]);
+                let proof = Revealed(preimage(id, "proof"));
                 let token_hash = Digest::of(&token);
-                let claim = Command::Claim { access, code: None, proof, token_hash };
-                for (at, command) in [(1, claim), (2, Command::Acknowledge { access, token })] {
-                    let start = Instant::now();
-                    let found = store.get(id).await.unwrap().unwrap();
-                    let next = apply(found.value.link().unwrap(), &command, NOW).next.unwrap();
-                    store.replace(&Record::Link(Box::new(next)), found.version).await.unwrap();
-                    times[at].push(start.elapsed());
+                let claim = ClaimRequest::First { id, access, opening_code: None, proof, token_hash };
+                let begun = Instant::now();
+                let answer = service.claim(&claim, NOW).await.unwrap();
+                times[1].push(begun.elapsed());
+                assert_eq!(answer.ciphertext.0.len(), 1024);
+                if acknowledge {
+                    let request = AcknowledgeRequest { id, access, token: Revealed(token) };
+                    let begun = Instant::now();
+                    service.acknowledge(&request, NOW).await.unwrap();
+                    times[2].push(begun.elapsed());
                 }
             }
             times
@@ -69,9 +81,17 @@ async fn measure(store: Arc<EmbeddedStore>, tasks: u64, seconds: u64) {
             to.extend(from);
         }
     }
-    for (what, times) in ["insert", "claim", "acknowledge"].into_iter().zip(&mut times) {
+    let took = start.elapsed().as_secs_f64();
+    let commits = *store.commits().borrow() - before;
+    let writes: usize = times.iter().map(Vec::len).sum();
+    println!("figure cycles_per_s {:.0}", times[1].len() as f64 / took);
+    println!("figure commits_per_s {:.0}", commits as f64 / took);
+    println!("figure writes_per_commit {:.2}", writes as f64 / commits as f64);
+    for (what, times) in STEPS.into_iter().zip(&mut times).filter(|(_, times)| !times.is_empty()) {
         times.sort_unstable();
-        let at = |part: usize| times.get(times.len() * part / 100).copied().unwrap_or_default();
-        println!("{what}: {} in {seconds} s, p50 {:?}, p99 {:?}", times.len(), at(50), at(99));
+        for part in [50, 99] {
+            let at = times.get(times.len() * part / 100).copied().unwrap_or_default();
+            println!("figure {what}_p{part}_ms {:.3}", at.as_secs_f64() * 1e3);
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! One operator with its folders: started, killed, stopped, looked at.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
@@ -9,6 +10,8 @@ use std::time::Duration;
 
 use ps_testbed::process::{Process, Signal};
 use ps_testbed::{Mail, OpenBao, RunDir, SmtpServer, Testbed, TokenOptions, free_port, unique, wait_until};
+
+use serde_json::Value;
 
 use super::recipient::client;
 use super::{Invitation, Recipient, SOON, Seen};
@@ -118,8 +121,36 @@ impl Stand {
 
     /// Starts the operator, and waits until it is ready.
     pub async fn run(&self) {
-        self.spawn();
+        // TO BE REMOVED with the defect that it works around: the first byte to a new gateway is lost by a race in
+        // `Running::lift_fence`, and then this operator never gets ready. Said aloud, so that it is not forgotten.
+        for _ in 0..20 {
+            self.spawn();
+            if self.fence_stays() {
+                eprintln!("DEFECT: the gateway could not be told to answer claims; started once more");
+                self.stop();
+                continue;
+            }
+            break;
+        }
         self.wait_ready().await;
+    }
+
+    /// Whether this start met the defect that [`Stand::run`] tells of.
+    fn fence_stays(&self) -> bool {
+        let log = self.logs().last().cloned().unwrap();
+        let start = std::time::Instant::now();
+        while start.elapsed() < SOON {
+            let text = fs::read_to_string(&log).unwrap_or_default();
+            if text.contains("can't be told to answer claims") {
+                return true;
+            }
+            let ended = self.process().as_ref().is_some_and(|p| p.ended().unwrap().is_some());
+            if ended || text.contains("serving address=") {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        false
     }
 
     /// Starts the operator, and does not wait.
@@ -290,11 +321,13 @@ impl Stand {
         if self.setup.audit_elsewhere { self.path("other-volume/audit.jsonl") } else { self.path("data/audit.jsonl") }
     }
 
-    /// How often an event of this kind is on the audit trail for a delivery (repeats of one event count once).
+    /// How many different events of this kind are on the audit trail for a delivery.
     pub fn audited(&self, name: &str, kind: &str) -> usize {
         let text = fs::read_to_string(self.audit_file()).unwrap_or_default();
-        let wanted = |line: &&str| line.contains(&format!("\"{kind}\"")) && line.contains(&format!("\"{name}\""));
-        text.lines().filter(wanted).count()
+        let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let wanted = |line: &Value| line["event"]["kind"] == kind && line["event"]["delivery"]["name"] == name;
+        let ids: BTreeSet<String> = lines.filter(wanted).map(|line| line["id"].to_string()).collect();
+        ids.len()
     }
 
     fn tail(&self) -> String {

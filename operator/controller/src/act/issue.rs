@@ -105,7 +105,7 @@ impl Controller {
             passphrase: spec.passphrase.is_some(),
         };
         self.desk.succeed(key, number);
-        self.send(key, number, Arc::new(mail)).await
+        self.send(key, number, Arc::new(mail), spec.deliver_before).await
     }
 
     /// Reads the credential, rotated first where it would not live as long as is promised, or where that is asked for.
@@ -162,12 +162,20 @@ impl Controller {
             self.desk.drop_held(key);
             return Err(trip);
         }
-        self.send(key, number, held.mail).await
+        self.send(key, number, held.mail, held.deliver_before).await
     }
 
-    async fn send(&self, key: &Key, number: u32, mail: Arc<LinkMail>) -> Result<(), Trip> {
+    async fn send(&self, key: &Key, number: u32, mail: Arc<LinkMail>, before: Option<Timestamp>) -> Result<(), Trip> {
+        let too_late = || before.is_some_and(|limit| self.now() >= limit);
+        if too_late() {
+            // Not sent and not held: the next decision gives the attempt up.
+            self.desk.drop_held(key);
+            return Err(Trip::Lost);
+        }
         let mut answer = self.ports.mailer.send_link(&mail).await;
-        if let Err(MailError::Unknown(fault)) = &answer {
+        if let Err(MailError::Unknown(fault)) = &answer
+            && !too_late()
+        {
             // The same message once more, under the same Message-ID; whatever that says short of "accepted", the first
             // one may have arrived.
             answer = self.ports.mailer.send_link(&mail).await.map_err(|_| MailError::Unknown(fault.clone()));
@@ -190,7 +198,7 @@ impl Controller {
             }
             Err(MailError::NotSent(fault)) => {
                 let next_try = ps_core::backoff::next_try(fault.class, now, now, self.jitter());
-                self.desk.hold(key, HeldMail { attempt: number, next_try, mail });
+                self.desk.hold(key, HeldMail { attempt: number, next_try, deliver_before: before, mail });
                 Err(Trip::Mail(fault))
             }
         }

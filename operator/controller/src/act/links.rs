@@ -6,8 +6,9 @@ use ps_core::ids::{Key, LinkId};
 use ps_core::link::{Command, Link, Record, apply};
 use ps_core::ports::CasError;
 
-use super::Trip;
+use super::{Trip, attempt_of};
 use crate::controller::Controller;
+use crate::observe::View;
 
 impl Controller {
     pub(super) async fn revoke(&self, attempt: &Attempt) -> Result<(), Trip> {
@@ -32,10 +33,13 @@ impl Controller {
         self.void_if(id, |_| true).await.map(|_| ())
     }
 
-    /// Puts the tombstone first, then writes down that the attempt is given up (invariant 5): whoever still holds the
-    /// message can then mail a dead link only. A record that somebody claimed meanwhile is left: it counts as delivered.
-    pub(super) async fn supersede(&self, key: &Key, attempt: &Attempt, reason: &str) -> Result<(), Trip> {
-        let number = attempt.number;
+    /// Takes the attempt over, puts the tombstone, then writes down that it is given up (invariant 5): whoever still
+    /// holds the message can then mail a dead link only. Taking it over proves that the decision still holds: without it,
+    /// an owner that was slow rather than dead could have its mail accepted, or refused, between decision and tombstone.
+    /// A record that somebody claimed meanwhile is left: it counts as delivered.
+    pub(super) async fn supersede(&self, key: &Key, view: &View, number: u32, reason: &str) -> Result<(), Trip> {
+        let (Some(entry), attempt) = (view.entry(), attempt_of(view, number)?) else { return Err(Trip::Lost) };
+        self.persist(view, &after::still_pending(entry, number, &self.settings.me, self.now())).await?;
         let nobody_had_it = |link: &Link| link.claim.is_none() && link.decline.is_none();
         if !self.void_if(attempt.record, nobody_had_it).await? {
             return Err(Trip::Lost);

@@ -66,7 +66,7 @@ impl Controller {
             Action::Persist(entry) => self.persist(view, entry).await,
             Action::Issue(order) => self.issue(key, view, order).await,
             Action::SendHeld(attempt) => self.send_held(key, *attempt).await,
-            Action::Supersede(attempt) => self.supersede(key, attempt_of(view, *attempt)?, &decision.reason).await,
+            Action::Supersede(attempt) => self.supersede(key, view, *attempt, &decision.reason).await,
             Action::Revoke(attempt) => self.revoke(attempt_of(view, *attempt)?).await,
             Action::Void(attempt) => self.void(attempt_of(view, *attempt)?.record).await,
             Action::Settle(attempt) => self.settle(attempt_of(view, *attempt)?).await,

@@ -195,7 +195,7 @@ pub(crate) fn role(mount: &str, role: &str) -> Source {
 
 pub(crate) fn write(cas: Option<u64>, keys: &[&str]) -> Step {
     let keys = keys.iter().map(|k| (*k).to_owned()).collect();
-    Step::WriteNewVersion { cas, keys, password_policy: None }
+    Step::WriteNewVersion { cas, keys, password_policy: None, destroy: None }
 }
 
 pub(crate) fn assert_dead(verdict: &Verdict, expected: Scope) {

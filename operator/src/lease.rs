@@ -1,0 +1,62 @@
+//! The lease on a data folder: one operator works, another one stands by. Safety never depends on it.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use ps_core::ports::CasError;
+use ps_core::time::Span;
+use ps_ledger::EmbeddedLedger;
+
+use crate::clock::now;
+
+/// How often [`Lease::held`] looks again.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// This process' lease, or its wish for one.
+pub struct Lease {
+    me: String,
+    span: Span,
+    until: AtomicI64,
+}
+
+impl Lease {
+    /// Not taken yet. `me` is a name that no other process, and no earlier start, has; `span` is how long the lease holds
+    /// without renewal.
+    #[must_use]
+    pub const fn new(me: String, span: Span) -> Self {
+        Self { me, span, until: AtomicI64::new(0) }
+    }
+
+    /// Takes or renews it; `false` if somebody else has it.
+    ///
+    /// # Errors
+    /// If the ledger can't tell.
+    pub async fn take(&self, ledger: &EmbeddedLedger) -> Result<bool, CasError> {
+        let at = now();
+        let until = at + self.span;
+        let taken = ledger.try_lease(&self.me, until, at).await?;
+        if taken {
+            self.until.store(until.as_millis(), Ordering::Relaxed);
+        }
+        Ok(taken)
+    }
+
+    /// How often it is renewed: often enough that three losses in a row do no harm.
+    #[must_use]
+    pub fn renew_every(&self) -> Duration {
+        self.span.to_std() / 4
+    }
+
+    /// How often a standby asks for it.
+    #[must_use]
+    pub fn ask_every(&self) -> Duration {
+        self.span.to_std() / 16
+    }
+
+    /// Waits while it is over: a process that was stopped for long begins nothing before it knows whether it still leads.
+    pub async fn held(&self) {
+        while now().as_millis() >= self.until.load(Ordering::Relaxed) {
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}
