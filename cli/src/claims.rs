@@ -13,7 +13,7 @@ use ps_core::ids::LinkId;
 use ps_core::secret::{SecretBytes, SecretString};
 use ps_envelope::ClaimToken;
 
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 
 /// Characters of a token in base64url.
 const TOKEN_TEXT: usize = 43;
@@ -46,7 +46,8 @@ impl Claims {
         self.folder.join(id.to_string())
     }
 
-    /// The token of a link, if one was kept. What is no token was never sent, and counts as none.
+    /// The token of a link, if one was kept. Tokens are written whole, so anything else in its place is not ours to
+    /// replace.
     pub(crate) fn load(&self, id: LinkId) -> Result<Option<ClaimToken>, Failure> {
         let failed = |e: io::Error| Failure::io(format!("read {}", self.path(id).display()), &e);
         let open = OpenOptions::new().read(true).custom_flags(OFlag::O_NOFOLLOW.bits()).open(self.path(id));
@@ -55,14 +56,15 @@ impl Claims {
             Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(None),
             Err(e) => return Err(failed(e)),
         };
-        let text = SecretBytes::try_fill(TOKEN_TEXT, |out| file.read_exact(out));
-        let text = match text.map(SecretString::from_utf8) {
-            Ok(Ok(text)) => text,
-            Ok(Err(_)) => return Ok(None),
-            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        let damaged = || {
+            Failure::new(Exit::Other, format!("{} holds no claim", self.path(id).display()), "Remove that file")
+        };
+        let text = match SecretBytes::try_fill(TOKEN_TEXT, |out| file.read_exact(out)) {
+            Ok(text) => SecretString::from_utf8(text).map_err(|_| damaged())?,
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Err(damaged()),
             Err(e) => return Err(failed(e)),
         };
-        Ok(ClaimToken::parse(text.expose()).ok())
+        ClaimToken::parse(text.expose()).map(Some).map_err(|_| damaged())
     }
 
     /// The token of a link, made and kept durably if there was none.
@@ -87,11 +89,8 @@ impl Claims {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
         let text = token.to_text().map_err(io::Error::other)?;
         let path = self.path(id);
-        if path.is_file() {
-            // It was there, and held no token.
-            fs::remove_file(&path)?;
-        }
-        let draft = self.folder.join(format!(".{id}.{}", std::process::id()));
+        // Named by its content, so that no two writers share one.
+        let draft = self.folder.join(format!(".{id}.{}", token.hash()));
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
         let written = file.write_all(text.expose().as_bytes()).and_then(|()| file.write_all(b"\n"));
         let linked = written.and_then(|()| file.sync_all()).and_then(|()| fs::hard_link(&draft, &path));
@@ -133,17 +132,17 @@ mod tests {
     }
 
     #[test]
-    fn junk_is_no_token_and_links_are_not_followed() {
+    fn junk_is_named_and_links_are_not_followed() {
         let state = tempfile::tempdir().unwrap();
         let claims = Claims::new(state.path());
         let id = LinkId([3; 16]);
         claims.load_or_make(id).unwrap();
         for junk in ["", "short", &"*".repeat(43), &"A".repeat(42)] {
             fs::write(claims.path(id), junk).unwrap();
-            assert!(claims.load(id).unwrap().is_none(), "{junk}");
+            assert!(claims.load(id).is_err() && claims.load_or_make(id).is_err(), "{junk}");
         }
-        let made = claims.load_or_make(id).unwrap().hash();
-        assert_eq!(claims.load(id).unwrap().unwrap().hash(), made);
+        claims.forget(id);
+        claims.load_or_make(id).unwrap();
         fs::rename(claims.path(id), claims.folder.join("elsewhere")).unwrap();
         std::os::unix::fs::symlink(claims.folder.join("elsewhere"), claims.path(id)).unwrap();
         assert!(claims.load(id).is_err());

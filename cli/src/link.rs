@@ -148,8 +148,10 @@ fn address(before: &str) -> Result<Url, NoLink> {
     }
     // A link that was broken over lines; but a blank between words is the end of an address.
     let mut joined = Zeroizing::new(String::with_capacity(plain.len()));
-    for line in plain.lines() {
-        joined.push_str(line.trim().strip_suffix('=').unwrap_or_else(|| line.trim()));
+    let mut lines = plain.lines().map(str::trim).peekable();
+    while let Some(line) = lines.next() {
+        let broken = lines.peek().is_some();
+        joined.push_str(line.strip_suffix('=').filter(|_| broken).unwrap_or(line));
     }
     let lower = Zeroizing::new(joined.to_ascii_lowercase());
     let schemes = || lower.match_indices("http").filter(|(at, _)| scheme_at(&lower, *at));

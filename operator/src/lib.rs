@@ -14,3 +14,4 @@ pub mod metrics;
 pub mod restore;
 pub mod standalone;
 pub mod story;
+mod supervise;

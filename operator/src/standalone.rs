@@ -1,9 +1,8 @@
 //! `standalone`: manifests from a folder, embedded store and ledger, the gateway as a child.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -11,7 +10,6 @@ use ps_audit::{FileTrail, Mirror};
 use ps_controller::folder::memory::ObjectMemory;
 use ps_controller::folder::{FolderSource, Folders};
 use ps_controller::{Controller, Ports, Queue, Settings};
-use ps_core::ids::Key;
 use ps_core::link::Record;
 use ps_core::ports::{CasError, Clock, Ledger as _, LinkStore, Mailer, Random};
 use ps_ledger::EmbeddedLedger;
@@ -23,7 +21,7 @@ use tokio::task::JoinSet;
 
 use crate::adapters::{FolderManifests, NotesInLedger};
 use crate::admin::{self, Health};
-use crate::child::{Gateway, Running, Said, private_folder};
+use crate::child::{Gateway, private_folder};
 use crate::clock::{SystemClock, SystemRandom, now};
 use crate::config::{Config, LogFormat, SmtpTls, secret_file};
 use crate::failpoints::{self, HookedNotes};
@@ -31,9 +29,7 @@ use crate::lease::Lease;
 use crate::metrics::Metrics;
 use crate::restore;
 use crate::story::Story;
-
-/// How often the ledger notes how far the audit trail is known to it.
-const ADVANCE_EVERY: u32 = 900;
+use crate::supervise::{FirstRound, Keeper, Stop, supervise};
 
 /// Where things are.
 #[derive(Clone, Debug)]
@@ -318,185 +314,6 @@ async fn follow_records(store: &dyn LinkStore, ledger: &EmbeddedLedger, queue: &
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
             Err(error) => return Err(error.into()),
-        }
-    }
-}
-
-/// Which deliveries have not been looked at since the start: until all have, no claim is answered.
-#[derive(Default)]
-struct FirstRound {
-    left: Mutex<BTreeSet<Key>>,
-    over: tokio::sync::Notify,
-}
-
-impl FirstRound {
-    fn expect(&self, keys: &[Key]) {
-        self.left.lock().unwrap_or_else(PoisonError::into_inner).extend(keys.iter().cloned());
-    }
-
-    fn done(&self, key: &Key) {
-        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
-        if left.remove(key) && left.is_empty() {
-            self.over.notify_one();
-        }
-    }
-
-    fn is_over(&self) -> bool {
-        self.left.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
-    }
-}
-
-/// What is kept up while everything runs.
-struct Keeper<'a> {
-    ledger: &'a EmbeddedLedger,
-    trail: &'a FileTrail,
-    controller: &'a Controller,
-    queue: &'a Queue,
-    metrics: &'a Metrics,
-    lease: &'a Lease,
-    store_busy: &'a Notify,
-}
-
-impl Keeper<'_> {
-    async fn beat(&self, count: u32) -> anyhow::Result<()> {
-        if !self.lease.take(self.ledger).await? {
-            anyhow::bail!("another operator has taken over this data folder");
-        }
-        let (ready, timed) = self.queue.depth();
-        self.metrics.queue_ready.set(i64::try_from(ready).unwrap_or(i64::MAX));
-        self.metrics.queue_timed.set(i64::try_from(timed).unwrap_or(i64::MAX));
-        let restored = restore::common(self.ledger, &SystemRandom).await?.value.restored;
-        self.controller.set_restored(restored);
-        if count.is_multiple_of(ADVANCE_EVERY) {
-            restore::advance(self.ledger, self.trail.head().n).await?;
-        }
-        Ok(())
-    }
-}
-
-/// Keeps the gateway running and the lease held, until asked to stop or something essential ends.
-async fn supervise(
-    gateway: &Gateway,
-    store: &EmbeddedStore,
-    first: &FirstRound,
-    health: &Health,
-    keeper: &Keeper<'_>,
-    essential: &mut JoinSet<anyhow::Result<()>>,
-    stop: &mut Stop,
-) -> anyhow::Result<()> {
-    let mut beat = tokio::time::interval(keeper.lease.renew_every());
-    beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut beats = 0_u32;
-    let mut listener = None;
-    let mut running: Option<Running> = None;
-    loop {
-        if running.is_none() {
-            running = start_gateway(gateway, &mut listener, first, health, keeper.metrics);
-        }
-        tokio::select! {
-            () = stop.asked() => {
-                tracing::info!("stopping");
-                if let Some(child) = running {
-                    child.end().await;
-                }
-                return Ok(());
-            }
-            ended = essential.join_next() => {
-                let ended = ended.context("every task has ended")?.context("a task panicked")?;
-                return ended.and_then(|()| anyhow::bail!("an essential task has ended"));
-            }
-            _ = beat.tick() => {
-                keeper.beat(beats).await?;
-                beats = beats.wrapping_add(1);
-            }
-            () = first.over.notified() => {
-                if let Some(child) = &running {
-                    lift(child, health);
-                }
-            }
-            () = keeper.store_busy.notified() => {
-                // Two seconds of a busy database: a gateway that was taken over could hold it for ever.
-                if let Some(child) = running.take() {
-                    tracing::error!("the store was held for too long; the gateway is started again");
-                    child.end().await;
-                }
-            }
-            said = said(&mut running) => match said {
-                Said::Changed => store.nudge(),
-                Said::Ended(how) => {
-                    tracing::error!(%how, "the gateway ended; it is started again");
-                    running = None;
-                    tokio::time::sleep(Duration::from_millis(200)).await;
-                }
-            },
-        }
-    }
-}
-
-async fn said(running: &mut Option<Running>) -> Said {
-    match running {
-        Some(child) => child.said().await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Starts the gateway if its address is to be had. A predecessor's gateway may live a moment longer than it did: the
-/// next beat tries again.
-fn start_gateway(
-    gateway: &Gateway,
-    listener: &mut Option<std::net::TcpListener>,
-    first: &FirstRound,
-    health: &Health,
-    metrics: &Metrics,
-) -> Option<Running> {
-    if listener.is_none() {
-        match gateway.bind() {
-            Ok(bound) => *listener = Some(bound),
-            Err(error) => {
-                tracing::error!("the gateway is not running: {error:#}");
-                return None;
-            }
-        }
-    }
-    match gateway.start(listener.as_ref()?) {
-        Ok(child) => {
-            metrics.gateway_starts.inc();
-            tracing::info!(pid = child.pid(), "the gateway runs as a child process");
-            if first.is_over() {
-                lift(&child, health);
-            }
-            Some(child)
-        }
-        Err(error) => {
-            tracing::error!("the gateway is not running: {error:#}");
-            None
-        }
-    }
-}
-
-fn lift(child: &Running, health: &Health) {
-    match child.lift_fence() {
-        Ok(()) => health.ready.store(true, Ordering::Relaxed),
-        Err(error) => tracing::error!(%error, "the gateway can't be told to answer claims"),
-    }
-}
-
-/// SIGTERM or SIGINT.
-struct Stop {
-    term: tokio::signal::unix::Signal,
-    int: tokio::signal::unix::Signal,
-}
-
-impl Stop {
-    fn new() -> anyhow::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
-    }
-
-    async fn asked(&mut self) {
-        tokio::select! {
-            _ = self.term.recv() => {}
-            _ = self.int.recv() => {}
         }
     }
 }

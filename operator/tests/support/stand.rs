@@ -121,36 +121,8 @@ impl Stand {
 
     /// Starts the operator, and waits until it is ready.
     pub async fn run(&self) {
-        // TO BE REMOVED with the defect that it works around: the first byte to a new gateway is lost by a race in
-        // `Running::lift_fence`, and then this operator never gets ready. Said aloud, so that it is not forgotten.
-        for _ in 0..20 {
-            self.spawn();
-            if self.fence_stays() {
-                eprintln!("DEFECT: the gateway could not be told to answer claims; started once more");
-                self.stop();
-                continue;
-            }
-            break;
-        }
+        self.spawn();
         self.wait_ready().await;
-    }
-
-    /// Whether this start met the defect that [`Stand::run`] tells of.
-    fn fence_stays(&self) -> bool {
-        let log = self.logs().last().cloned().unwrap();
-        let start = std::time::Instant::now();
-        while start.elapsed() < SOON {
-            let text = fs::read_to_string(&log).unwrap_or_default();
-            if text.contains("can't be told to answer claims") {
-                return true;
-            }
-            let ended = self.process().as_ref().is_some_and(|p| p.ended().unwrap().is_some());
-            if ended || text.contains("serving address=") {
-                return false;
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        false
     }
 
     /// Starts the operator, and does not wait.

@@ -1,11 +1,12 @@
 //! What there is: clock, dice, manifests, ledger, store, Vault, mailbox, audit trail.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use ps_core::audit::Event;
 use ps_core::delivery::*;
 use ps_core::entry::{Common, Entry};
+use ps_core::error::Class;
 use ps_core::ids::{Key, LinkId};
 use ps_core::link::Record;
 use ps_core::time::{Span, Timestamp};
@@ -24,6 +25,7 @@ pub struct Mail {
     pub value: String,
     pub token: [u8; 32],
     pub place: String,
+    pub strategy: Strategy,
 }
 
 #[derive(Clone)]
@@ -35,15 +37,22 @@ pub struct Version {
 
 #[derive(Clone)]
 pub enum Secret {
-    Static { value: String, rotated: i64 },
+    /// With its period, where Vault rotates it by itself.
+    Static {
+        value: String,
+        rotated: i64,
+        period: Option<i64>,
+    },
     Kv2(Vec<Version>),
+    Kv1(String),
 }
 
+/// A data folder, and what is wrong with the records in it.
 #[derive(Clone, Default)]
 pub struct Backup {
     pub ledger: BTreeMap<Key, (Entry, u64)>,
     pub store: BTreeMap<LinkId, (Record, u64)>,
-    pub at_mail: usize,
+    pub tampered: BTreeMap<LinkId, &'static str>,
 }
 
 #[derive(Default)]
@@ -52,49 +61,83 @@ pub struct State {
     rng: u64,
     pub version: u64,
     pub manifests: BTreeMap<Key, Manifest>,
+    /// What a manifest said before somebody broke it.
+    pub broken: BTreeMap<Key, Box<Spec>>,
     pub ledger: BTreeMap<Key, (Entry, u64)>,
     pub store: BTreeMap<LinkId, (Record, u64)>,
     pub vault: BTreeMap<String, Secret>,
+    /// Connections that do not work until a time, and how they fail.
+    pub down: BTreeMap<String, (i64, Class)>,
     pub values: u64,
     pub mails: Vec<Mail>,
+    /// Notices as received: of which delivery, of what, Message-ID.
+    pub notices: BTreeSet<(Key, String, String)>,
     pub audit: Vec<Event>,
     pub late: Vec<(String, ps_core::rotation::Step)>,
     pub backup: Backup,
+    pub restores: u32,
     pub restored: Option<String>,
     pub fenced: bool,
-    /// Mails before this index belong to a past that the ledger may not know any more.
-    pub forgotten_mails: Vec<LinkId>,
-    /// The token that each record was ever claimed with.
+    /// How far each operator's clock is off.
+    pub skews: BTreeMap<String, i64>,
+    /// Operators that were told to send nothing.
+    pub paused: BTreeSet<String>,
+    /// `deliverBefore` of what an operator issues, and when by its clock it was about to send.
+    pub limits: BTreeMap<(String, Key), Option<Timestamp>>,
+    pub sending: BTreeMap<String, Vec<Timestamp>>,
+    /// Records whose mail the restored ledger does not know of.
+    pub forgotten_mails: BTreeSet<LinkId>,
+    /// The token that each record was claimed with, as far as anything that was not rolled back can tell.
     pub claims: BTreeMap<LinkId, [u8; 32]>,
+    /// Records that a recipient really claimed, or really declined.
+    pub ever_claimed: BTreeSet<LinkId>,
+    pub ever_declined: BTreeSet<LinkId>,
     pub claims_per_key: BTreeMap<Key, u32>,
     /// How often each delivery may be claimed: once, and once more for each time that sending again was asked for.
     pub permits: BTreeMap<Key, u32>,
+    /// Records that a taken-over gateway altered in a way that must be found.
+    pub tampered: BTreeMap<LinkId, &'static str>,
     pub faults: bool,
+    /// How often each port's method had its effect.
+    pub calls: BTreeMap<(&'static str, &'static str), u32>,
     pub replay: Vec<String>,
 }
 
+pub const ROLE: &str = "database:db/static-creds/app";
+pub const KV2: &str = "kv2:secret/apps/b";
+pub const KV1: &str = "kv1:old/apps/c";
+/// A role that Vault rotates by itself every two hours.
+pub const PERIODIC: &str = "database:db/static-creds/periodic";
+
 impl World {
+    /// Six deliveries of ten kinds, which share four sources.
     pub fn new(seed: u64) -> Shared {
+        let world = Self::empty(seed);
+        let mut kinds: Vec<usize> = (0..KINDS).collect();
+        for _ in 0..6 {
+            let mut w = world.lock();
+            let at = w.dice(kinds.len() as u64) as usize;
+            let kind = kinds.swap_remove(at);
+            w.deliver(kind);
+        }
+        world
+    }
+
+    pub fn empty(seed: u64) -> Shared {
         let mut state = State {
             now: 1_800_000_000_000,
             rng: seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1,
             faults: true,
             ..State::default()
         };
-        state.vault.insert(
-            "database:db/static-creds/app".into(),
-            Secret::Static { value: "start-a".into(), rotated: state.now - 1000 },
-        );
-        let version = Version { value: "start-b".into(), created: state.now - 1000, destroyed: false };
-        state.vault.insert("kv2:secret/apps/b".into(), Secret::Kv2(vec![version]));
-        let world = Arc::new(Self(Mutex::new(state)));
-        for (n, place) in ["a", "a", "a", "b", "b"].iter().enumerate() {
-            let spec = spec(n, place);
-            let key = Key::new("default", format!("d{n}"));
-            world.lock().permits.insert(key.clone(), 1);
-            world.lock().put(&key, spec, None);
-        }
-        world
+        let rotated = state.now - 1000;
+        let role = |value: &str, period| Secret::Static { value: value.into(), rotated, period };
+        state.vault.insert(ROLE.into(), role("start-a", None));
+        state.vault.insert(PERIODIC.into(), role("start-p", Some(7_200_000)));
+        let version = Version { value: "start-b".into(), created: rotated, destroyed: false };
+        state.vault.insert(KV2.into(), Secret::Kv2(vec![version]));
+        state.vault.insert(KV1.into(), Secret::Kv1("start-c".into()));
+        Arc::new(Self(Mutex::new(state)))
     }
 
     pub fn lock(&self) -> MutexGuard<'_, State> {
@@ -125,6 +168,37 @@ impl State {
         Timestamp::from_millis(self.now)
     }
 
+    /// A delivery that nobody has seen yet.
+    pub fn deliver(&mut self, kind: usize) -> Key {
+        let key = Key::new("default", format!("d{kind}"));
+        self.permits.insert(key.clone(), 1);
+        self.put(&key, template(kind), None);
+        key
+    }
+
+    /// Somebody, perhaps we, rotated a source: links of deliveries that ask for it are issued again.
+    pub fn allow_reissue(&mut self, place: &str) {
+        let reissues = |spec: &Spec| {
+            spec.rotation.on_source_rotated == OnSourceRotated::Reissue && spec.source.place() == place
+        };
+        let asked = self.manifests.values().filter(|m| m.spec.as_ref().is_ok_and(|s| reissues(s))).map(|m| &m.key);
+        let broken = self.broken.iter().filter(|(_, spec)| reissues(spec)).map(|(key, _)| key);
+        let promised = self.ledger.values().map(|(e, _)| e).filter(|e| {
+            e.attempts
+                .iter()
+                .any(|a| a.terms.on_source_rotated == OnSourceRotated::Reissue && a.source.place() == place)
+        });
+        let keys: BTreeSet<Key> = asked.chain(broken).chain(promised.map(|e| &e.key)).cloned().collect();
+        for key in keys {
+            *self.permits.entry(key).or_default() += 1;
+        }
+    }
+
+    /// The attempt that a record belongs to.
+    pub fn attempt_of(&self, record: LinkId) -> Option<&ps_core::entry::Attempt> {
+        self.ledger.values().flat_map(|(e, _)| &e.attempts).find(|a| a.record == record)
+    }
+
     pub fn put(&mut self, key: &Key, spec: Spec, stamp: Option<ps_core::ids::Stamp>) {
         let uid = format!("uid-{}", self.random());
         let manifest = Manifest { key: key.clone(), uid, generation: 1, stamp, deleting: false, spec: Ok(Box::new(spec)) };
@@ -146,25 +220,33 @@ impl State {
         match &self.vault[place] {
             Secret::Static { value: now, .. } => now != value,
             Secret::Kv2(versions) => versions.iter().all(|v| v.value != value || v.destroyed),
+            Secret::Kv1(now) => now != value,
         }
     }
 }
 
-/// What a sender asks for at first.
-pub fn template(n: usize) -> Spec {
-    spec(n, if n < 3 { "a" } else { "b" })
-}
+/// How many kinds of deliveries there are.
+pub const KINDS: usize = 10;
 
-fn spec(n: usize, place: &str) -> Spec {
-    let kv = place == "b";
-    let source = if kv {
-        Source::Kv2 { mount: "secret".into(), path: "apps/b".into(), keys: vec![] }
-    } else {
-        Source::DatabaseStatic { mount: "db".into(), role: "app".into() }
+/// What the sender of `d<kind>` asks for at first.
+pub fn template(kind: usize) -> Spec {
+    let place = [ROLE, ROLE, ROLE, KV2, KV2, KV2, KV1, KV1, PERIODIC, PERIODIC][kind];
+    let keys = vec![];
+    let source = match place {
+        KV2 => Source::Kv2 { mount: "secret".into(), path: "apps/b".into(), keys },
+        KV1 => Source::Kv1 { mount: "old".into(), path: "apps/c".into(), keys },
+        PERIODIC => Source::DatabaseStatic { mount: "db".into(), role: "periodic".into() },
+        _ => Source::DatabaseStatic { mount: "db".into(), role: "app".into() },
     };
+    let strategy = match (kind, place) {
+        (5, _) => Strategy::None,
+        (_, KV1 | KV2) => Strategy::WriteNewVersion,
+        _ => Strategy::RotateRole,
+    };
+    let reissue = matches!(kind, 1 | 4 | 7);
     Spec {
-        recipient: Recipient { email: format!("d{n}@vendor.example"), name: None, locale: None },
-        connection: ConnectionRef { namespace: "default".into(), name: "vault".into() },
+        recipient: Recipient { email: format!("d{kind}@vendor.example"), name: None, locale: None },
+        connection: ConnectionRef { namespace: "default".into(), name: format!("vault{}", kind % 2) },
         source,
         fields: vec![],
         context: Context::default(),
@@ -174,13 +256,13 @@ fn spec(n: usize, place: &str) -> Spec {
         deliver_before: None,
         passphrase: None,
         rotation: RotationSpec {
-            strategy: if kv { Strategy::WriteNewVersion } else { Strategy::RotateRole },
-            after_retrieval: Span::from_secs(600 * (1 + n as i64)),
-            on_expiry: true,
-            on_revocation: true,
+            strategy,
+            after_retrieval: Span::from_secs(600 * (1 + kind as i64 % 4)),
+            on_expiry: kind != 9,
+            on_revocation: kind != 8,
             on_locked: true,
-            on_source_rotated: if n == 1 { OnSourceRotated::Reissue } else { OnSourceRotated::Stall },
-            before_delivery: false,
+            on_source_rotated: if reissue { OnSourceRotated::Reissue } else { OnSourceRotated::Stall },
+            before_delivery: kind == 2,
             keys: vec!["password".into()],
             password_policy: None,
         },
@@ -201,20 +283,26 @@ pub fn late_effect(world: &Shared) {
     }
 }
 
+/// What Vault makes of a step.
 pub fn rotate(w: &mut State, place: &str, step: &ps_core::rotation::Step) {
     use ps_core::rotation::Step;
     let fresh = w.fresh_value();
     let now = w.now;
     match (w.vault.get_mut(place), step) {
-        (Some(Secret::Static { value, rotated }), Step::RotateRole) => {
+        (Some(Secret::Static { value, rotated, .. }), Step::RotateRole) => {
             *value = fresh;
             *rotated = now.max(*rotated + 1);
         }
-        (Some(Secret::Kv2(versions)), Step::WriteNewVersion { cas, .. }) => {
-            if *cas == Some(versions.len() as u64) {
-                versions.push(Version { value: fresh, created: now, destroyed: false });
+        (Some(Secret::Kv2(versions)), Step::WriteNewVersion { cas, destroy, .. }) => {
+            if *cas != Some(versions.len() as u64) {
+                return;
+            }
+            versions.push(Version { value: fresh, created: now, destroyed: false });
+            if let Some(n) = destroy {
+                versions[*n as usize - 1].destroyed = true;
             }
         }
+        (Some(Secret::Kv1(value)), Step::WriteNewVersion { cas: None, destroy: None, .. }) => *value = fresh,
         (Some(Secret::Kv2(versions)), Step::DestroyVersion(n)) => {
             if let Some(v) = versions.get_mut(*n as usize - 1) {
                 v.destroyed = true;
@@ -222,13 +310,14 @@ pub fn rotate(w: &mut State, place: &str, step: &ps_core::rotation::Step) {
         }
         _ => panic!("a step that does not fit its engine"),
     }
+    w.allow_reissue(place);
 }
 
 /// Takes a backup of ledger and store.
 pub fn backup(world: &Shared) {
     let mut w = world.lock();
     w.say("backup");
-    w.backup = Backup { ledger: w.ledger.clone(), store: w.store.clone(), at_mail: w.mails.len() };
+    w.backup = Backup { ledger: w.ledger.clone(), store: w.store.clone(), tampered: w.tampered.clone() };
 }
 
 pub fn common(w: &State) -> Common {
