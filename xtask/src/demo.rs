@@ -23,12 +23,17 @@ pub(crate) struct Arguments {
     /// Open the link without a person, so that the demo runs to its end by itself
     #[arg(long)]
     open_for_me: bool,
+    /// Take the programs as they are, without building them
+    #[arg(long, hide = true)]
+    built: bool,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    step("building (a few minutes the first time)", || {
-        run_command(cargo(&["build", "--locked", "-p", "ps-operator", "-p", "ps-gateway", "-p", "ps-cli"]))
-    })?;
+    if !arguments.built {
+        step("building (a few minutes the first time)", || {
+            run_command(cargo(&["build", "--locked", "-p", "ps-operator", "-p", "ps-gateway", "-p", "ps-cli"]))
+        })?;
+    }
     step("OpenBao, the real one", || Piece::OpenBao.ensure().map(|_| ()))?;
     runtime()?.block_on(async {
         use tokio::signal::unix::{SignalKind, signal};

@@ -21,6 +21,8 @@ pub(crate) enum Command {
     CratesAlone(&'static [&'static str]),
     /// `npm ci && npm test` in this folder.
     Npm(&'static str),
+    /// `cargo xtask demo --open-for-me`, with what is built already.
+    Demo,
 }
 
 impl Part {
@@ -32,7 +34,7 @@ impl Part {
     pub(crate) fn crates(&self) -> &'static [&'static str] {
         match self.command {
             Command::Crates(crates) | Command::CratesAlone(crates) => crates,
-            Command::Unit | Command::Npm(_) => &[],
+            Command::Unit | Command::Npm(_) | Command::Demo => &[],
         }
     }
 }
@@ -80,6 +82,12 @@ pub(crate) const PARTS: &[Part] = &[
         description: "from manifest to proven rotation, with real processes and servers",
         needs: &Piece::ALL,
         command: Command::Crates(&["ps-operator"]),
+    },
+    Part {
+        name: "demo",
+        description: "the README's first command, unattended to its end",
+        needs: &[Piece::OpenBao],
+        command: Command::Demo,
     },
     Part {
         name: "testbed",

@@ -29,6 +29,7 @@ pub(crate) fn part(
     let mut runner = Runner { part: part.name, times, total: Outcome::default() };
     match &part.command {
         Command::Npm(folder) => runner.npm(folder)?,
+        Command::Demo => runner.demo()?,
         Command::Unit => {
             let named: Vec<&str> = PARTS.iter().flat_map(Part::crates).copied().collect();
             let ours = |program: &&Program| !program.integration || !named.contains(&program.package.as_str());
@@ -83,6 +84,12 @@ impl Runner<'_> {
         let mut doc = cargo(&["test", "--workspace", "--doc", "--locked", "--quiet", "--"]);
         doc.args(only);
         self.one("doc tests", doc, Outcome::of_rust)
+    }
+
+    fn demo(&mut self) -> Result<()> {
+        let mut demo = Process::new(std::env::current_exe()?);
+        demo.args(["demo", "--open-for-me", "--built"]).env_remove(ENVIRONMENT_VARIABLE);
+        self.one("cargo xtask demo --open-for-me", demo, Outcome::of_rust)
     }
 
     fn npm(&mut self, folder: &str) -> Result<()> {

@@ -1,10 +1,12 @@
-//! What people do: recipients, senders, and administrators who rotate on their own.
+//! What people do: recipients, senders, administrators who rotate on their own, and whoever breaks Vault.
 
-use ps_core::ids::Digest;
+use ps_core::delivery::{OnRecreate, Spec};
+use ps_core::error::{Class, Fault};
+use ps_core::ids::{Digest, Key, Stamp};
 use ps_core::link::{Command, Outcome, Proof, Record, apply, opening_code_hash};
-use ps_core::time::Timestamp;
+use ps_core::time::{Span, Timestamp};
 
-use crate::world::{Secret, Shared, Version};
+use crate::world::{KINDS, Mail, PERIODIC, Secret, Shared, State, Version, template};
 
 /// A recipient does something with one of the mails.
 pub fn recipient(world: &Shared) {
@@ -14,70 +16,139 @@ pub fn recipient(world: &Shared) {
     }
     let at = w.random() as usize % w.mails.len();
     let mail = w.mails[at].clone();
+    let (choice, sure) = (w.dice(10), w.dice(3) == 0);
+    // Gateways' clocks are off by seconds; now and then by more than is believed.
+    let skew = if w.dice(40) == 0 { 100_000 } else { w.dice(20_000) as i64 - 10_000 };
+    let verb = match choice {
+        0..=5 => "claim",
+        6 => "mistype",
+        7 => "again",
+        8 => "acknowledge",
+        _ if sure => "decline",
+        _ => "lookup",
+    };
+    ask(&mut w, &mail, verb, skew);
+}
+
+/// One request of the holder of a mail, through an honest gateway whose clock is off by `skew`.
+pub fn ask(w: &mut State, mail: &Mail, verb: &str, skew: i64) {
     let Some((Record::Link(link), _)) = w.store.get(&mail.record).cloned() else { return };
     let opener = ps_envelope::Opener::from_fragment(&mail.link).unwrap();
     let facts = ps_envelope::Facts::new(link.sealed.not_after, &[]).unwrap();
     let access = opener.access().expose().try_into().unwrap();
     let proof = Proof(opener.unlock(facts, None).unwrap().proof().expose().try_into().unwrap());
     let code = Some(opening_code_hash(mail.record, &mail.code.replace('-', "")));
-    let command = match w.dice(10) {
-        0..=5 => Command::Claim { access, code, proof, token_hash: Digest::of(&mail.token) },
-        6 => Command::Claim { access, code: Some(Digest([0; 32])), proof, token_hash: Digest::of(&mail.token) },
-        7 => Command::ClaimAgain { access, proof, token: mail.token },
-        8 => Command::Acknowledge { access, token: mail.token },
-        _ if w.dice(3) == 0 => {
-            Command::Decline { access, code, preimage: opener.decline().expose().try_into().unwrap() }
-        }
+    let token_hash = Digest::of(&mail.token);
+    let command = match verb {
+        "claim" => Command::Claim { access, code, proof, token_hash },
+        "mistype" => Command::Claim { access, code: Some(Digest([0; 32])), proof, token_hash },
+        "again" => Command::ClaimAgain { access, proof, token: mail.token },
+        "acknowledge" => Command::Acknowledge { access, token: mail.token },
+        "decline" => Command::Decline { access, code, preimage: opener.decline().expose().try_into().unwrap() },
         _ => Command::Lookup { access },
     };
-    let skew = w.dice(20_000) as i64 - 10_000;
     let step = apply(&link, &command, Timestamp::from_millis(w.now + skew));
-    let name = format!("{command:?}");
-    let name = name.split([' ', '{']).next().unwrap_or_default().to_owned();
-    w.say(format!("recipient of {}: {name} → {:?}", mail.key, step.outcome));
-    if step.outcome == Outcome::Released && matches!(command, Command::Claim { .. }) {
-        if !w.forgotten_mails.contains(&mail.record) || !w.claims.contains_key(&mail.record) {
+    w.say(format!("recipient of {} ({}): {verb} → {:?}", mail.key, mail.record, step.outcome));
+    let Some(next) = step.next else { return };
+    if step.outcome == Outcome::Released && verb == "claim" {
+        if w.claims.insert(mail.record, mail.token).is_none() {
             *w.claims_per_key.entry(mail.key.clone()).or_default() += 1;
         }
-        w.claims.insert(mail.record, mail.token);
+        w.ever_claimed.insert(mail.record);
     }
-    if let Some(next) = step.next {
-        let version = w.next_version();
-        w.store.insert(mail.record, (Record::Link(Box::new(next)), version));
+    if next.decline.is_some() && verb == "decline" {
+        w.ever_declined.insert(mail.record);
+    }
+    let version = w.next_version();
+    w.store.insert(mail.record, (Record::Link(Box::new(next)), version));
+}
+
+/// A sender edits, withdraws, deletes, restores, copies or makes a manifest anew.
+pub fn sender(world: &Shared) {
+    let mut w = world.lock();
+    let keys: Vec<Key> = w.permits.keys().cloned().collect();
+    let key = keys[w.random() as usize % keys.len()].clone();
+    let kind: usize = key.name[1..].parse().unwrap();
+    let (choice, random) = (w.dice(18), w.random());
+    w.say(format!("sender of {key}: {choice}"));
+    if !w.manifests.contains_key(&key) {
+        return make_anew(&mut w, &key, kind, choice, random);
+    }
+    if let Some(spec) = w.broken.remove(&key) {
+        // Whoever broke it repairs it.
+        edit(&mut w, &key, |m| m.spec = Ok(spec));
+        return;
+    }
+    let now = w.now;
+    let asked_again = matches!(choice, 1 | 3 | 4 | 5);
+    let change: Box<dyn FnOnce(&mut Spec)> = match choice {
+        0 => Box::new(|spec| spec.revoked = !spec.revoked),
+        1 => Box::new(|_| ()),
+        2 => return edit(&mut w, &key, |m| m.deleting = true),
+        3 => Box::new(move |spec| spec.recipient.email = format!("d{kind}.{random}@vendor.example")),
+        4 => Box::new(move |spec| {
+            let other = template(random as usize % KINDS);
+            (spec.source, spec.rotation, spec.connection) = (other.source, other.rotation, other.connection);
+        }),
+        5 => Box::new(move |spec| {
+            spec.deliver_before = Some(Timestamp::from_millis(now) + Span::from_secs((random % 2400) as i64));
+        }),
+        6 => {
+            let spec = w.manifests[&key].spec.clone();
+            if let Ok(spec) = spec {
+                w.broken.insert(key.clone(), spec);
+                let fault = Fault::new(Class::Misconfigured, "manifest-unreadable", "line 3 is not YAML");
+                edit(&mut w, &key, |m| m.spec = Err(fault));
+            }
+            return;
+        }
+        7 => Box::new(|spec| spec.deliver_before = None),
+        _ => return,
+    };
+    edit(&mut w, &key, |m| {
+        if let Ok(spec) = &mut m.spec {
+            change(spec);
+            if asked_again {
+                spec.redeliver = Some(format!("r{random}"));
+            }
+        }
+    });
+    if asked_again {
+        *w.permits.entry(key).or_default() += 1;
     }
 }
 
-/// A sender edits, withdraws, deletes, restores or makes a manifest anew.
-pub fn sender(world: &Shared) {
-    let mut w = world.lock();
-    let n = w.dice(5);
-    let key = ps_core::ids::Key::new("default", format!("d{n}"));
-    let choice = w.dice(12);
-    w.say(format!("sender of {key}: {choice}"));
-    let random = w.random();
-    let Some(manifest) = w.manifests.get_mut(&key) else {
-        // Made anew: by Git (no stamp), restored with its stamp, or asked to be sent again.
-        let entry = w.ledger.get(&key).map(|(e, _)| e.clone());
-        let mut spec = crate::world::template(n as usize);
-        let stamp = entry.filter(|_| choice.is_multiple_of(3)).map(|e| e.stamp);
-        if choice.is_multiple_of(4) {
-            spec.redeliver = Some(format!("again-{random}"));
-            *w.permits.entry(key.clone()).or_default() += 1;
-        }
-        w.put(&key, spec, stamp);
-        return;
+fn edit(w: &mut State, key: &Key, change: impl FnOnce(&mut ps_core::delivery::Manifest)) {
+    if let Some(manifest) = w.manifests.get_mut(key) {
+        change(manifest);
+        manifest.generation += 1;
+    }
+}
+
+/// By Git (no stamp), restored with its stamp, copied from another name, or with a stamp that nobody knows.
+fn make_anew(w: &mut State, key: &Key, kind: usize, choice: u64, random: u64) {
+    w.broken.remove(key);
+    let mut spec = template(kind);
+    let own = w.ledger.get(key).map(|(e, _)| e.stamp.clone());
+    let stamp = match choice {
+        0..=4 => own,
+        5 => Some(Stamp::new(&Key::new("default", "another"), [1; 16])),
+        6 => Some(Stamp::new(key, [2; 16])),
+        _ => None,
     };
-    let Ok(spec) = &mut manifest.spec else { return };
     match choice {
-        0 => spec.revoked = !spec.revoked,
-        1 => {
-            spec.redeliver = Some(format!("r{random}"));
-            manifest.generation += 1;
-            *w.permits.entry(key).or_default() += 1;
-        }
-        2 => manifest.deleting = true,
+        0 | 7 | 8 => spec.redeliver = Some(format!("again-{random}")),
+        1 | 9 => spec.recipient.email = format!("d{kind}.{random}@vendor.example"),
+        10 => spec.on_recreate = OnRecreate::Send,
         _ => {}
     }
+    // What differs from an earlier attempt is asked for; a plain copy of what was there before is not.
+    let earlier = w.ledger.get(key).and_then(|(e, _)| e.current().map(|a| (a.recipient_digest, a.source_digest)));
+    let changed = earlier.is_some_and(|digests| digests != (spec.recipient_digest(), spec.source_digest()));
+    if matches!(choice, 0 | 7..=10) || changed {
+        *w.permits.entry(key.clone()).or_default() += 1;
+    }
+    w.put(key, spec, stamp);
 }
 
 /// Somebody rotates without telling us.
@@ -86,22 +157,35 @@ pub fn rotate_elsewhere(world: &Shared) {
     if w.dice(3) != 0 {
         return;
     }
+    let places: Vec<String> = w.vault.keys().cloned().collect();
+    let place = places[w.random() as usize % places.len()].clone();
+    replace_value(&mut w, &place, "somebody else rotates");
+}
+
+fn replace_value(w: &mut State, place: &str, who: &str) {
     let fresh = w.fresh_value();
     let now = w.now;
-    let place = if w.dice(2) == 0 { "database:db/static-creds/app" } else { "kv2:secret/apps/b" };
-    w.say(format!("somebody else rotates {place}"));
+    w.say(format!("{who} {place}"));
     match w.vault.get_mut(place) {
-        Some(Secret::Static { value, rotated }) => {
+        Some(Secret::Static { value, rotated, .. }) => {
             *value = fresh;
             *rotated = now.max(*rotated + 1);
         }
         Some(Secret::Kv2(versions)) => versions.push(Version { value: fresh, created: now, destroyed: false }),
+        Some(Secret::Kv1(value)) => *value = fresh,
         None => {}
     }
-    // A link that is withdrawn because of it may be issued again.
-    for permits in w.permits.values_mut() {
-        *permits += 1;
-    }
+    w.allow_reissue(place);
+}
+
+/// Vault, or the identity of one connection, does not work for a while.
+pub fn vault_breaks(world: &Shared) {
+    let mut w = world.lock();
+    let name = format!("vault{}", w.dice(2));
+    let until = w.now + w.dice(1_800_000) as i64;
+    let class = if w.dice(3) == 0 { Class::Denied } else { Class::Transient };
+    w.say(format!("{name} fails until {} ({class:?})", Timestamp::from_millis(until)));
+    w.down.insert(name, (until, class));
 }
 
 /// Minutes pass, sometimes an hour; clocks also jump back a little.
@@ -115,4 +199,14 @@ pub fn time_passes(world: &Shared) {
     };
     w.now += by;
     w.say(format!("{} s pass", by / 1000));
+    vaults_own_rotations(&mut w);
+}
+
+/// Vault rotates roles that have a period.
+pub fn vaults_own_rotations(w: &mut State) {
+    let now = w.now;
+    let due = matches!(&w.vault[PERIODIC], Secret::Static { rotated, period: Some(p), .. } if now >= rotated + p);
+    if due {
+        replace_value(w, PERIODIC, "Vault itself rotates");
+    }
 }

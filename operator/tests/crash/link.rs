@@ -1,0 +1,95 @@
+//! A mailed link, in the hands of somebody who meets dead and fenced gateways.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use ps_core::encode::{b64, from_b64};
+use ps_core::time::Timestamp;
+use ps_envelope::{ClaimToken, Facts, Opener};
+use serde_json::{Value, json};
+
+use crate::support::{Invitation, client};
+
+pub struct Link {
+    base: String,
+    opener: Opener,
+    code: String,
+    token: ClaimToken,
+    /// A claim was sent, and nobody knows whether it arrived.
+    unsure: bool,
+    acknowledged: bool,
+    /// What a claim gave.
+    pub opened: Option<BTreeMap<String, String>>,
+}
+
+impl Link {
+    pub fn new(invitation: &Invitation) -> Self {
+        let (base, fragment) = invitation.link.split_once("/#").unwrap();
+        let token = ClaimToken::from_fill(|out| {
+            use std::io::Read as _;
+            std::fs::File::open("/dev/urandom")?.read_exact(out)
+        });
+        Self {
+            base: base.to_owned(),
+            opener: Opener::from_fragment(fragment).unwrap(),
+            code: invitation.code.clone(),
+            token: token.unwrap(),
+            unsure: false,
+            acknowledged: false,
+            opened: None,
+        }
+    }
+
+    /// Its state; a word that is no state if the gateway refuses to speak of it. `None` if there is no gateway.
+    pub async fn state(&self) -> Option<String> {
+        let (status, body) = self.ask("lookup", json!({})).await?;
+        let state = body.get("state").or_else(|| body.pointer("/error/state")).and_then(Value::as_str);
+        Some(state.map_or_else(|| format!("refused with {status}"), str::to_owned))
+    }
+
+    /// Tries to claim it, as often as it takes to learn what became of it. Whether it is ours now.
+    pub async fn claim(&mut self) -> bool {
+        let proof = b64(self.unlock(Timestamp::from_millis(0)).proof().expose());
+        let first = json!({"openingCode": self.code, "proof": proof, "tokenHash": b64(&self.token.hash().0)});
+        let again = json!({"proof": proof, "token": self.token.to_text().unwrap().expose()});
+        for body in [Some(first), self.unsure.then_some(again)].into_iter().flatten() {
+            match self.ask("claim", body).await {
+                Some((200, body)) => {
+                    let not_after = Timestamp::from_millis(body["notAfter"].as_i64().unwrap());
+                    let message = from_b64(body["ciphertext"].as_str().unwrap()).unwrap();
+                    let payload = self.unlock(not_after).open(None, &message).unwrap();
+                    let fields = payload.fields.iter().map(|f| (f.key.clone(), f.value.expose().to_owned()));
+                    self.opened = Some(fields.collect());
+                    return true;
+                }
+                Some(_) => {}
+                None => self.unsure = true,
+            }
+        }
+        false
+    }
+
+    pub async fn acknowledge(&mut self) {
+        if !self.acknowledged && self.opened.is_some() {
+            let token = self.token.to_text().unwrap().expose().to_owned();
+            let answer = self.ask("acknowledge", json!({"token": token})).await;
+            self.acknowledged = answer.is_some_and(|(status, _)| status == 200);
+        }
+    }
+
+    fn unlock(&self, not_after: Timestamp) -> ps_envelope::Unlocked {
+        self.opener.unlock(Facts::from_lookup(not_after, &[] as &[&str], None).unwrap(), None).unwrap()
+    }
+
+    /// `None` without an answer, or if the gateway can't say now.
+    async fn ask(&self, verb: &str, mut body: Value) -> Option<(u16, Value)> {
+        let members = body.as_object_mut().unwrap();
+        members.insert("id".into(), serde_json::to_value(self.opener.id()).unwrap());
+        members.insert("access".into(), b64(self.opener.access().expose()).into());
+        let url = format!("{}/api/v1/links/{verb}", self.base);
+        let answer = client().post(url).timeout(Duration::from_secs(5)).json(&body).send().await.ok()?;
+        let status = answer.status().as_u16();
+        let body = answer.json().await.ok()?;
+        (status != 503 && status != 429).then_some((status, body))
+    }
+}

@@ -1,0 +1,149 @@
+//! The stories: what is applied, what the recipient and the sender do, and how it ends.
+
+use ps_core::entry::{Entry, MailState};
+use ps_core::ids::Key;
+use ps_testbed::{OpenBao, Testbed, unique};
+use serde_json::json;
+use tokio::sync::OnceCell;
+
+use crate::link::Link;
+use crate::support::{KvSource, RoleSource, Stand, kv_delivery, role_delivery};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Story {
+    /// A static role; opened as soon as the mail is there, and acknowledged.
+    Role,
+    /// A KV secret; opened once the status says that it was delivered, and not acknowledged: its window ends.
+    Kv,
+    /// A KV secret whose manifest is removed before the link is opened.
+    Removed,
+    /// Two deliveries of one static role; one is opened, so the other one's link must end.
+    Shared,
+}
+
+impl Story {
+    pub const ALL: [Self; 4] = [Self::Role, Self::Kv, Self::Removed, Self::Shared];
+
+    /// Whether the recipient waits until the status says `Delivered`.
+    pub const fn is_patient(self) -> bool {
+        matches!(self, Self::Kv)
+    }
+}
+
+/// What is delivered.
+pub enum Source {
+    Role(RoleSource),
+    Kv(KvSource),
+}
+
+impl Source {
+    pub async fn new(story: Story, bao: &OpenBao) -> Self {
+        match story {
+            Story::Role | Story::Shared => Self::Role(role(bao).await),
+            Story::Kv | Story::Removed => Self::Kv(KvSource::new(bao).await),
+        }
+    }
+
+    pub fn policy(&self) -> String {
+        match self {
+            Self::Role(role) => role.policy(),
+            Self::Kv(kv) => kv.policy(),
+        }
+    }
+
+    pub fn password(&self) -> &str {
+        match self {
+            Self::Role(role) => &role.password,
+            Self::Kv(kv) => &kv.password,
+        }
+    }
+
+    /// Asks the target itself, or Vault where there is none.
+    pub async fn assert_dead(&self, bao: &OpenBao) {
+        match self {
+            Self::Role(role) => {
+                let fresh = role.current(bao).await;
+                assert!(!role.logs_in(&role.password).await, "the delivered password still logs in");
+                assert!(fresh != role.password && role.logs_in(&fresh).await, "Vault's own password must log in");
+            }
+            Self::Kv(kv) => kv.assert_replaced(bao).await,
+        }
+    }
+
+    pub async fn is_untouched(&self, bao: &OpenBao) -> bool {
+        match self {
+            Self::Role(role) => role.current(bao).await == role.password,
+            Self::Kv(kv) => kv.is_untouched(bao).await,
+        }
+    }
+}
+
+/// All roles in one mount: each mount would keep connections to PostgreSQL of its own.
+async fn role(bao: &OpenBao) -> RoleSource {
+    static MOUNT: OnceCell<String> = OnceCell::const_new();
+    let postgres = Testbed::connect_or_start().unwrap().postgres().await.unwrap();
+    let mount = MOUNT.get_or_init(async || {
+        let mount = unique("db");
+        bao.database_config(&mount, "main", postgres).await.unwrap();
+        mount
+    });
+    let (mount, role, user) = (mount.await.clone(), unique("role"), unique("user"));
+    postgres.create_user(&user, "first").await.unwrap();
+    bao.static_role(&mount, &role, "main", &user, "24h").await.unwrap();
+    let (_, password) = bao.static_creds(&mount, &role).await.unwrap();
+    RoleSource { mount, role, user, password }
+}
+
+/// One delivery of a story.
+pub struct Delivery {
+    pub name: &'static str,
+    pub to: String,
+    pub sender: String,
+    pub links: Vec<Link>,
+    /// Whether somebody opens it.
+    pub opens: bool,
+    /// Whether its manifest was removed by now.
+    pub removed: bool,
+}
+
+impl Delivery {
+    /// Puts the manifests of a story into the folder.
+    pub fn apply(story: Story, stand: &Stand, source: &Source) -> Vec<Self> {
+        let make = |name: &'static str, opens| {
+            let (to, sender) = (format!("{}@v.example", unique(name)), format!("{}@s.example", unique("sender")));
+            let more = json!({"notify": {"email": sender, "on": ["Retrieved"]}});
+            let manifest = match source {
+                Source::Role(role) => role_delivery(name, &to, role, "10m", "2s", more),
+                Source::Kv(kv) => kv_delivery(name, &to, kv, "10m", "2s", more),
+            };
+            stand.apply(name, &manifest);
+            Self { name, to, sender, links: Vec::new(), opens, removed: false }
+        };
+        match story {
+            Story::Role | Story::Kv => vec![make("one", true)],
+            Story::Removed => vec![make("one", false)],
+            Story::Shared => vec![make("one", true), make("two", false)],
+        }
+    }
+
+    pub fn key(&self) -> Key {
+        Key::new("default", self.name)
+    }
+
+    pub fn is_opened(&self) -> bool {
+        self.links.iter().any(|link| link.opened.is_some())
+    }
+
+    /// Whether the entry says that all is over: no link, nothing owed, nothing to tell.
+    pub fn is_over(&self, story: Story, entry: &Entry) -> bool {
+        let over = |a: &ps_core::entry::Attempt| {
+            !a.link_is_live() && (a.obligation.is_none() || a.evidence.is_some()) && !matches!(a.mail, MailState::Pending { .. })
+        };
+        entry.removed == (story == Story::Removed)
+            && self.opens == self.is_opened()
+            && entry.attempts.iter().all(over)
+            && entry.attempts.iter().any(|a| a.evidence.is_some())
+            && entry.notices.is_empty()
+            && entry.outbox.is_empty()
+    }
+}
