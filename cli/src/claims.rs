@@ -56,9 +56,8 @@ impl Claims {
             Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(None),
             Err(e) => return Err(failed(e)),
         };
-        let damaged = || {
-            Failure::new(Exit::Other, format!("{} holds no claim", self.path(id).display()), "Remove that file")
-        };
+        let damaged =
+            || Failure::new(Exit::Other, format!("{} holds no claim", self.path(id).display()), "Remove that file");
         let text = match SecretBytes::try_fill(TOKEN_TEXT, |out| file.read_exact(out)) {
             Ok(text) => SecretString::from_utf8(text).map_err(|_| damaged())?,
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Err(damaged()),

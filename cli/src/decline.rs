@@ -28,7 +28,10 @@ pub(crate) fn run(args: &DeclineArgs) -> Result<(), Failure> {
             "It was opened. Say that it was not you? The sender is told."
         };
         let Some(terminal) = session.inputs.terminal() else {
-            return Err(Failure::usage("this ends the link, and there is nobody to ask whether you mean it", "Add --yes"));
+            return Err(Failure::usage(
+                "this ends the link, and there is nobody to ask whether you mean it",
+                "Add --yes",
+            ));
         };
         if !terminal.confirm(question)? {
             return Err(Failure::new(Exit::Other, "nothing was declined", ""));

@@ -43,7 +43,9 @@ impl NoAnswer {
     /// The failure that a person is told, unless a caller knows more about it.
     pub(crate) fn failure(&self) -> Failure {
         let (exit, remedy) = match self {
-            Self::Refused(Refusal::NotReady) | Self::Network(_) => (Exit::Again, "Run the same command again in a while"),
+            Self::Refused(Refusal::NotReady) | Self::Network(_) => {
+                (Exit::Again, "Run the same command again in a while")
+            }
             Self::Refused(Refusal::SlowDown { .. }) => (Exit::Again, ""),
             Self::Refused(Refusal::Claimed | Refusal::Gone(_) | Refusal::NotFound) => (Exit::Over, ""),
             Self::Refused(Refusal::WrongCode { .. } | Refusal::WrongProof { .. }) => (Exit::Wrong, ""),
@@ -86,7 +88,11 @@ impl Gateway {
             builder = builder.tls_certs_only(authorities(path)?);
         }
         let http = builder.build().map_err(|_| {
-            Failure::new(Exit::Other, "no certificate authority of the system can be read", "Install CA certificates, or use --ca-file")
+            Failure::new(
+                Exit::Other,
+                "no certificate authority of the system can be read",
+                "Install CA certificates, or use --ca-file",
+            )
         })?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|e| Failure::io("start", &e))?;

@@ -47,14 +47,14 @@ Examples:
   From the clipboard, one value back into it:
     pbpaste | {program} open --field password | pbcopy
   In a script, without a terminal:
-    {program} open --no-input --link-file mail.txt --code-file code.txt --output json > secret.json &&
-    {program} open --no-input --link-file mail.txt --acknowledge > /dev/null
+    {program} open --no-input --link-file mail --code-file code -o json > secret.json &&
+    {program} open --no-input --link-file mail --acknowledge > /dev/null
   Into the environment of a shell:
     eval \"$({program} open --output env)\"
 
-A reply that was lost loses nothing: run the same command again. The right to do so is kept in
-$XDG_STATE_HOME/password-sender/claims (default ~/.local/state), never the link. It ends when you
-acknowledge, or with the time that is printed.
+A reply that was lost loses nothing: run the same command again. The right to do so is kept in \
+$XDG_STATE_HOME/password-sender/claims (default ~/.local/state), the link never. It ends when you acknowledge, or at the \
+time that is printed.
 
 Exit codes:
   0  opened
@@ -62,21 +62,21 @@ Exit codes:
   2  the command line, or an input that is missing
   3  the link is over, unknown, or was opened by somebody else
   4  wrong opening code or passphrase
-  5  no connection, or not ready: try again";
+  5  no connection, or not ready: try again
+  130  interrupted at a prompt";
 
 const DECLINE: &str = "\
-A declined link ends for everybody, and its sender is told. If somebody else has opened it already,
-this says so.
+A declined link ends for everybody, and its sender is told. If somebody else has opened it already, this says so.
 
 Examples:
   {program} decline
   {program} decline --no-input --yes --link-file mail.txt --code-file code.txt
 
-Exit codes: 0 declined, 1 anything else, 2 command line or missing input, 3 the link is over or unknown,
+Exit codes: 0 declined, 1 anything else, 2 command line or missing input, 3 the link is over or unknown, \
 4 wrong opening code, 5 no connection or not ready.";
 
 const VERIFY: &str = "\
-Whoever can write the file can write another trail. Keep the head that a report prints elsewhere, and give
+Whoever can write the file can write another trail. Keep the head that a report prints elsewhere, and give \
 it to the next verification: then nothing before it can have been changed, removed or made up.
 
 Examples:
@@ -87,12 +87,12 @@ Examples:
 Exit codes: 0 in order, 1 findings, 2 the file can't be read, or the command line is wrong.";
 
 const CHECK: &str = "\
-Manifests are checked as an API server would, with the same rules, and for what it does not see: misspelt
+Manifests are checked as an API server would, with the same rules, and for what it does not see: misspelt \
 fields, times that do not fit, the same object twice. Vault is not asked.
 
 Examples:
   {program} check manifests/
-  kustomize build . | {program} check -
+  {program} check - < delivery.yaml
 
 Exit codes: 0 nothing wrong, 1 faults, 2 the command line is wrong, or there is nothing to check.";
 

@@ -119,9 +119,9 @@ fn missing(what: &str, option: &str) -> Failure {
 /// A pasted link may be broken over lines; an empty line ends it.
 fn typed_link(terminal: &mut Terminal) -> Result<Result<Link, NoLink>, Failure> {
     let mut lines: Vec<SecretString> = Vec::new();
-    let mut prompt = "Paste the link (not shown): ";
-    loop {
-        let line = terminal.hidden(prompt)?;
+    let first = "Paste the link (not shown): ";
+    let next = "That is not all of it. The rest, or an empty line to give up: ";
+    terminal.hidden_lines(first, next, |line| {
         let last = line.expose().trim().is_empty();
         lines.push(line);
         let mut text = Zeroizing::new(String::with_capacity(lines.iter().map(|l| l.len() + 1).sum()));
@@ -130,17 +130,19 @@ fn typed_link(terminal: &mut Terminal) -> Result<Result<Link, NoLink>, Failure> 
             text.push('\n');
         }
         match link::find(&text) {
-            Err(NoLink::None | NoLink::Broken | NoLink::NoAddress) if !last && lines.len() < MAX_LINES => {
-                prompt = "That is not all of it. The rest, or an empty line to give up: ";
-            }
-            found => return Ok(found),
+            Err(NoLink::None | NoLink::Broken | NoLink::NoAddress) if !last && lines.len() < MAX_LINES => None,
+            found => Some(found),
         }
-    }
+    })
 }
 
 fn file(path: &Path, option: &str) -> Result<SecretString, Failure> {
     let failed = |e: &io::Error| {
-        Failure::new(Exit::Usage, format!("the file of {option} could not be read: {e}"), "Check its name and its rights")
+        Failure::new(
+            Exit::Usage,
+            format!("the file of {option} could not be read: {e}"),
+            "Check its name and its rights",
+        )
     };
     text(File::open(path).map_err(|e| failed(&e))?, &format!("the file of {option}"))
 }
@@ -165,7 +167,8 @@ fn text(mut input: impl Read, what: &str) -> Result<SecretString, Failure> {
         out.copy_from_slice(bytes.get(..filled).unwrap_or_default());
         Ok::<(), Failure>(())
     })?;
-    SecretString::from_utf8(kept).map_err(|_| Failure::usage(format!("{what} is not text"), "Save the mail as plain text"))
+    SecretString::from_utf8(kept)
+        .map_err(|_| Failure::usage(format!("{what} is not text"), "Save the mail as plain text"))
 }
 
 fn capital(text: &str) -> String {

@@ -109,7 +109,8 @@ fn unwrapped(text: &str) -> Zeroizing<String> {
     let mut out = Zeroizing::new(String::with_capacity(text.len()));
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {
-        if !blank(c) && !(c == '=' && chars.peek().is_some_and(|next| blank(*next))) {
+        let soft_end = c == '=' && chars.peek().is_some_and(|next| blank(*next));
+        if !blank(c) && !soft_end {
             out.push(c);
         }
     }

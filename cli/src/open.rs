@@ -3,7 +3,7 @@
 use ps_core::link::State;
 use ps_core::service::{AcknowledgeRequest, ClaimAnswer, ClaimRequest, Refusal, Revealed, TypedCode};
 use ps_core::time::{Span, Timestamp};
-use ps_envelope::{ClaimToken, FactorSecret, OpeningCode, Opener, Payload, Unlocked};
+use ps_envelope::{ClaimToken, FactorSecret, Opener, OpeningCode, Payload, Unlocked};
 
 use crate::args::{OpenArgs, Output};
 use crate::claims::Claims;
@@ -244,7 +244,11 @@ impl<'a> Opening<'a> {
         }
         let id = self.opener.id();
         let Some(token) = self.claims.load(id)? else {
-            return Err(Failure::new(Exit::Other, "the claim kept on this machine is gone, so nothing was acknowledged", ""));
+            return Err(Failure::new(
+                Exit::Other,
+                "the claim kept on this machine is gone, so nothing was acknowledged",
+                "",
+            ));
         };
         let request = AcknowledgeRequest { id, access: self.access()?, token: revealed_token(&token)? };
         match self.session.gateway.acknowledge(&request) {
@@ -266,12 +270,18 @@ fn revealed_token(token: &ClaimToken) -> Result<Revealed, Failure> {
 
 fn opened(unlocked: &Unlocked<'_>, answer: ClaimAnswer) -> Result<Opened, Failure> {
     let ClaimAnswer { ciphertext, not_after: _, claimed_at: _, window_ends_at, r } = answer;
-    let r = r.map(|r| FactorSecret::from_fill(|out| {
-        out.copy_from_slice(&r.0);
-        Ok::<(), Failure>(())
-    }));
+    let r = r.map(|r| {
+        FactorSecret::from_fill(|out| {
+            out.copy_from_slice(&r.0);
+            Ok::<(), Failure>(())
+        })
+    });
     let payload = unlocked.open(r.transpose()?.as_ref(), &ciphertext.0).map_err(|error| {
-        Failure::new(Exit::Other, format!("what the gateway handed out is not what was sealed: {error}"), "Tell the sender")
+        Failure::new(
+            Exit::Other,
+            format!("what the gateway handed out is not what was sealed: {error}"),
+            "Tell the sender",
+        )
     })?;
     Ok(Opened { payload, until: window_ends_at })
 }

@@ -56,12 +56,15 @@ fn write(text: &[u8]) -> io::Result<()> {
     File::from(io::stdout().as_fd().try_clone_to_owned()?).write_all(text)
 }
 
-/// Room for all values in their longest spelling, six bytes for one, so that the buffer never moves.
+/// Room for everything in its longest spelling, so that the buffer never moves: six bytes for one of JSON, the indent of
+/// each line of a table.
 fn room(payload: &Payload) -> Zeroizing<Vec<u8>> {
-    let texts: usize = facts(payload).map(|(_, text)| text.len()).sum();
-    let fields: usize = payload.fields.iter().map(|f| f.key.len() + f.label.len() + f.value.len() + 128).sum();
-    let files: usize = payload.files.iter().map(|f| f.name.len() + f.media_type.len() + 128).sum();
-    Zeroizing::new(Vec::with_capacity(6 * (texts + fields + files) + 4096))
+    let size = |text: &SecretString| 6 * text.len() + 64 * text.expose().matches('\n').count();
+    let texts: usize = facts(payload).map(|(_, text)| size(text)).sum();
+    let field = |f: &Field| 6 * (f.key.len() + f.label.len()) + size(&f.value) + 256;
+    let fields: usize = payload.fields.iter().map(field).sum();
+    let files: usize = payload.files.iter().map(|f| 6 * (f.name.len() + f.media_type.len()) + 256).sum();
+    Zeroizing::new(Vec::with_capacity(texts + fields + files + 4096))
 }
 
 fn facts(payload: &Payload) -> impl Iterator<Item = (&'static str, &SecretString)> {
@@ -98,9 +101,13 @@ fn table(payload: &Payload, show: bool, to_terminal: bool) -> Zeroizing<Vec<u8>>
         row(&mut out, "File", &text, width);
     }
     if replaced && to_terminal {
-        say("A value holds characters that would act on the terminal; they are shown as \u{fffd}. --field prints it as it is.");
+        say(
+            "A value holds characters that would act on the terminal; they are shown as \u{fffd}. --field prints it as it is.",
+        );
     } else if replaced {
-        say("A value holds characters that a table can't show; they stand there as \u{fffd}. --field and --output json print it as it is.");
+        say(
+            "A value holds characters that a table can't show; they stand there as \u{fffd}. --field and --output json print it as it is.",
+        );
     }
     out
 }
@@ -177,7 +184,9 @@ fn json(payload: &Payload) -> Result<Zeroizing<Vec<u8>>, Failure> {
 
 /// Names are upper-cased, with `_` for what a name can't hold. A value that a shell can't hold is refused.
 fn env(payload: &Payload, prefix: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
-    if !prefix.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') || prefix.starts_with(|c: char| c.is_ascii_digit()) {
+    if !prefix.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        || prefix.starts_with(|c: char| c.is_ascii_digit())
+    {
         return Err(Failure::usage("--env-prefix is no beginning of a name", "Use letters, digits and _"));
     }
     let mut out = room(payload);
@@ -193,7 +202,10 @@ fn env(payload: &Payload, prefix: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
             return Err(Failure::usage(format!("two fields would both be called {name}"), other_form));
         }
         if field.value.expose().contains('\0') {
-            return Err(Failure::usage(format!("the value of {name} holds a zero byte, which no variable can"), other_form));
+            return Err(Failure::usage(
+                format!("the value of {name} holds a zero byte, which no variable can"),
+                other_form,
+            ));
         }
         out.extend_from_slice(name.as_bytes());
         out.extend_from_slice(b"='");

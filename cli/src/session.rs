@@ -44,10 +44,8 @@ impl<'a> Session<'a> {
         let mut inputs = Inputs::new(args)?;
         let Link { opener, base, exposed } = inputs.link()?;
         if exposed {
-            say(
-                "A mail filter or another program has rewritten this link, so its servers have seen it. \
-                 If you open it now, nobody else can. Please tell the sender.",
-            );
+            say("A mail filter or another program has rewritten this link, so its servers have seen it. \
+                 If you open it now, nobody else can. Please tell the sender.");
         }
         let gateway = Gateway::new(&base, args.ca_file.as_deref())?;
         Ok((Self { inputs, gateway, origin: base.origin().ascii_serialization() }, opener))

@@ -56,18 +56,26 @@ impl Terminal {
         Ok(matches!(answer.expose().trim().to_ascii_lowercase().as_str(), "y" | "yes"))
     }
 
-    fn ask(&mut self, prompt: &str, shown: bool) -> Result<SecretString, Failure> {
-        self.write(prompt.as_bytes())?;
-        let typed = {
-            let mut keys = Keys::of(&self.tty)?;
-            keys.line(shown)
-        };
-        self.write(b"\r\n")?;
-        typed
+    /// Asks for lines that are not shown, until `take` has enough of them. The terminal stays mute between them, since
+    /// pasted lines come faster than prompts.
+    pub(crate) fn hidden_lines<T>(
+        &mut self,
+        first: &str,
+        next: &str,
+        mut take: impl FnMut(SecretString) -> Option<T>,
+    ) -> Result<T, Failure> {
+        let mut keys = Keys::of(&self.tty)?;
+        let mut prompt = first;
+        loop {
+            if let Some(enough) = take(keys.ask(prompt, false)?) {
+                return Ok(enough);
+            }
+            prompt = next;
+        }
     }
 
-    fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        self.tty.write_all(bytes).map_err(|e| Failure::io("write to the terminal", &e))
+    fn ask(&mut self, prompt: &str, shown: bool) -> Result<SecretString, Failure> {
+        Keys::of(&self.tty)?.ask(prompt, shown)
     }
 }
 
@@ -92,6 +100,14 @@ impl<'a> Keys<'a> {
         // What was typed ahead stays: pasted lines come faster than prompts.
         tcsetattr(tty, SetArg::TCSADRAIN, &raw).map_err(failed)?;
         Ok(Self { tty, before })
+    }
+
+    /// Prompts only now that nothing typed is shown by itself any more.
+    fn ask(&mut self, prompt: &str, shown: bool) -> Result<SecretString, Failure> {
+        self.echo(prompt.as_bytes())?;
+        let typed = self.line(shown);
+        self.echo(b"\r\n")?;
+        typed
     }
 
     fn line(&mut self, shown: bool) -> Result<SecretString, Failure> {

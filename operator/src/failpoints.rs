@@ -73,13 +73,15 @@ impl Failpoints {
         Ok(all)
     }
 
-    fn pass(&self, name: &str) -> anyhow::Result<()> {
+    fn pass(&self, method: &str, name: &str) -> anyhow::Result<()> {
         let count = self.count.fetch_add(1, Ordering::SeqCst) + 1;
         if let Some(file) = &self.record {
             let mut file = file.lock().map_err(|_| anyhow::anyhow!("a failpoint panicked"))?;
             writeln!(file, "{name}")?;
         }
-        if let Some((folder, erase)) = &self.erase {
+        if let Some((folder, erase)) = &self.erase
+            && (matches!(erase, Erase::Status) || method != "put_stamp")
+        {
             erase.all(folder)?;
         }
         if let Some((at, signal)) = self.signal
@@ -122,7 +124,7 @@ impl Hook for Failpoints {
             return Fate::Pass;
         }
         let phase = if phase == Phase::Before { "before" } else { "after" };
-        match self.pass(&format!("{port}.{method}.{phase}")) {
+        match self.pass(method, &format!("{port}.{method}.{phase}")) {
             Ok(()) => Fate::Pass,
             Err(error) => {
                 tracing::error!("a failpoint failed: {error:#}");

@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool talks to its terminal")]
 
 mod artifacts;
+mod bench;
 mod check;
 mod command;
 mod demo;
@@ -32,6 +33,8 @@ enum Task {
     Test(test::Arguments),
     /// Formatting, lints, dependency arrows, file sizes, licences, generated files
     Check(check::Arguments),
+    /// Speed and memory, measured on this machine beside their aims
+    Bench(bench::Arguments),
     /// Writes the files that are made from others: CRDs and the web bundle
     Generate(generate::Arguments),
 }
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         Task::Testbed(action) => testbed::run(action),
         Task::Test(arguments) => test::run(&arguments),
         Task::Check(arguments) => check::run(&arguments),
+        Task::Bench(arguments) => bench::run(&arguments),
         Task::Generate(arguments) => generate::run(&arguments),
     };
     match outcome {

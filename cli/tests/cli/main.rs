@@ -1,5 +1,11 @@
 //! The real binary: against the real gateway's router over loopback, on files, and at a terminal.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a panic in a test is its failure report")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a panic in a test is its failure report"
+)]
 
 mod check;
 mod decline;

@@ -103,8 +103,7 @@ impl World {
         let listener = runtime.block_on(TcpListener::bind(("127.0.0.1", 0))).unwrap();
         let address = listener.local_addr().unwrap();
         runtime.spawn(serve(listener, router(service, settings), Bounds::default(), counters, std::future::pending()));
-        let world =
-            Self { runtime, address, home: tempfile::tempdir().unwrap(), fence, store, clock, lossy, claimed };
+        let world = Self { runtime, address, home: tempfile::tempdir().unwrap(), fence, store, clock, lossy, claimed };
         world.set_time(T);
         world
     }
@@ -154,8 +153,12 @@ impl World {
         })
         .unwrap();
         let id = sealed.sealed.id;
+        let mut preview_message = sealed.preview;
+        if wanted.altered {
+            preview_message[0] ^= 1;
+        }
         let url = sealed.secret.to_url(&format!("http://{}", self.address)).unwrap().expose().to_owned();
-        let link = Link::new(sealed.sealed, T + TTL, sealed.ciphertext, sealed.preview);
+        let link = Link::new(sealed.sealed, T + TTL, sealed.ciphertext, preview_message);
         self.runtime.block_on(self.store.insert(&Record::Link(Box::new(link)))).unwrap();
         let sent = Sent { url, code: code.shown().unwrap().expose().to_owned(), id };
         std::fs::write(self.path("link"), format!("Hello,\nopen <{}>.\nBye\n", sent.url)).unwrap();
@@ -197,7 +200,8 @@ impl World {
         self.lossy.store(true, Ordering::SeqCst);
         let (link, code) = (self.path("link"), self.path("code"));
         let files = ["--no-input", "--link-file", link.to_str().unwrap(), "--code-file", code.to_str().unwrap()];
-        let mut child = self.command(&[args, &files].concat()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child =
+            self.command(&[args, &files].concat()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let claimed = async { tokio::time::timeout(PATIENCE, self.claimed.notified()).await };
         self.runtime.block_on(claimed).expect("it claims");
         child.kill().unwrap();
@@ -211,6 +215,8 @@ impl World {
 pub(crate) struct Wanted {
     pub(crate) passphrase: bool,
     pub(crate) file: bool,
+    /// The gateway tells another preview than the sealed one.
+    pub(crate) altered: bool,
 }
 
 pub(crate) struct Sent {

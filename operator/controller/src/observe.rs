@@ -9,7 +9,7 @@ use ps_core::error::Class;
 use ps_core::ids::Key;
 use ps_core::ports::{CasError, Versioned};
 
-use crate::act::Trip;
+use crate::act::{Trip, pending_of};
 use crate::controller::Controller;
 
 /// One look at one delivery.
@@ -31,6 +31,12 @@ impl Controller {
         let entry = self.ports.ledger.get(key).await?;
         let mut obs = self.base_observation();
         self.desk.describe(key, &mut obs);
+        // A message whose attempt somebody else gave up is of no use any more, and it holds `S` (invariant 2).
+        let mine = |number| entry.as_ref().is_some_and(|e| pending_of(&e.value, number, &obs.me));
+        if obs.held.is_some_and(|held| !mine(held.attempt)) {
+            self.desk.drop_held(key);
+            obs.held = None;
+        }
         if let Some(entry) = &entry {
             for attempt in entry.value.attempts.iter().filter(|a| !a.forgotten) {
                 let record = match self.ports.store.get(attempt.record).await {

@@ -175,6 +175,8 @@ fn connect(file: &Path, profile: Profile, cache_kib: i32) -> Result<Connection, 
         (DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false),
         (DbConfig::SQLITE_DBCONFIG_DQS_DML, false),
         (DbConfig::SQLITE_DBCONFIG_DQS_DDL, false),
+        // Without it a statement whose plan might depend on a parameter is compiled anew each time it is bound.
+        (DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true),
     ] {
         connection.set_db_config(option, on)?;
     }

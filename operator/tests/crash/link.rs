@@ -1,6 +1,7 @@
 //! A mailed link, in the hands of somebody who meets dead and fenced gateways.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use ps_core::encode::{b64, from_b64};
@@ -8,7 +9,7 @@ use ps_core::time::Timestamp;
 use ps_envelope::{ClaimToken, Facts, Opener};
 use serde_json::{Value, json};
 
-use crate::support::{Invitation, client};
+use crate::support::Invitation;
 
 pub struct Link {
     base: String,
@@ -77,7 +78,7 @@ impl Link {
         }
     }
 
-    fn unlock(&self, not_after: Timestamp) -> ps_envelope::Unlocked {
+    fn unlock(&self, not_after: Timestamp) -> ps_envelope::Unlocked<'_> {
         self.opener.unlock(Facts::from_lookup(not_after, &[] as &[&str], None).unwrap(), None).unwrap()
     }
 
@@ -87,9 +88,20 @@ impl Link {
         members.insert("id".into(), serde_json::to_value(self.opener.id()).unwrap());
         members.insert("access".into(), b64(self.opener.access().expose()).into());
         let url = format!("{}/api/v1/links/{verb}", self.base);
-        let answer = client().post(url).timeout(Duration::from_secs(5)).json(&body).send().await.ok()?;
+        let answer = client().post(url).json(&body).send().await.ok()?;
         let status = answer.status().as_u16();
         let body = answer.json().await.ok()?;
         (status != 503 && status != 429).then_some((status, body))
     }
+}
+
+/// Keeps no connections: one to a gateway that is gone would be of no use.
+fn client() -> &'static reqwest::Client {
+    static CLIENT: OnceLock<reqwest::Client> = OnceLock::new();
+    CLIENT.get_or_init(|| {
+        // An error says that the process has a provider already, which is as good.
+        drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+        let builder = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0);
+        builder.timeout(Duration::from_secs(5)).build().unwrap()
+    })
 }

@@ -1,1 +1,179 @@
-//! To come.
+//! Mail servers that greylist, refuse, hang and hang up: at most one live link is ever mailed per attempt.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use ps_testbed::{Fault, Mail, OpenBao, Phase, SmtpOptions, SmtpServer, Testbed, unique};
+use serde_json::{Value, json};
+
+use crate::support::{Invitation, KvSource, Recipient, SOON, Setup, Stand, kv_delivery};
+
+/// An operator with a mail server of its own, and as many credentials as are wanted.
+struct Scene {
+    bao: &'static OpenBao,
+    smtp: SmtpServer,
+    stand: Stand,
+    mount: String,
+}
+
+impl Scene {
+    async fn new(hold: &'static str) -> Self {
+        let bao = Testbed::connect_or_start().unwrap().bao().await.unwrap();
+        let smtp = SmtpServer::start(SmtpOptions::default()).await.unwrap();
+        let setup = Setup { smtp_timeout: "1s", hold, ..Setup::default() };
+        let stand = Stand::with_smtp(setup, &smtp).await;
+        let mount = KvSource::new(bao).await.mount;
+        let anywhere = format!("path \"{mount}/*\" {{ capabilities = [\"read\", \"patch\", \"update\"] }}");
+        stand.connect(bao, bao.address(), &anywhere).await;
+        Self { bao, smtp, stand, mount }
+    }
+
+    async fn deliver(&self, name: &str) -> (KvSource, String) {
+        let (source, to) = (KvSource::below(self.bao, &self.mount).await, format!("{}@v.example", unique("m")));
+        self.stand.apply(name, &kv_delivery(name, &to, &source, "1h", "1s", Value::Null));
+        (source, to)
+    }
+
+    /// The mails once the delivery is settled, and the one link among them that can be opened.
+    async fn settled(&self, name: &str, to: &str, what: &str) -> (Vec<Mail>, Recipient) {
+        let delivered = |s: &crate::support::Seen| matches!(s.condition("Delivered").0, "True" | "Unknown");
+        self.stand.wait_status(name, what, SOON * 2, delivered).await;
+        let mails = self.smtp.wait_for_mails(to, 1, SOON).await.unwrap();
+        let links: BTreeSet<String> = mails.iter().map(|mail| Invitation::of(mail).link).collect();
+        let ids: BTreeSet<_> = mails.iter().map(|mail| mail.message_id.clone()).collect();
+        assert_eq!(links.len(), ids.len(), "{what}: one Message-ID per link");
+        let mut live = Vec::new();
+        for mail in &mails {
+            let invitation = Invitation::of(mail);
+            let recipient = Recipient::new(&invitation);
+            if recipient.lookup().await.state() == "open" && !live.iter().any(|(link, _)| *link == invitation.link) {
+                live.push((invitation.link, recipient));
+            }
+        }
+        assert_eq!(live.len(), 1, "{what}: live links among {} mails", mails.len());
+        (mails, live.remove(0).1)
+    }
+}
+
+#[tokio::test]
+async fn transient_refusals_keep_the_message_and_send_it_once() {
+    let scene = Scene::new("15m").await;
+    let mut deliveries = Vec::new();
+    for (index, phase) in [Phase::Rcpt, Phase::Mail, Phase::Data, Phase::Final].into_iter().enumerate() {
+        let name = format!("later-{index}");
+        let (source, to) = (KvSource::below(scene.bao, &scene.mount).await, format!("{}@v.example", unique("later")));
+        // MAIL comes before the server knows for whom it is.
+        let fault = Fault::reply(phase, 451, "4.7.1 Greylisted, come back later").times(2);
+        scene.smtp.fault(&if phase == Phase::Mail { fault } else { fault.only_for(&to) }).await.unwrap();
+        scene.stand.apply(&name, &kv_delivery(&name, &to, &source, "1h", "1s", Value::Null));
+        deliveries.push((name, source, to, phase));
+    }
+    let waits = |s: &crate::support::Seen| !s.is("Delivered") && s.condition("Ready").2.contains("451");
+    scene.stand.wait_status("later-0", "what it waits for", SOON, waits).await;
+    for (name, source, to, phase) in deliveries {
+        let what = format!("451 at {phase:?}");
+        let (mails, recipient) = scene.settled(&name, &to, &what).await;
+        assert_eq!(mails.len(), 1, "{what}");
+        assert_eq!(scene.stand.status(&name).attempt(), 1, "{what}: the same link all the time");
+        assert_eq!(recipient.open().await["password"], source.password);
+        scene.stand.wait_rotated(&name, SOON).await;
+        source.assert_replaced(scene.bao).await;
+    }
+}
+
+#[tokio::test]
+async fn hanging_and_hanging_up_in_each_phase_is_overcome() {
+    let scene = Scene::new("15m").await;
+    for (index, phase) in Phase::ALL.into_iter().enumerate() {
+        for (kind, fault) in [("hangs", Fault::hang(phase)), ("closes", Fault::close(phase))] {
+            let (name, what) = (format!("{kind}-{index}"), format!("{kind} at {phase:?}"));
+            // A start of its own, so that a session begins with the connection.
+            scene.stand.stop();
+            scene.smtp.fault(&fault.times(1)).await.unwrap();
+            let (source, to) = scene.deliver(&name).await;
+            scene.stand.run().await;
+            let (mails, recipient) = scene.settled(&name, &to, &what).await;
+            assert_eq!(mails.len(), 1, "{what}");
+            assert_eq!(recipient.open().await["password"], source.password, "{what}");
+            scene.smtp.clear_faults().await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_reply_lost_after_the_message_sends_the_same_message_once_more() {
+    let scene = Scene::new("15m").await;
+    let (source, to) = (KvSource::below(scene.bao, &scene.mount).await, format!("{}@v.example", unique("lost")));
+    scene.smtp.fault(&Fault::close(Phase::Final).stored().times(1).only_for(&to)).await.unwrap();
+    scene.stand.apply("lost", &kv_delivery("lost", &to, &source, "1h", "1s", Value::Null));
+    let (mails, recipient) = scene.settled("lost", &to, "one reply lost").await;
+    assert_eq!((mails.len(), mails[0].message_id.as_deref()), (2, mails[1].message_id.as_deref()));
+    assert!(scene.stand.status("lost").is("Delivered"));
+    assert_eq!(recipient.open().await["password"], source.password);
+    scene.stand.wait_rotated("lost", SOON).await;
+
+    // Both replies lost: nobody knows, the link stays, and it works.
+    let (source, to) = (KvSource::below(scene.bao, &scene.mount).await, format!("{}@v.example", unique("lost")));
+    scene.smtp.fault(&Fault::close(Phase::Final).stored().only_for(&to)).await.unwrap();
+    scene.stand.apply("unknown", &kv_delivery("unknown", &to, &source, "1h", "1s", Value::Null));
+    let (mails, recipient) = scene.settled("unknown", &to, "both replies lost").await;
+    assert_eq!(mails.len(), 2);
+    let seen = scene.stand.status("unknown");
+    assert_eq!((seen.condition("Delivered").0, seen.condition("Delivered").1), ("Unknown", "AnswerLost"));
+    assert_eq!(recipient.open().await["password"], source.password);
+    scene.stand.wait_rotated("unknown", SOON).await;
+    source.assert_replaced(scene.bao).await;
+}
+
+#[tokio::test]
+async fn a_message_held_for_too_long_is_given_up_for_a_new_attempt() {
+    let scene = Scene::new("3s").await;
+    let (source, to) = (KvSource::below(scene.bao, &scene.mount).await, format!("{}@v.example", unique("held")));
+    scene.smtp.fault(&Fault::reply(Phase::Rcpt, 451, "4.3.0 Later").only_for(&to)).await.unwrap();
+    scene.stand.apply("held", &kv_delivery("held", &to, &source, "1h", "1s", Value::Null));
+    scene.stand.wait_status("held", "a second attempt", SOON, |s| s.attempt() >= 2).await;
+    scene.smtp.clear_faults().await.unwrap();
+    let (mails, recipient) = scene.settled("held", &to, "held for too long").await;
+    assert_eq!(mails.len(), 1);
+    assert!(scene.stand.audited("held", "Superseded") >= 1);
+    assert_eq!(recipient.open().await["password"], source.password);
+    scene.stand.wait_rotated("held", SOON).await;
+    source.assert_replaced(scene.bao).await;
+}
+
+#[tokio::test]
+async fn a_message_in_memory_dies_with_its_process_and_its_link_with_it() {
+    let scene = Scene::new("15m").await;
+    for (name, graceful) in [("stopped", true), ("killed", false)] {
+        let (source, to) = (KvSource::below(scene.bao, &scene.mount).await, format!("{}@v.example", unique("held")));
+        scene.smtp.fault(&Fault::reply(Phase::Rcpt, 451, "4.3.0 Later").only_for(&to)).await.unwrap();
+        scene.stand.apply(name, &kv_delivery(name, &to, &source, "1h", "1h", Value::Null));
+        scene.stand.wait_status(name, "the hold", SOON, |s| s.condition("Delivered").1 == "Sending").await;
+        if graceful { scene.stand.stop() } else { scene.stand.kill() }
+        scene.smtp.clear_faults().await.unwrap();
+        scene.stand.run().await;
+        // A killed owner is waited for: a minute, in which it could still send.
+        scene.stand.wait_status(name, "attempt 2", Duration::from_secs(100), |s| s.attempt() == 2 && s.is("Delivered")).await;
+        let (mails, recipient) = scene.settled(name, &to, name).await;
+        assert_eq!(mails.len(), 1, "{name}");
+        assert_eq!(recipient.open().await["password"], source.password);
+    }
+}
+
+#[tokio::test]
+async fn a_final_refusal_withdraws_the_link_and_waits_for_a_person() {
+    let scene = Scene::new("15m").await;
+    let (source, to) = (KvSource::below(scene.bao, &scene.mount).await, format!("{}@v.example", unique("nobody")));
+    let refusal = Fault::reply(Phase::Rcpt, 550, "5.1.1 No such user").only_for(&to).times(1);
+    scene.smtp.fault(&refusal).await.unwrap();
+    scene.stand.apply("nobody", &kv_delivery("nobody", &to, &source, "1h", "1h", Value::Null));
+    let seen = scene.stand.wait_status("nobody", "the refusal", SOON, |s| s.stalled() == Some("MailRefused")).await;
+    assert_eq!((seen.condition("Delivered").0, seen.condition("Delivered").1), ("False", "Refused"));
+    assert!(seen.condition("Stalled").2.contains("recipient.email"), "{:?}", seen.condition("Stalled"));
+    assert!(source.is_untouched(scene.bao).await, "nobody has seen it");
+    assert_eq!(scene.smtp.mails(&to).await.unwrap().len(), 0);
+    let again = json!({"redeliver": "2"});
+    scene.stand.apply("nobody", &kv_delivery("nobody", &to, &source, "1h", "1s", again));
+    let (_, recipient) = scene.settled("nobody", &to, "sent again").await;
+    assert_eq!(recipient.open().await["password"], source.password);
+}

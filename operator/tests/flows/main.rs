@@ -19,7 +19,6 @@ mod endings;
 mod kv;
 mod mail_outages;
 mod manifests;
-mod memory;
 mod restore;
 mod static_role;
 mod taken_over_gateway;

@@ -8,7 +8,7 @@ use ps_store::EmbeddedStore;
 use ps_testbed::{Testbed, unique};
 use serde_json::Value;
 
-use crate::support::{Invitation, KvSource, Needle, Recipient, SOON, Seen, Setup, Stand, files_below, kv_delivery};
+use crate::support::{Invitation, KvSource, Needle, Recipient, SOON, Search, Seen, Setup, Stand, kv_delivery};
 
 /// What the attacker does to an open record; `None` deletes it.
 type Attack = fn(&mut Link) -> Option<Record>;
@@ -96,12 +96,9 @@ async fn forged_and_altered_records_are_not_believed_and_end_in_a_rotation() {
     for ((source, to), invitation) in victims.iter().zip(&links) {
         let secrets = [&source.password, &source.path, &source.mount, to, &invitation.code, &invitation.code.replace('-', "")];
         let secrets = secrets.into_iter().map(String::as_str).chain([invitation.fragment(), "Database of the web shop"]);
-        for secret in secrets {
-            let needle = Needle::new("something of the delivery", secret);
-            for file in files_below(&stand.path("data/links")) {
-                assert_eq!(needle.found_in(&std::fs::read(&file).unwrap()), None, "{secret} in {}", file.display());
-            }
-        }
+        let search = Search::new(secrets.map(|secret| Needle::new(secret, secret)).collect());
+        search.assert_it_finds_what_is_there();
+        assert_eq!(search.found_below(&stand.path("data/links")), [""; 0]);
     }
 
     let store = EmbeddedStore::open(&stand.path("data/links")).unwrap();
@@ -118,6 +115,10 @@ async fn forged_and_altered_records_are_not_believed_and_end_in_a_rotation() {
     drop(store);
 
     for (((name, code, _), (source, to)), invitation) in ATTACKS.iter().zip(&victims).zip(&links) {
+        if *name == "deleted" {
+            // A store tells nobody of deletions: it is noticed at the next look, which is at expiry or at a start.
+            stand.restart().await;
+        }
         let seen = stand.wait_rotated(name, SOON * 2).await;
         assert_eq!(seen.condition("Retrieved").0, "False", "{name}: nobody opened it");
         assert_eq!((stand.audited(name, "Tampered"), stand.audited(name, "Claimed")), (1, 0), "{name}");

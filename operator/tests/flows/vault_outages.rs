@@ -1,1 +1,164 @@
-//! To come.
+//! OpenBao sealed, killed, restarted, slow, refusing, or done without saying so: it recovers alone.
+
+use std::time::Duration;
+
+use ps_testbed::{HttpProxy, OpenBao, ProxyAction, ProxyRule, Testbed, unique};
+use serde_json::{Value, json};
+
+use crate::support::{Invitation, KvSource, Recipient, RoleSource, SOON, Setup, Stand, kv_delivery, role_delivery};
+
+/// Longer than the wait between two tries of what only a person can mend.
+const AFTER_A_PERSON: Duration = Duration::from_secs(90);
+
+#[tokio::test]
+async fn a_sealed_and_a_restarted_openbao_are_waited_for() {
+    let bao = OpenBao::raft().await.unwrap();
+    let source = KvSource::new(&bao).await;
+    let stand = Stand::start(Setup::default()).await;
+    stand.connect(&bao, bao.address(), &source.policy()).await;
+    bao.seal().await.unwrap();
+    let to = format!("{}@v.example", unique("sealed"));
+    let more = json!({"completion": "OnRotated"});
+    stand.apply("shop", &kv_delivery("shop", &to, &source, "1h", "3s", more));
+    let seen = stand.wait_status("shop", "the seal", SOON, |s| s.condition("Ready").1 == "VaultSealed").await;
+    assert!(seen.condition("Reconciling").2.contains("sealed") && seen.stalled().is_none());
+    assert!(!seen.text("/status/nextWakeUp").is_empty());
+    bao.unseal().await.unwrap();
+    let recipient = stand.recipient(&to).await;
+
+    // Claimed; then it is killed, comes back sealed, and the rotation that falls due meanwhile happens after that.
+    assert_eq!(recipient.open().await["password"], source.password);
+    bao.kill().unwrap();
+    stand.wait_status("shop", "the outage", SOON, |s| s.condition("Ready").1 == "VaultUnreachable").await;
+    bao.restart().await.unwrap();
+    stand.wait_status("shop", "the seal", SOON, |s| s.condition("Ready").1 == "VaultSealed").await;
+    bao.unseal().await.unwrap();
+    let seen = stand.wait_rotated("shop", SOON).await;
+    assert!(seen.is("Ready"));
+    source.assert_replaced(&bao).await;
+    assert_eq!(stand.mails(&to, 1, SOON).await.len(), 1);
+}
+
+#[tokio::test]
+async fn an_openbao_that_hangs_delays_only_those_who_use_it() {
+    let (hung, well) = (OpenBao::raft().await.unwrap(), Testbed::connect_or_start().unwrap().bao().await.unwrap());
+    let (source, other) = (KvSource::new(&hung).await, KvSource::new(well).await);
+    let (slow, quick) = (Stand::start(Setup::default()).await, format!("{}@v.example", unique("quick")));
+    let to = format!("{}@v.example", unique("slow"));
+    slow.connect(&hung, hung.address(), &source.policy()).await;
+    hung.freeze(true).unwrap();
+    slow.apply("slow", &kv_delivery("slow", &to, &source, "1h", "1h", Value::Null));
+    let seen = slow.wait_status("slow", "the wait", SOON, |s| s.condition("Ready").1 == "VaultTimeout").await;
+    assert!(!seen.is("Delivered"));
+    // Another connection, of another name, beside it.
+    let token = well.token(&["root"], &ps_testbed::TokenOptions::default()).await.unwrap();
+    slow.secret("well", "token", &token.token);
+    let connection = format!(
+        "apiVersion: passwordsender.io/v1alpha1\nkind: VaultConnection\nmetadata: {{name: well}}\n\
+         spec: {{address: \"{}\", auth: {{token: {{secretKeyRef: {{name: well, key: token}}}}}}}}\n",
+        well.address()
+    );
+    slow.apply("well", &connection);
+    let more = json!({"source": {"vault": {"connectionRef": {"name": "well"}}}});
+    slow.apply("quick", &kv_delivery("quick", &quick, &other, "1h", "1h", more));
+    assert_eq!(slow.recipient(&quick).await.open().await["password"], other.password);
+    assert!(!slow.status("slow").is("Delivered"));
+    hung.freeze(false).unwrap();
+    assert_eq!(slow.recipient(&to).await.open().await["password"], source.password);
+}
+
+#[tokio::test]
+async fn refusals_and_lost_answers_at_each_request_cost_neither_a_second_mail_nor_a_second_version() {
+    use ProxyAction::{DoneBut, DoneButDrop, DoneButHang, Drop, Refuse};
+    let bao = Testbed::connect_or_start().unwrap().bao().await.unwrap();
+    let proxy = HttpProxy::start(bao.address()).unwrap();
+    let stand = Stand::start(Setup::default()).await;
+    let first = KvSource::new(bao).await;
+    let anywhere = format!("path \"{}/*\" {{ capabilities = [\"read\", \"patch\", \"update\"] }}", first.mount);
+    stand.connect(bao, &proxy.address(), &anywhere).await;
+    let faults = [
+        ("GET", "/data/", Refuse(429), 2),
+        ("GET", "/data/", Refuse(503), 2),
+        ("GET", "/data/", Refuse(403), 1),
+        ("GET", "/data/", DoneBut(500), 1),
+        ("GET", "/data/", Drop, 1),
+        ("GET", "/data/", DoneButHang, 1),
+        ("PATCH", "/data/", Refuse(429), 1),
+        ("PATCH", "/data/", Refuse(503), 2),
+        ("PATCH", "/data/", DoneBut(500), 1),
+        ("PATCH", "/data/", DoneButDrop, 1),
+        ("PATCH", "/data/", DoneButHang, 1),
+        ("GET", "/metadata/", Refuse(503), 1),
+        ("PUT", "/destroy/", DoneBut(500), 1),
+        ("POST", "/destroy/", DoneBut(500), 1),
+        ("", "/destroy/", Drop, 1),
+    ];
+    for (index, (method, kind, action, times)) in faults.into_iter().enumerate() {
+        let source = KvSource::below(bao, &first.mount).await;
+        let name = format!("fault-{index}");
+        let what = format!("{action:?} to {method} {kind}");
+        let rule = ProxyRule::new(&format!("{kind}{}", source.path), action).times(times);
+        proxy.rule(if method.is_empty() { rule } else { rule.method(method) });
+        let to = format!("{}@v.example", unique("fault"));
+        stand.apply(&name, &kv_delivery(&name, &to, &source, "1h", "1s", Value::Null));
+        let mail = stand.mails(&to, 1, AFTER_A_PERSON).await.remove(0);
+        let recipient = Recipient::new(&Invitation::of(&mail));
+        assert_eq!(recipient.open().await["password"], source.password, "{what}");
+        stand.wait_rotated(&name, AFTER_A_PERSON).await;
+        source.assert_replaced(bao).await;
+        assert_eq!(stand.mails(&to, 1, SOON).await.len(), 1, "{what}");
+        proxy.clear();
+    }
+    // The faults were met: what the operator got was at times not what the server had said.
+    let spoiled = proxy.requests().iter().filter(|r| r.server != r.client).count();
+    assert!(spoiled >= 16, "{spoiled}");
+}
+
+#[tokio::test]
+async fn a_rotation_that_is_done_but_answered_with_an_error_is_not_done_twice() {
+    let bao = Testbed::connect_or_start().unwrap().bao().await.unwrap();
+    let proxy = HttpProxy::start(bao.address()).unwrap();
+    let role = RoleSource::new(bao).await;
+    let stand = Stand::start(Setup::default()).await;
+    stand.connect(bao, &proxy.address(), &role.policy()).await;
+    proxy.rule(ProxyRule::new("/rotate-role/", ProxyAction::DoneBut(500)).times(1));
+    let to = format!("{}@v.example", unique("role"));
+    stand.apply("role", &role_delivery("role", &to, &role, "1h", "1s", Value::Null));
+    assert_eq!(stand.recipient(&to).await.open().await["password"], role.password);
+    let seen = stand.wait_rotated("role", SOON).await;
+    assert_eq!((seen.text("/status/evidence/by"), seen.text("/status/evidence/scope")), ("Us", "Target"));
+    assert!(!role.logs_in(&role.password).await && role.logs_in(&role.current(bao).await).await);
+    let rotations = proxy.requests().iter().filter(|r| r.path.contains("/rotate-role/")).count();
+    assert_eq!(rotations, 1);
+}
+
+#[tokio::test]
+async fn rights_that_were_taken_away_stall_the_rotation_until_they_are_back() {
+    let bao = Testbed::connect_or_start().unwrap().bao().await.unwrap();
+    let source = KvSource::new(bao).await;
+    let stand = Stand::start(Setup::default()).await;
+    let policy = unique("policy");
+    bao.policy(&policy, &source.policy()).await.unwrap();
+    let token = bao.token(&[&policy], &ps_testbed::TokenOptions::default()).await.unwrap();
+    stand.connect(bao, bao.address(), &source.policy()).await;
+    // The same rights, under a name that this test can change.
+    stand.secret("vault", "token", &token.token);
+    let (to, sender) = (format!("{}@v.example", unique("rights")), format!("{}@v.example", unique("sender")));
+    let more = json!({"notify": {"email": sender, "on": ["Rotated"]}});
+    stand.apply("shop", &kv_delivery("shop", &to, &source, "1h", "1s", more));
+    let recipient = stand.recipient(&to).await;
+    let read_only = format!("path \"{}/data/{}\" {{ capabilities = [\"read\"] }}", source.mount, source.path);
+    bao.policy(&policy, &read_only).await.unwrap();
+    assert_eq!(recipient.open().await["password"], source.password);
+    let seen = stand.wait_status("shop", "the stall", SOON, |s| s.stalled().is_some()).await;
+    let said = seen.condition("Stalled").2;
+    assert!(said.contains(&format!("{}/data/{}", source.mount, source.path)) && said.contains("patch"), "{said}");
+    assert_eq!(seen.condition("Rotated").1, "Stalled");
+    let notice = stand.mail(&sender).await;
+    assert!(!notice.text.unwrap_or_default().contains(&source.password), "a notice holds no secret");
+    assert!(source.is_untouched(bao).await);
+    bao.policy(&policy, &source.policy()).await.unwrap();
+    stand.wait_rotated("shop", AFTER_A_PERSON).await;
+    source.assert_replaced(bao).await;
+    assert_eq!(stand.mails(&sender, 2, SOON).await.len(), 2, "stalled, then rotated");
+}

@@ -4,8 +4,7 @@ use std::fs;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
 /// All files below a folder.
 pub fn files_below(folder: &Path) -> Vec<PathBuf> {
@@ -50,40 +49,100 @@ pub struct Needle {
 
 impl Needle {
     pub fn new(name: &str, secret: &str) -> Self {
-        let bytes = secret.as_bytes();
-        let mut forms: Vec<(String, Vec<u8>)> = Vec::new();
-        let mut form = |name: &str, bytes: Vec<u8>| {
-            if !forms.iter().any(|(_, known)| *known == bytes) {
-                forms.push((name.to_owned(), bytes));
-            }
-        };
-        form("raw", bytes.to_vec());
-        form("reversed hex case", hex(bytes).to_uppercase().into_bytes());
-        form("hex", hex(bytes).into_bytes());
-        for (name, engine) in [("base64", &STANDARD_NO_PAD), ("base64url", &URL_SAFE_NO_PAD)] {
-            for shift in 0..3 {
-                form(&format!("{name} at {shift}"), aligned(engine, bytes, shift));
-            }
-        }
-        form("padded base64", STANDARD.encode(bytes).into_bytes());
-        form("percent", escaped(bytes, |b| format!("%{b:02X}")));
-        form("every byte percent", bytes.iter().flat_map(|b| format!("%{b:02X}").into_bytes()).collect());
-        form("quoted-printable", escaped_only(bytes, b"=", |b| format!("={b:02X}")));
-        form("JSON", serde_json::to_string(secret).unwrap().trim_matches('"').as_bytes().to_vec());
-        form("HTML", secret.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;").into_bytes());
-        form("UTF-16 LE", secret.encode_utf16().flat_map(u16::to_le_bytes).collect());
-        form("UTF-16 BE", secret.encode_utf16().flat_map(u16::to_be_bytes).collect());
-        Self { name: name.to_owned(), forms }
+        let mut needle = Self::bytes(name, secret.as_bytes());
+        needle.form("quoted-printable", escaped_only(secret.as_bytes(), |b| b == b'=' || b > 126, |b| format!("={b:02X}")));
+        needle.form("percent", escaped_only(secret.as_bytes(), |b| !is_unreserved(b), |b| format!("%{b:02X}")));
+        needle.form("JSON", serde_json::to_string(secret).unwrap().trim_matches('"').as_bytes().to_vec());
+        needle.form("Go's JSON", go_json(secret).into_bytes());
+        needle.form("HTML", secret.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;").into_bytes());
+        needle.form("Rust's Debug", format!("{secret:?}").trim_matches('"').as_bytes().to_vec());
+        needle.form("UTF-16 LE", secret.encode_utf16().flat_map(u16::to_le_bytes).collect());
+        needle.form("UTF-16 BE", secret.encode_utf16().flat_map(u16::to_be_bytes).collect());
+        needle
     }
 
-    /// In which form it occurs.
-    pub fn found_in(&self, bytes: &[u8]) -> Option<&str> {
-        self.forms.iter().find(|(_, form)| find(bytes, form)).map(|(name, _)| name.as_str())
+    /// Of something that is no text.
+    pub fn bytes(name: &str, bytes: &[u8]) -> Self {
+        let mut needle = Self { name: name.to_owned(), forms: Vec::new() };
+        needle.form("raw", bytes.to_vec());
+        needle.form("hex", hex(bytes).into_bytes());
+        needle.form("HEX", hex(bytes).to_uppercase().into_bytes());
+        needle.form("every byte percent", bytes.iter().flat_map(|b| format!("%{b:02X}").into_bytes()).collect());
+        for (name, engine) in [("base64", &STANDARD_NO_PAD), ("base64url", &URL_SAFE_NO_PAD)] {
+            for shift in 0..3 {
+                needle.form(&format!("{name} at {shift}"), aligned(engine, bytes, shift));
+            }
+        }
+        needle
+    }
+
+    fn form(&mut self, name: &str, bytes: Vec<u8>) {
+        assert!(bytes.len() >= 8, "{}: {name} is too short to be searched for", self.name);
+        if !self.forms.iter().any(|(_, known)| *known == bytes) {
+            self.forms.push((name.to_owned(), bytes));
+        }
     }
 
     /// Every form, planted between other bytes: a search that does not find all of them proves nothing.
     pub fn planted(&self) -> impl Iterator<Item = (&str, Vec<u8>)> {
         self.forms.iter().map(|(name, form)| (name.as_str(), [b"before \0".as_slice(), form, b"\0 after"].concat()))
+    }
+}
+
+/// Many needles, searched for at once.
+pub struct Search {
+    needles: Vec<Needle>,
+    /// By the first two bytes: which needle and which form may begin there.
+    table: Vec<Vec<(usize, usize)>>,
+}
+
+impl Search {
+    pub fn new(needles: Vec<Needle>) -> Self {
+        let mut table = vec![Vec::new(); 1 << 16];
+        for (n, needle) in needles.iter().enumerate() {
+            for (f, (_, form)) in needle.forms.iter().enumerate() {
+                table[usize::from(u16::from_be_bytes([form[0], form[1]]))].push((n, f));
+            }
+        }
+        Self { needles, table }
+    }
+
+    /// Each needle and form that occurs, once.
+    pub fn found_in(&self, bytes: &[u8]) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut at = 0;
+        while at + 1 < bytes.len() {
+            if bytes[at] == 0 && bytes[at..].starts_with(&[0; 512]) {
+                at += 500; // empty memory, of which there is much
+                continue;
+            }
+            for (n, f) in &self.table[usize::from(u16::from_be_bytes([bytes[at], bytes[at + 1]]))] {
+                let needle = &self.needles[*n];
+                let (name, form) = &needle.forms[*f];
+                let what = format!("{} as {name}", needle.name);
+                if bytes[at..].starts_with(form) && !found.contains(&what) {
+                    found.push(what);
+                }
+            }
+            at += 1;
+        }
+        found
+    }
+
+    /// What occurs in the files below a folder, with the file.
+    pub fn found_below(&self, folder: &Path) -> Vec<String> {
+        let files = files_below(folder).into_iter().filter_map(|f| Some((fs::read(&f).ok()?, f)));
+        files.flat_map(|(bytes, f)| self.found_in(&bytes).into_iter().map(move |w| format!("{w} in {}", f.display()))).collect()
+    }
+
+    /// Fails unless every form of every needle is found where it is planted.
+    pub fn assert_it_finds_what_is_there(&self) {
+        for needle in &self.needles {
+            for (form, planted) in needle.planted() {
+                let wanted = format!("{} as {form}", needle.name);
+                assert!(self.found_in(&planted).contains(&wanted), "{wanted} would not be found");
+            }
+        }
     }
 }
 
@@ -141,11 +200,17 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
-fn escaped(bytes: &[u8], escape: impl Fn(u8) -> String) -> Vec<u8> {
-    let plain = |b: &u8| b.is_ascii_alphanumeric() || b"-._~".contains(b);
-    bytes.iter().flat_map(|b| if plain(b) { vec![*b] } else { escape(*b).into_bytes() }).collect()
+fn is_unreserved(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || b"-._~".contains(&b)
 }
 
-fn escaped_only(bytes: &[u8], which: &[u8], escape: impl Fn(u8) -> String) -> Vec<u8> {
-    bytes.iter().flat_map(|b| if which.contains(b) { escape(*b).into_bytes() } else { vec![*b] }).collect()
+fn escaped_only(bytes: &[u8], which: impl Fn(u8) -> bool, escape: impl Fn(u8) -> String) -> Vec<u8> {
+    bytes.iter().flat_map(|b| if which(*b) { escape(*b).into_bytes() } else { vec![*b] }).collect()
+}
+
+/// Go escapes what could end a script element.
+fn go_json(text: &str) -> String {
+    let json = serde_json::to_string(text).unwrap();
+    let json = json.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026");
+    json.trim_matches('"').to_owned()
 }

@@ -6,8 +6,8 @@ mod sources;
 mod stand;
 mod status;
 
-pub use files::{Needle, copy_tree, files_below, holds, memory_of};
-pub use recipient::{Answer, Invitation, Recipient};
+pub use files::{Needle, Search, copy_tree, holds, memory_of};
+pub use recipient::{Invitation, Recipient};
 pub use sources::{KvSource, RoleSource, kv_delivery, role_delivery};
 pub use stand::{Setup, Stand};
 pub use status::Seen;

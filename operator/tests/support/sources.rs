@@ -20,7 +20,12 @@ impl KvSource {
 
     /// Another path of the same mount.
     pub async fn below(bao: &OpenBao, mount: &str) -> Self {
-        let (path, password) = (unique("app"), unique("pw"));
+        Self::with_password(bao, mount, &unique("pw")).await
+    }
+
+    /// The same with a password of the caller's choice.
+    pub async fn with_password(bao: &OpenBao, mount: &str, password: &str) -> Self {
+        let (path, password) = (unique("app"), password.to_owned());
         let data = json!({"username": "shop", "password": password, "other": "stays <as> it is"});
         bao.kv_put(mount, &path, data).await.unwrap();
         Self { mount: mount.to_owned(), path, password }
@@ -61,6 +66,7 @@ impl KvSource {
 }
 
 /// A static role of the database engine, with a user of its own in PostgreSQL.
+#[derive(Clone)]
 pub struct RoleSource {
     pub mount: String,
     pub role: String,

@@ -227,7 +227,8 @@ impl Controller {
     }
 }
 
-fn pending_of(entry: &Entry, number: u32, me: &str) -> bool {
+/// Whether this attempt's mail is still ours to send.
+pub(crate) fn pending_of(entry: &Entry, number: u32, me: &str) -> bool {
     entry.attempt(number).is_some_and(|a| matches!(&a.mail, MailState::Pending { owner, .. } if owner == me))
 }
 

@@ -13,6 +13,8 @@ use ps_core::ids::{Key, Stamp};
 use ps_core::ports::{CasError, Connection, MailError};
 use ps_core::rotation::Step;
 
+pub(crate) use issue::pending_of;
+
 use crate::controller::Controller;
 use crate::observe::View;
 
@@ -153,8 +155,13 @@ impl Controller {
     async fn notify(&self, key: &Key, notice: &Notice) -> Result<(), Trip> {
         let mail = self.notice_mail(key, notice).await?;
         let now = self.now();
-        match self.ports.mailer.send_notice(&mail).await {
-            // Unknown counts as told: a second notice of the same would only puzzle.
+        let mut answer = self.ports.mailer.send_notice(&mail).await;
+        if let Err(MailError::Unknown(_)) = &answer {
+            // The same message once more, under the same Message-ID.
+            answer = self.ports.mailer.send_notice(&mail).await;
+        }
+        match answer {
+            // Twice unknown counts as told: a mail server that never answers must not repeat it for ever.
             Ok(()) | Err(MailError::Unknown(_)) => {
                 self.desk.unblock_mail();
                 self.update(key, |e| Some(after::notified(e, notice, now))).await

@@ -1,50 +1,54 @@
-//! The numbered invariants of DESIGN.md, as far as a simulated world can see them.
+//! The numbered invariants (`ps_core::invariants`), as far as a simulated world can see them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ps_core::audit::Writer;
+use ps_core::audit::{EventKind, Writer};
 use ps_core::delivery::Strategy;
-use ps_core::link::State;
+use ps_core::invariants::Invariant::*;
+use ps_core::link::State as LinkState;
 
-use crate::world::Shared;
+use crate::world::{Shared, State};
 
 /// After each step.
 pub fn always(world: &Shared) {
     let w = world.lock();
 
-    // 5: at most one live link per delivery was ever mailed out and can still be opened.
+    // At most one live link per delivery was ever mailed out and can still be opened. (A taken-over gateway may show
+    // whatever it kept.)
     let mut live: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
-    for mail in &w.mails {
+    for mail in w.mails.iter().filter(|m| !w.tampered.contains_key(&m.record)) {
         if w.store.get(&mail.record).and_then(|(r, _)| r.link()).is_some_and(|l| l.state.is_live()) {
             live.entry(&mail.key).or_default().insert(mail.record);
         }
     }
     for (key, links) in live {
-        assert!(links.len() <= 1, "invariant 5: {key} has {} live links", links.len());
+        assert!(links.len() <= 1, "{IntentFirst}: {key} has {} live links", links.len());
     }
 
-    // 3: one claimant per record, and never more claims than were asked for (8).
-    for (id, (record, _)) in &w.store {
+    for (id, (record, _)) in w.store.iter().filter(|(id, _)| !w.tampered.contains_key(id)) {
         let Some(claim) = record.link().and_then(|l| l.claim.as_ref()) else { continue };
         if let Some(token) = w.claims.get(id) {
-            assert!(claim.token_hash.matches(token), "invariant 3: {id} has a second claimant");
+            assert!(claim.token_hash.matches(token), "{OneClaimant}: {id} has a second claimant");
         }
     }
     for (key, claims) in &w.claims_per_key {
-        assert!(*claims <= w.permits[key], "invariant 8: {key} was claimed {claims} times, {} allowed", w.permits[key]);
+        let permits = w.permits[key];
+        assert!(*claims <= permits, "{SentOnce}: {key} was claimed {claims} times, {permits} allowed");
     }
 
-    // 7: what is called dead is dead.
     for (entry, _) in w.ledger.values() {
-        for attempt in entry.attempts.iter().filter(|a| a.evidence.is_some()) {
-            if let Some(mail) = w.mails.iter().find(|m| m.record == attempt.record && !m.value.is_empty()) {
-                assert!(
-                    w.is_dead(&mail.place, &mail.value),
-                    "invariant 7: {} attempt {} is called dead and works",
-                    entry.key,
-                    attempt.number
-                );
+        for attempt in &entry.attempts {
+            let name = format!("{} attempt {}", entry.key, attempt.number);
+            if attempt.evidence.is_some()
+                && let Some(mail) = w.mails.iter().find(|m| m.record == attempt.record && !m.value.is_empty())
+            {
+                assert!(w.is_dead(&mail.place, &mail.value), "{EvidenceOnly}: {name} is called dead and works");
             }
+            let claimed = attempt.link.claimed_at.is_none() || w.ever_claimed.contains(&attempt.record);
+            assert!(claimed, "{GatewayIsNotBelieved}: nobody claimed {name}");
+            let said_no = attempt.link.state == LinkState::Declined || attempt.link.disputed;
+            let declined = !said_no || w.ever_declined.contains(&attempt.record);
+            assert!(declined, "{GatewayIsNotBelieved}: nobody declined {name}");
         }
     }
 }
@@ -52,41 +56,87 @@ pub fn always(world: &Shared) {
 /// When everything has come to rest, long after the last link expired.
 pub fn at_rest(world: &Shared) {
     let w = world.lock();
+    rotated(&w);
+    tampered(&w);
+    if w.restores == 0 {
+        audited(&w);
+        told(&w);
+    }
+    kept(&w);
+}
 
-    // 6: whatever was opened is dead, unless the ledger was rolled back to before it was sent.
-    for mail in &w.mails {
+/// Whatever was opened is dead, unless the ledger was rolled back to before it was sent.
+fn rotated(w: &State) {
+    for mail in w.mails.iter().filter(|m| m.strategy != Strategy::None) {
         if w.claims.contains_key(&mail.record) && !w.forgotten_mails.contains(&mail.record) {
-            assert!(w.is_dead(&mail.place, &mail.value), "invariant 6: {} was opened and still works", mail.key);
+            assert!(w.is_dead(&mail.place, &mail.value), "{RotationIsOwed}: {} was opened and still works", mail.key);
         }
     }
     for (entry, _) in w.ledger.values() {
         for attempt in &entry.attempts {
+            let name = format!("{} attempt {}", entry.key, attempt.number);
             let owed = attempt.obligation.is_some() && attempt.evidence.is_none();
-            assert!(!owed, "invariant 6: {} attempt {} still owes a rotation", entry.key, attempt.number);
-            assert!(!attempt.link_is_live(), "{} attempt {} is still live", entry.key, attempt.number);
-            if attempt.terms.strategy != Strategy::None && attempt.link.state == State::Retrieved {
-                assert!(attempt.evidence.is_some(), "invariant 6: {} was retrieved and not rotated", entry.key);
+            assert!(!owed, "{RotationIsOwed}: {name} still owes a rotation");
+            assert!(!attempt.link_is_live(), "{IntentFirst}: {name} is still live");
+            if attempt.terms.strategy != Strategy::None && attempt.link.claimed_at.is_some() {
+                assert!(attempt.evidence.is_some(), "{RotationIsOwed}: {name} was opened and not rotated");
             }
         }
-        assert!(entry.outbox.is_empty(), "invariant 10: {} has events that are not on the trail", entry.key);
+        assert!(entry.outbox.is_empty(), "{EveryChangeIsAudited}: {} has events that are not on the trail", entry.key);
+        assert!(entry.notices.is_empty(), "{}: the sender was not told", entry.key);
     }
+}
 
-    // 10: no gaps, and one content per id. A rolled-back ledger counts again from where it was restored.
-    if w.forgotten_mails.is_empty() && w.backup.ledger.is_empty() {
-        let mut streams: BTreeMap<_, BTreeSet<u64>> = BTreeMap::new();
-        let mut contents = BTreeMap::new();
-        for event in &w.audit {
-            let attempt = if event.writer == Writer::Record { event.attempt } else { 0 };
-            streams.entry((event.delivery.clone(), event.incarnation.clone(), event.writer, attempt)).or_default().insert(event.seq);
-            let first = contents.entry(event.id()).or_insert(event);
-            assert_eq!(*first, event, "invariant 10: two events of one id");
+/// What a taken-over gateway altered was found, withdrawn and rotated.
+fn tampered(w: &State) {
+    for (record, how) in &w.tampered {
+        let Some(attempt) = w.attempt_of(*record) else { continue };
+        // A ciphertext that we erased ourselves before we looked at it tells nothing, and nobody needs it.
+        let erased = *how == "ciphertext replaced" && attempt.link.tampered.is_none();
+        // An order of ours that was written before we looked covers a forged revocation.
+        let ordered = *how == "revocation forged" && attempt.link.revoke.is_some();
+        if erased || ordered {
+            continue;
         }
-        for (stream, seqs) in streams {
-            assert_eq!(seqs.last().copied(), Some(seqs.len() as u64 - 1), "invariant 10: gap in {stream:?}");
+        assert!(attempt.link.tampered.is_some(), "{GatewayIsNotBelieved}: {record} ({how}) was not found");
+        assert!(attempt.link.revoke.is_some(), "{GatewayIsNotBelieved}: {record} ({how}) was not withdrawn");
+        let dead = attempt.evidence.is_some() || attempt.terms.strategy == Strategy::None;
+        assert!(dead, "{GatewayIsNotBelieved}: {record} ({how}) was not rotated");
+    }
+}
+
+/// No gaps, and one content per id.
+fn audited(w: &State) {
+    let mut streams: BTreeMap<_, BTreeSet<u64>> = BTreeMap::new();
+    let mut contents = BTreeMap::new();
+    for event in &w.audit {
+        let attempt = if event.writer == Writer::Record { event.attempt } else { 0 };
+        let stream = (event.delivery.clone(), event.incarnation.clone(), event.writer, attempt);
+        streams.entry(stream).or_default().insert(event.seq);
+        let first = contents.entry(event.id()).or_insert(event);
+        assert_eq!(*first, event, "{EveryChangeIsAudited}: two events of one id");
+    }
+    for (stream, seqs) in streams {
+        assert_eq!(seqs.last().copied(), Some(seqs.len() as u64 - 1), "{EveryChangeIsAudited}: gap in {stream:?}");
+    }
+}
+
+/// Each claim and each proof was told to the sender at least once.
+fn told(w: &State) {
+    for (kind, notice) in [(EventKind::Claimed, "Retrieved"), (EventKind::Rotated, "Rotated"), (EventKind::Tampered, "Tampered")] {
+        let mut happened: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+        for event in w.audit.iter().filter(|e| e.kind == kind) {
+            happened.entry(&event.delivery).or_default().insert((&event.incarnation, event.attempt));
+        }
+        for (key, times) in happened {
+            let mails = w.notices.iter().filter(|(k, n, _)| k == key && n == notice).count();
+            assert!(mails >= times.len(), "{key}: {} times {kind:?}, {mails} notices", times.len());
         }
     }
+}
 
-    // 2: key material is in the mails and nowhere else.
+/// Key material is in the mails and nowhere else; a delivered value nowhere at all.
+fn kept(w: &State) {
     let kept = serde_json::to_string(&(
         w.ledger.values().map(|(e, _)| e).collect::<Vec<_>>(),
         w.store.values().map(|(r, _)| r).collect::<Vec<_>>(),
@@ -95,7 +145,8 @@ pub fn at_rest(world: &Shared) {
     .unwrap();
     for mail in &w.mails {
         let s = mail.link.strip_prefix("ps1.").unwrap();
-        assert!(!kept.contains(s), "invariant 2: S of {} is stored", mail.key);
-        assert!(mail.value.is_empty() || !kept.contains(&format!("\"{}\"", mail.value)), "invariant 1");
+        assert!(!kept.contains(s), "{KeyIsForgotten}: S of {} is stored", mail.key);
+        let value = mail.value.is_empty() || !kept.contains(&format!("\"{}\"", mail.value));
+        assert!(value, "{PlaintextInOneAct}: what {} was sent is stored", mail.key);
     }
 }

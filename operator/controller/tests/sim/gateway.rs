@@ -13,7 +13,8 @@ pub fn taken_over(world: &Shared) {
     if w.mails.is_empty() || w.fenced {
         return;
     }
-    let mail = w.mails[w.random() as usize % w.mails.len()].record;
+    let at = w.random() as usize % w.mails.len();
+    let mail = w.mails[at].record;
     let Some((Record::Link(link), _)) = w.store.get(&mail).cloned() else { return };
     let Some(attempt) = w.attempt_of(mail).cloned() else { return };
     let sent = matches!(attempt.mail, MailState::Accepted { .. } | MailState::Unknown { .. });

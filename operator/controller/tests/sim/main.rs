@@ -3,13 +3,17 @@
 //!
 //! Every port call is a place where the scheduler may switch to the other operator, lose the reply, or crash. What runs
 //! is the real controller; only the ports are simulated. A failing run prints its seed and the last steps;
-//! `PS_SIM_SEED=n cargo test -p ps-controller --test sim` runs it again, `PS_SIM_LINES=n` prints more of it, `PS_SIM_RUNS=n` runs more.
+//! `PS_SIM_SEED=n cargo test -p ps-controller --test sim` runs it again, `PS_SIM_LINES=n` prints more of it, `PS_SIM_RUNS=n` runs more,
+//! `PS_SIM_FIRST=n` starts at another seed.
+#![allow(unreachable_pub, reason = "a test's modules have no outside")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 
 mod check;
+mod gateway;
 mod operators;
 mod people;
 mod ports;
+mod story;
 mod world;
 
 use world::World;
@@ -19,7 +23,7 @@ const STEPS: usize = 1500;
 fn run(seed: u64) {
     let world = World::new(seed);
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        let mut operators = operators::Operators::new(&world);
+        let mut operators = operators::Operators::new(&world, seed.is_multiple_of(3));
         for _ in 0..STEPS {
             step(&world, &mut operators);
             check::always(&world);
@@ -42,16 +46,28 @@ fn run(seed: u64) {
 fn step(world: &world::Shared, operators: &mut operators::Operators) {
     let dice = world.lock().dice(100);
     match dice {
-        0..=74 => operators.advance(),
-        75..=80 => people::recipient(world),
-        81..=84 => people::sender(world),
-        85 => people::rotate_elsewhere(world),
-        86..=91 => people::time_passes(world),
-        92..=93 => world::late_effect(world),
-        94..=95 => operators.crash(),
-        96..=97 => operators.pause(),
+        0..=71 => operators.advance(),
+        72..=78 => people::recipient(world),
+        79..=82 => people::sender(world),
+        83 => people::rotate_elsewhere(world),
+        84..=89 => people::time_passes(world),
+        90..=91 => world::late_effect(world),
+        92..=93 => operators.crash(),
+        94 => operators.pause(),
+        95 => seldom(world, operators),
+        96 => gateway::taken_over(world),
+        97 => people::vault_breaks(world),
         98 => world::backup(world),
         _ => operators.restore(),
+    }
+}
+
+fn seldom(world: &world::Shared, operators: &mut operators::Operators) {
+    let dice = world.lock().dice(3);
+    match dice {
+        0 => operators.stop(),
+        1 => operators.clock_jumps(),
+        _ => {}
     }
 }
 
@@ -62,7 +78,8 @@ fn invariants_hold_whatever_happens() {
         return;
     }
     let runs: u64 = std::env::var("PS_SIM_RUNS").map_or(60, |n| n.parse().expect("PS_SIM_RUNS is a number"));
-    for seed in 1..=runs {
+    let first: u64 = std::env::var("PS_SIM_FIRST").map_or(1, |n| n.parse().expect("PS_SIM_FIRST is a number"));
+    for seed in first..first + runs {
         run(seed);
     }
 }

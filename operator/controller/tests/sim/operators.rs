@@ -1,11 +1,13 @@
 //! Two operators, both active, each with several deliveries in work at once.
 
+use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use ps_controller::{Controller, Rested, Settings};
 use ps_core::audit::{Event, Writer};
+use ps_core::entry::MailState;
 use ps_core::ids::Key;
 use ps_core::time::Span;
 
@@ -15,6 +17,7 @@ use crate::world::{Shared, State, common};
 type Work = Pin<Box<dyn Future<Output = Rested>>>;
 
 struct Operator {
+    name: String,
     controller: Arc<Controller>,
     tasks: Vec<(Key, Work)>,
     paused: usize,
@@ -24,11 +27,13 @@ pub struct Operators {
     world: Shared,
     all: Vec<Operator>,
     born: usize,
+    /// Whether this run restores backups: a restore ends most stories.
+    restorable: bool,
 }
 
 impl Operators {
-    pub fn new(world: &Shared) -> Self {
-        let mut operators = Self { world: world.clone(), all: Vec::new(), born: 0 };
+    pub fn new(world: &Shared, restorable: bool) -> Self {
+        let mut operators = Self { world: world.clone(), all: Vec::new(), born: 0, restorable };
         for _ in 0..2 {
             let operator = operators.start();
             operators.all.push(operator);
@@ -39,19 +44,28 @@ impl Operators {
     fn start(&mut self) -> Operator {
         self.born += 1;
         let name = format!("op{}", self.born);
-        let skew = self.world.lock().dice(40_000) as i64 - 20_000;
+        let paused = {
+            let mut w = self.world.lock();
+            let skew = if w.faults { w.dice(40_000) as i64 - 20_000 } else { 0 };
+            w.skews.insert(name.clone(), skew);
+            let paused = w.faults && w.dice(12) == 0;
+            if paused {
+                w.paused.insert(name.clone());
+            }
+            paused
+        };
         let settings = Settings {
             me: name.clone(),
             public_url: "https://links.example.com".into(),
             sender: "Team".into(),
             mail_domain: "example.com".into(),
             mail_hold: Span::from_secs(900),
-            paused: false,
+            paused,
         };
-        let log = Arc::new(Sim { world: self.world.clone(), skew, name: name.clone() });
+        let log = Arc::new(Sim { world: self.world.clone(), name: name.clone() });
         let common = common(&self.world.lock());
-        let controller = Arc::new(Controller::new(ports(&self.world, skew, &name), settings, &common, log));
-        Operator { controller, tasks: Vec::new(), paused: 0 }
+        let controller = Arc::new(Controller::new(ports(&self.world, &name), settings, &common, log));
+        Operator { name, controller, tasks: Vec::new(), paused: 0 }
     }
 
     /// One operator gets as far as its next port call, or takes up another delivery.
@@ -93,6 +107,47 @@ impl Operators {
         self.all[who] = self.start();
     }
 
+    /// SIGTERM: nothing new begins, messages in memory are given up, and their links with them.
+    pub fn stop(&mut self) {
+        let who = self.world.lock().dice(self.all.len() as u64) as usize;
+        {
+            let mut w = self.world.lock();
+            w.say(format!("operator {who} is told to stop"));
+            w.faults = false;
+        }
+        let operator = &mut self.all[who];
+        let mut held = operator.controller.stop();
+        for (key, mut work) in std::mem::take(&mut operator.tasks) {
+            finish(&key, &mut work);
+        }
+        held.extend(operator.controller.stop());
+        for key in &held {
+            let (controller, name) = (operator.controller.clone(), key.clone());
+            finish(key, &mut (Box::pin(async move { controller.work(&name).await }) as Work));
+        }
+        let left = operator.controller.stop();
+        assert!(left.is_empty(), "invariant 5: {left:?} still wait in the memory of an operator that ends");
+        let mut w = self.world.lock();
+        for key in &held {
+            for attempt in w.ledger.get(key).iter().flat_map(|(e, _)| &e.attempts) {
+                let mine = matches!(&attempt.mail, MailState::Pending { owner, .. } if *owner == operator.name);
+                assert!(!mine, "invariant 5: the held mail of {key} outlives its owner");
+            }
+        }
+        w.faults = true;
+        drop(w);
+        self.all[who] = self.start();
+    }
+
+    /// An operator's clock jumps by an hour, or is put right.
+    pub fn clock_jumps(&mut self) {
+        let mut w = self.world.lock();
+        let who = w.dice(self.all.len() as u64) as usize;
+        let skew = [3_600_000, -3_600_000, 0, 0][w.dice(4) as usize];
+        w.say(format!("operator {who}'s clock is {} s off", skew / 1000));
+        w.skews.insert(self.all[who].name.clone(), skew);
+    }
+
     /// SIGSTOP for a while.
     pub fn pause(&mut self) {
         let (who, long) = {
@@ -106,22 +161,37 @@ impl Operators {
     pub fn restore(&mut self) {
         {
             let mut w = self.world.lock();
-            // Rare, and only where there is a backup: a restore ends most stories.
-            if w.backup.ledger.is_empty() || w.dice(6) != 0 {
+            if w.backup.ledger.is_empty() || !self.restorable || w.dice(6) != 0 {
                 return;
             }
             w.say("restored from the backup");
+            w.restores += 1;
             w.ledger = w.backup.ledger.clone();
             w.store = w.backup.store.clone();
-            let from = w.backup.at_mail;
-            let gone: Vec<_> = w.mails.iter().skip(from).map(|m| m.record).collect();
+            w.tampered = w.backup.tampered.clone();
+            let gone: Vec<_> = w.mails.iter().map(|m| m.record).filter(|r| w.attempt_of(*r).is_none()).collect();
             w.forgotten_mails.extend(gone);
             let unknown = w.audit.iter().any(|event| !known(&w, event));
-            if !unknown {
+            if unknown {
+                // What the ledger does not know at all waits for a person, who accepts below: it may be sent once more.
+                let State { manifests, ledger, permits, claims_per_key, .. } = &mut *w;
+                for key in manifests.keys().filter(|key| !ledger.contains_key(*key)) {
+                    let claims = claims_per_key.get(key).copied().unwrap_or_default();
+                    let permit = permits.entry(key.clone()).or_default();
+                    *permit = (*permit).max(claims + 1);
+                }
+            } else {
                 // No witness at all: nobody can tell that these links were claimed before (docs/threat-model.md).
-                let State { store, claims, claims_per_key, mails, .. } = &mut *w;
+                let State { store, ledger, claims, claims_per_key, mails, .. } = &mut *w;
+                let remembered: BTreeSet<_> = ledger
+                    .values()
+                    .flat_map(|(e, _)| &e.attempts)
+                    .filter(|a| a.link.claimed_at.is_some())
+                    .map(|a| a.record)
+                    .chain(store.iter().filter(|(_, (r, _))| r.link().is_some_and(|l| l.claim.is_some())).map(|(id, _)| *id))
+                    .collect();
                 claims.retain(|id, _| {
-                    let kept = store.get(id).is_none_or(|(r, _)| r.link().is_none_or(|l| l.claim.is_some()));
+                    let kept = remembered.contains(id);
                     if !kept && let Some(mail) = mails.iter().find(|m| m.record == *id) {
                         claims_per_key.entry(mail.key.clone()).and_modify(|n| *n -= 1);
                     }
@@ -150,18 +220,27 @@ impl Operators {
 
     /// Everything that is due is done, again and again, until time has run out for every link and obligation.
     pub fn settle(&mut self) {
-        self.world.lock().faults = false;
+        {
+            let mut w = self.world.lock();
+            w.faults = false;
+            for skew in w.skews.values_mut() {
+                *skew = 0;
+            }
+        }
         while !self.world.lock().late.is_empty() {
             crate::world::late_effect(&self.world);
         }
-        for _ in 0..30 {
+        for _ in 0..40 {
             self.run_all();
-            self.world.lock().now += 300_000;
+            let mut w = self.world.lock();
+            w.now += 600_000;
+            crate::people::vaults_own_rotations(&mut w);
         }
         self.run_all();
     }
 
-    fn run_all(&mut self) {
+    /// Everything that is due now is done.
+    pub fn run_all(&mut self) {
         for operator in &mut self.all {
             operator.paused = 0;
             for _ in 0..2 {

@@ -24,12 +24,11 @@ use crate::world::{self, Mail, Secret, Shared};
 /// One operator's view of the world: its clock may be off.
 pub struct Sim {
     pub world: Shared,
-    pub skew: i64,
     pub name: String,
 }
 
-pub fn ports(world: &Shared, skew: i64, name: &str) -> Ports {
-    let sim = Arc::new(Sim { world: world.clone(), skew, name: name.to_owned() });
+pub fn ports(world: &Shared, name: &str) -> Ports {
+    let sim = Arc::new(Sim { world: world.clone(), name: name.to_owned() });
     let plain = Ports {
         manifests: sim.clone(),
         connections: sim.clone(),
@@ -48,12 +47,24 @@ pub fn ports(world: &Shared, skew: i64, name: &str) -> Ports {
 #[async_trait]
 impl Hook for Sim {
     async fn at(&self, port: &'static str, method: &'static str, phase: Phase, effect: bool) -> Fate {
+        if method == "send_link" && phase == Phase::Before {
+            let now = self.now();
+            self.world.lock().sending.entry(self.name.clone()).or_default().push(now);
+        }
         YieldOnce(false).await;
         let mut w = self.world.lock();
-        let unlucky = w.faults && w.dice(60) == 0;
+        // Whether a notice was handed over is the mailer's own luck: twice unknown counts as told.
+        let told = method == "send_notice" && phase == Phase::Before;
+        let unlucky = w.faults && !told && w.dice(60) == 0;
         if unlucky {
             w.say(format!("{}: {port}.{method} {phase:?} fails", self.name));
+            if method == "send_link" && phase == Phase::Before {
+                w.sending.get_mut(&self.name).unwrap().remove(0);
+            }
             return Fate::Fail;
+        }
+        if phase == Phase::After {
+            *w.calls.entry((port, method)).or_default() += 1;
         }
         if effect && phase == Phase::After && method != "put_status" {
             w.say(format!("{}: {port}.{method}", self.name));
@@ -73,7 +84,8 @@ impl Future for YieldOnce {
 
 impl Clock for Sim {
     fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.world.lock().now + self.skew)
+        let w = self.world.lock();
+        Timestamp::from_millis(w.now + w.skews.get(&self.name).copied().unwrap_or_default())
     }
 }
 
@@ -91,7 +103,11 @@ impl StepLog for Sim {
     fn step(&self, key: &Key, decision: &ps_core::decide::Decision) {
         let action = format!("{:?}", decision.action);
         let action = action.split(['(', ' ']).next().unwrap_or_default().to_owned();
-        self.world.lock().say(format!("{}: {key} {action}: {}", self.name, decision.reason));
+        let mut w = self.world.lock();
+        if let ps_core::decide::Action::Issue(order) = &decision.action {
+            w.limits.insert((self.name.clone(), key.clone()), order.spec.deliver_before);
+        }
+        w.say(format!("{}: {key} {action}: {}", self.name, decision.reason));
     }
     fn failed(&self, key: &Key, fault: &Fault) {
         self.world.lock().say(format!("{}: {key} failed: {}", self.name, fault.code));
@@ -223,15 +239,33 @@ impl Connections for Sim {
     }
 }
 
+impl Sim {
+    /// Whether Vault answers this connection at all.
+    fn reach(&self, at: &Connection) -> Result<(), Fault> {
+        let w = self.world.lock();
+        match w.down.get(&at.name.name) {
+            Some((until, class)) if w.now < *until => Err(Fault::new(*class, "vault-down", "it does not work")),
+            _ => Ok(()),
+        }
+    }
+}
+
 #[async_trait]
 impl Vault for Sim {
-    async fn check_rights(&self, _: &Connection, _: &Source, _: Strategy) -> Result<(), Fault> {
-        Ok(())
+    async fn check_rights(&self, at: &Connection, _: &Source, _: Strategy) -> Result<(), Fault> {
+        self.reach(at)
     }
-    async fn read(&self, _: &Connection, source: &Source) -> Result<Reading, Fault> {
+    async fn read(&self, at: &Connection, source: &Source) -> Result<Reading, Fault> {
+        self.reach(at)?;
         let w = self.world.lock();
+        let (mut rotates_in, mut every) = (None, None);
         let (value, identity) = match &w.vault[&source.place()] {
-            Secret::Static { value, rotated } => (value, Identity::Static { rotated: Timestamp::from_millis(*rotated) }),
+            Secret::Static { value, rotated, period } => {
+                rotates_in = period.map(|p| Span::from_millis(rotated + p - w.now));
+                every = period.map(Span::from_millis);
+                (value, Identity::Static { rotated: Timestamp::from_millis(*rotated) })
+            }
+            Secret::Kv1(value) => (value, Identity::Kv1),
             Secret::Kv2(versions) => {
                 let last = versions.last().unwrap();
                 (&last.value, Identity::Kv2 { version: versions.len() as u64, created: last.created.to_string() })
@@ -241,7 +275,7 @@ impl Vault for Sim {
             ("username".to_owned(), SecretString::new("app".into())),
             ("password".to_owned(), SecretString::new(value.clone())),
         ]);
-        Ok(Reading { fields, identity, rotates_in: None, period: None })
+        Ok(Reading { fields, identity, rotates_in, period: every })
     }
     async fn observe(
         &self,
@@ -265,8 +299,18 @@ impl Vault for Sim {
         let tags = reading.fields.iter().map(|(k, v)| (k.clone(), tag(tag_key, k, v.expose()))).collect();
         Ok(SourceSight { at: now, current: Some(reading.identity), tags, delivered })
     }
-    async fn rotate(&self, _: &Connection, source: &Source, step: &Step) -> Result<(), Fault> {
+    async fn rotate(&self, at: &Connection, source: &Source, step: &Step) -> Result<(), Fault> {
+        self.reach(at)?;
         let mut w = self.world.lock();
+        // Written, and then the connection breaks before the old version is destroyed.
+        if let Step::WriteNewVersion { cas, keys, password_policy, destroy: Some(_) } = step
+            && w.faults
+            && w.dice(8) == 0
+        {
+            let (cas, keys, password_policy) = (*cas, keys.clone(), password_policy.clone());
+            world::rotate(&mut w, &source.place(), &Step::WriteNewVersion { cas, keys, password_policy, destroy: None });
+            return Err(Fault::new(Class::Transient, "vault-timeout", "no answer"));
+        }
         if w.faults && w.dice(10) == 0 {
             w.late.push((source.place(), step.clone()));
             return Err(Fault::new(Class::Transient, "vault-timeout", "no answer"));
@@ -283,6 +327,8 @@ impl Mailer for Sim {
     }
     async fn send_link(&self, mail: &LinkMail) -> Result<(), MailError> {
         let mut w = self.world.lock();
+        let sent_at = w.sending.get_mut(&self.name).unwrap().remove(0);
+        assert!(!w.paused.contains(&self.name), "{} was told to send nothing", self.name);
         let luck = if w.faults { w.dice(20) } else { 19 };
         if luck == 0 {
             return Err(MailError::NotSent(Fault::new(Class::Transient, "greylisted", "later")));
@@ -292,26 +338,39 @@ impl Mailer for Sim {
         }
         let fragment = mail.link.expose().split_once('#').unwrap().1.to_owned();
         let opener = ps_envelope::Opener::from_fragment(&fragment).unwrap();
-        let name = mail.to.email.split('@').next().unwrap().to_owned();
+        let name = mail.to.email.split(['@', '.']).next().unwrap().to_owned();
         let mut token = [0_u8; 32];
         for byte in &mut token {
             *byte = w.random() as u8;
         }
         let key = Key::new("default", name);
-        let place = if matches!(key.name.as_str(), "d3" | "d4") { "kv2:secret/apps/b" } else { "database:db/static-creds/app" };
+        let limit = w.limits.get(&(self.name.clone(), key.clone())).copied().flatten();
+        assert!(limit.is_none_or(|limit| sent_at < limit), "{key} was sent after deliverBefore");
+        let attempt = w.attempt_of(opener.id()).expect("invariant 5: what is mailed is in the ledger first");
+        let (place, strategy) = (attempt.source.place(), attempt.terms.strategy);
         let value = value_of(&w.store.get(&opener.id()).map(|(r, _)| r.clone()), &opener).unwrap_or_default();
         let line = format!("{}: mail to {key}, record {}", self.name, opener.id());
         w.say(line);
         let record = opener.id();
         let code = mail.opening_code.expose().to_owned();
-        w.mails.push(Mail { key, link: fragment, code, record, value, token, place: place.into() });
+        w.mails.push(Mail { key, link: fragment, code, record, value, token, place, strategy });
         if luck == 2 {
             return Err(MailError::Unknown(Fault::new(Class::Transient, "reply-lost", "closed after DATA")));
         }
         Ok(())
     }
-    async fn send_notice(&self, _: &NoticeMail) -> Result<(), MailError> {
-        Ok(())
+    async fn send_notice(&self, mail: &NoticeMail) -> Result<(), MailError> {
+        let mut w = self.world.lock();
+        let luck = if w.faults { w.dice(30) } else { 29 };
+        if luck == 0 {
+            return Err(MailError::NotSent(Fault::new(Class::Transient, "greylisted", "later")));
+        }
+        w.notices.insert((mail.delivery.clone(), format!("{:?}", mail.kind), mail.message_id.clone()));
+        match luck {
+            1 => Err(MailError::Refused(Fault::new(Class::Permanent, "refused", "no such user"))),
+            2 => Err(MailError::Unknown(Fault::new(Class::Transient, "reply-lost", "closed after DATA"))),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -1,0 +1,280 @@
+//! One run of one story, with one operator that comes to harm and one that takes over.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use ps_ledger::EmbeddedLedger;
+use ps_testbed::process::{Process, Signal};
+use ps_testbed::{OpenBao, SmtpServer, Testbed, free_port, wait_until};
+
+use crate::check::{self, Told};
+use crate::link::Link;
+use crate::story::{Delivery, Source, Story};
+use crate::support::{Invitation, SOON, Setup, Stand};
+
+/// As short as the configuration allows: what matters is that it is over, not how long that takes.
+const LEASE: &str = "2s";
+/// A pending attempt is its owner's for a minute, and an absence is believed after ten seconds; the rest is patience with
+/// a busy machine.
+const DEADLINE: Duration = Duration::from_secs(180);
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// What happens to the first operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    Nothing,
+    /// SIGKILL at the n-th failpoint.
+    Kill(usize),
+    /// SIGSTOP there, and SIGCONT when another one has taken over.
+    Stop(usize),
+    /// At each failpoint the status is erased.
+    EraseStatus,
+    /// At each failpoint the status is erased with the stamp.
+    EraseFile,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Case {
+    pub story: Story,
+    pub what: What,
+}
+
+/// What became of it.
+pub struct Outcome {
+    /// The failpoints that the first operator passed.
+    pub passed: Vec<String>,
+    /// The one that it was killed or stopped at, if it came so far.
+    pub hit: Option<String>,
+    /// What a sender sees in the end.
+    pub told: Vec<Told>,
+}
+
+/// Everything that a run stands on.
+pub struct Place {
+    pub case: Case,
+    pub bao: &'static OpenBao,
+    pub smtp: &'static SmtpServer,
+    pub source: Source,
+    pub deliveries: Vec<Delivery>,
+    first: Process,
+    second: Option<Process>,
+    continued: bool,
+    /// Last: the processes end before their folders go.
+    pub stand: Stand,
+}
+
+pub async fn run(case: Case) -> Outcome {
+    let testbed = Testbed::connect_or_start().unwrap();
+    let (bao, smtp) = (testbed.bao().await.unwrap(), testbed.smtp().await.unwrap());
+    let stand = Stand::prepare(Setup { level: "debug", ..Setup::default() }, smtp);
+    configure(&stand);
+    let source = Source::new(case.story, bao).await;
+    stand.connect(bao, bao.address(), &source.policy()).await;
+    let deliveries = Delivery::apply(case.story, &stand, &source);
+    let first = start(&stand, "config.yaml", Some(case.what));
+    let mut place = Place { case, bao, smtp, source, deliveries, first, second: None, continued: false, stand };
+    place.play().await;
+    if place.was_hit() && matches!(case.what, What::Stop(_)) && !place.continued {
+        place.continue_first().await;
+    }
+    place.look_at_mails().await;
+    check::at_the_end(&mut place).await;
+    place.end().await;
+    let told = check::afterwards(&place).await;
+    Outcome { passed: place.passed(), hit: place.hit(), told }
+}
+
+/// One worker, so that runs of a story pass the same failpoints; and a second configuration that differs in the address
+/// of its admin endpoints only.
+fn configure(stand: &Stand) {
+    let text = fs::read_to_string(stand.path("config.yaml")).unwrap() + "lease: " + LEASE + "\nworkers: 1\n";
+    fs::write(stand.path("config.yaml"), &text).unwrap();
+    let other = format!("admin: {{listen: 127.0.0.1:{}}}", free_port().unwrap());
+    let lines = text.lines().map(|line| if line.starts_with("admin:") { other.as_str() } else { line });
+    fs::write(stand.path("second.yaml"), lines.collect::<Vec<_>>().join("\n")).unwrap();
+}
+
+fn start(stand: &Stand, config: &str, what: Option<What>) -> Process {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_password-sender-operator"));
+    command.arg("standalone").arg("--config").arg(stand.path(config));
+    command.arg("--manifests").arg(stand.path("manifests")).arg("--data").arg(stand.path("data"));
+    if let Some(what) = what {
+        let mut words = format!("record:{}", stand.path("passed").display());
+        let manifests = stand.path("manifests");
+        match what {
+            What::Nothing => {}
+            What::Kill(n) => words += &format!(",kill:{n}"),
+            What::Stop(n) => words += &format!(",stop:{n}"),
+            What::EraseStatus => words += &format!(",erase-status:{}", manifests.display()),
+            What::EraseFile => words += &format!(",erase-status-file:{}", manifests.display()),
+        }
+        command.env(ps_operator::failpoints::VARIABLE, words);
+    }
+    Process::spawn("operator", command).unwrap()
+}
+
+impl Place {
+    /// Until all is over.
+    async fn play(&mut self) {
+        let begin = Instant::now();
+        let mut ledger = None;
+        loop {
+            self.look_after_processes().await;
+            self.look_at_mails().await;
+            self.act().await;
+            if self.is_over(&mut ledger).await {
+                return;
+            }
+            assert!(begin.elapsed() < DEADLINE, "not over after {DEADLINE:?}\n{}", self.tale());
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    async fn look_after_processes(&mut self) {
+        let down = match self.case.what {
+            What::Kill(_) => self.first.ended().unwrap().is_some(),
+            What::Stop(_) if !self.continued => is_stopped(&self.first),
+            _ => false,
+        };
+        if down && self.second.is_none() {
+            if self.case.story == Story::Kv && !matches!(self.case.what, What::Stop(_)) {
+                // Lost while nobody was there.
+                for delivery in &self.deliveries {
+                    check::erase_status(&self.stand, delivery.name);
+                }
+            }
+            self.second = Some(start(&self.stand, "second.yaml", None));
+        }
+        match &self.second {
+            Some(second) => assert!(second.ended().unwrap().is_none(), "the second operator ended\n{}", self.tale()),
+            None => assert!(self.first.ended().unwrap().is_none(), "the first operator ended\n{}", self.tale()),
+        }
+        let early = matches!(self.case.what, What::Stop(_)) && self.case.story.is_patient() && !self.continued;
+        if early && self.has_taken_over() && self.deliveries.iter().all(|d| self.stand.status(d.name).is("Delivered") && !d.is_opened()) {
+            self.continue_first().await;
+        }
+    }
+
+    fn has_taken_over(&self) -> bool {
+        self.second.as_ref().is_some_and(|second| second.log_text().unwrap().contains("running; links lead to"))
+    }
+
+    /// The first one goes on, notices that it no longer leads, and ends.
+    async fn continue_first(&mut self) {
+        self.continued = true;
+        self.first.signal(Signal::SIGCONT).unwrap();
+        let ended = wait_until("the first operator to end", SOON, async || self.first.ended().unwrap()).await;
+        let status = ended.unwrap_or_else(|e| panic!("{e}\n{}", self.tale()));
+        let says = "another operator has taken over this data folder";
+        assert!(!status.success() && self.first.log_text().unwrap().contains(says), "{status}\n{}", self.tale());
+    }
+
+    /// Takes in new mails; of all links that were ever mailed for one delivery, at most one is live.
+    async fn look_at_mails(&mut self) {
+        for at in 0..self.deliveries.len() {
+            let delivery = &mut self.deliveries[at];
+            let mails = self.smtp.mails(&delivery.to).await.unwrap();
+            delivery.links.extend(mails.iter().skip(delivery.links.len()).map(|mail| Link::new(&Invitation::of(mail))));
+            let mut states = Vec::new();
+            for link in &self.deliveries[at].links {
+                states.push(link.state().await.unwrap_or_else(|| "no gateway".into()));
+            }
+            let live = states.iter().filter(|state| *state == "open" || *state == "claimed").count();
+            assert!(live <= 1 && states.len() <= 2, "links mailed: {states:?}\n{}", self.tale());
+        }
+    }
+
+    /// What recipient and sender do.
+    async fn act(&mut self) {
+        let story = self.case.story;
+        let everybody_has_mail = self.deliveries.iter().all(|d| !d.links.is_empty());
+        for delivery in &mut self.deliveries {
+            let told = self.stand.status(delivery.name).is("Delivered");
+            if story == Story::Removed {
+                if !delivery.links.is_empty() && !delivery.removed {
+                    self.stand.remove(delivery.name);
+                    delivery.removed = true;
+                }
+            } else if delivery.opens && !delivery.is_opened() {
+                if everybody_has_mail && (told || !story.is_patient()) {
+                    for link in &mut delivery.links {
+                        if link.claim().await {
+                            break;
+                        }
+                    }
+                }
+            } else if !story.is_patient() {
+                for link in &mut delivery.links {
+                    link.acknowledge().await;
+                }
+            }
+        }
+    }
+
+    /// By the ledger, which the operators keep open meanwhile.
+    async fn is_over(&self, ledger: &mut Option<EmbeddedLedger>) -> bool {
+        let data = self.stand.path("data");
+        if ledger.is_none() && data.join(ps_ledger::FILE).is_file() {
+            *ledger = EmbeddedLedger::open(&data).ok();
+        }
+        let Some(ledger) = ledger else { return false };
+        for delivery in &self.deliveries {
+            match ps_core::ports::Ledger::get(ledger, &delivery.key()).await {
+                Ok(Some(entry)) if delivery.is_over(self.case.story, &entry.value) => {}
+                _ => return false,
+            }
+        }
+        // The last status is put after the last entry.
+        self.deliveries.iter().all(|d| match self.case.story {
+            Story::Removed => self.stand.status(d.name).0.is_null(),
+            _ => self.stand.status(d.name).is("Rotated"),
+        })
+    }
+
+    fn was_hit(&self) -> bool {
+        self.second.is_some()
+    }
+
+    fn passed(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.stand.path("passed")).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    fn hit(&self) -> Option<String> {
+        let (What::Kill(n) | What::Stop(n)) = self.case.what else { return None };
+        self.was_hit().then(|| self.passed()[n - 1].clone())
+    }
+
+    /// SIGTERM to the one that leads.
+    async fn end(&self) {
+        let leader = self.second.as_ref().unwrap_or(&self.first);
+        leader.signal(Signal::SIGTERM).unwrap();
+        let ended = wait_until("the operator to end", SOON, async || leader.ended().unwrap()).await;
+        let status = ended.unwrap_or_else(|e| panic!("{e}\n{}", self.tale()));
+        assert!(status.success(), "{status}\n{}", self.tale());
+    }
+
+    /// For the report of a failure: where it was hit, and the end of both logs.
+    pub fn tale(&self) -> String {
+        let mut tale = format!("=== {:?}, hit at {:?}", self.case, self.hit());
+        for delivery in &self.deliveries {
+            let status = serde_json::to_string(&self.stand.status(delivery.name).0).unwrap();
+            tale += &format!("\n--- {}: {} mails, opened: {}\n{status}", delivery.name, delivery.links.len(), delivery.is_opened());
+        }
+        for (name, process) in [("first", Some(&self.first)), ("second", self.second.as_ref())] {
+            let Some(process) = process else { continue };
+            let (text, log): (String, PathBuf) = (process.log_text().unwrap(), process.log().to_owned());
+            let lines: Vec<&str> = text.lines().collect();
+            tale += &format!("\n--- {name}: {}\n{}", log.display(), lines[lines.len().saturating_sub(30)..].join("\n"));
+        }
+        tale
+    }
+}
+
+/// Whether SIGSTOP has stopped all of it.
+fn is_stopped(process: &Process) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", process.pid())).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+}

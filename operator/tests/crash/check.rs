@@ -1,0 +1,119 @@
+//! What must hold whatever happened.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+
+use ps_core::ports::Ledger as _;
+use ps_ledger::EmbeddedLedger;
+use ps_testbed::wait_until;
+use serde_json::Value;
+
+use crate::case::{Place, What};
+use crate::link::Link;
+use crate::story::Story;
+use crate::support::{Invitation, SOON, Stand};
+
+/// What the sender of a delivery sees in the end, without times and numbers that differ from run to run.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Told {
+    /// Type, status and reason.
+    pub conditions: BTreeSet<(String, String, String)>,
+    pub summary: String,
+    pub evidence: String,
+    pub attempt: u64,
+    /// How often each kind of event is on the audit trail.
+    pub audit: BTreeMap<String, usize>,
+    pub mails: usize,
+}
+
+/// While the operator that leads still runs: every link is dead for strangers, one of them was opened by one person, and
+/// the credential is dead.
+pub async fn at_the_end(place: &mut Place) {
+    for delivery in &place.deliveries {
+        let opened: Vec<_> = delivery.links.iter().filter_map(|link| link.opened.as_ref()).collect();
+        assert_eq!(opened.len(), usize::from(delivery.opens), "claims that succeeded\n{}", place.tale());
+        for fields in opened {
+            let password = fields.get("password").map(String::as_str);
+            assert_eq!(password, Some(place.source.password()), "the delivered value\n{}", place.tale());
+        }
+        for mail in &place.smtp.mails(&delivery.to).await.unwrap() {
+            // A gateway may still be on its way: the first operator's held the address.
+            let link = Link::new(&Invitation::of(mail));
+            let state = wait_until("an answer", SOON, async || link.state().await).await.unwrap();
+            assert!(state != "open" && state != "claimed", "{state}\n{}", place.tale());
+            let mut stranger = link;
+            assert!(!stranger.claim().await, "a stranger could claim\n{}", place.tale());
+        }
+        let notices = place.smtp.mails(&delivery.sender).await.unwrap();
+        let ids: BTreeSet<_> = notices.iter().map(|mail| mail.message_id.clone()).collect();
+        let expected = usize::from(delivery.opens);
+        assert!(ids.len() == expected && notices.len() <= 2 * expected, "notices: {ids:?}\n{}", place.tale());
+    }
+    place.source.assert_dead(place.bao).await;
+}
+
+/// When everybody has stopped: ledger and audit trail agree, and nothing looks like a restore.
+pub async fn afterwards(place: &Place) -> Vec<Told> {
+    let data = place.stand.path("data");
+    let report = ps_audit::verify_file(&data.join("audit.jsonl"), None).unwrap();
+    assert!(report.is_ok(), "{report}\n{}", place.tale());
+    let ledger = EmbeddedLedger::open(&data).unwrap();
+    let blank = ps_core::entry::Common { tag_key: [0; 32], ledger_id: String::new(), audit_head: 0, restored: None };
+    assert_eq!(ledger.common(&blank).await.unwrap().value.restored, None, "{}", place.tale());
+    let mut all = Vec::new();
+    for delivery in &place.deliveries {
+        let entry = ledger.get(&delivery.key()).await.unwrap().unwrap().value;
+        assert!(delivery.is_over(place.case.story, &entry), "{entry:?}\n{}", place.tale());
+        let told = told(place, delivery.name, delivery.links.len());
+        assert_eq!(told.attempt, if place.case.story == Story::Removed { 0 } else { u64::from(entry.attempt) });
+        let count = |kind| told.audit.get(kind).copied().unwrap_or_default();
+        assert_eq!(count("Claimed"), usize::from(delivery.opens), "{told:?}\n{}", place.tale());
+        assert_eq!(count("Rotated"), 1, "{told:?}\n{}", place.tale());
+        assert_eq!(count("Issued"), entry.attempt as usize, "{told:?}\n{}", place.tale());
+        assert!(entry.attempt <= 2, "{told:?}\n{}", place.tale());
+        if place.case.what == What::Nothing {
+            assert_eq!((told.mails, entry.attempt), (1, 1), "{told:?}\n{}", place.tale());
+        }
+        if place.case.story == Story::Removed {
+            assert!(place.stand.status(delivery.name).0.is_null(), "its status is back\n{}", place.tale());
+        }
+        all.push(told);
+    }
+    all
+}
+
+fn told(place: &Place, name: &str, mails: usize) -> Told {
+    let seen = place.stand.status(name);
+    let text = |condition: &Value, part: &str| condition[part].as_str().unwrap_or_default().to_owned();
+    let conditions = seen.0.pointer("/status/conditions").and_then(Value::as_array).into_iter().flatten();
+    Told {
+        conditions: conditions.map(|c| (text(c, "type"), text(c, "status"), text(c, "reason"))).collect(),
+        summary: seen.summary().to_owned(),
+        evidence: format!("{} by {}", seen.text("/status/evidence/scope"), seen.text("/status/evidence/by")),
+        attempt: seen.attempt(),
+        audit: audited(&place.stand, name),
+        mails,
+    }
+}
+
+fn audited(stand: &Stand, name: &str) -> BTreeMap<String, usize> {
+    let text = fs::read_to_string(stand.audit_file()).unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let ours = lines.filter(|line| line["event"]["delivery"]["name"] == name);
+    let distinct: BTreeMap<String, String> =
+        ours.map(|line| (line["id"].to_string(), line["event"]["kind"].as_str().unwrap().to_owned())).collect();
+    let mut counts = BTreeMap::new();
+    for kind in distinct.into_values() {
+        *counts.entry(kind).or_default() += 1;
+    }
+    counts
+}
+
+/// Takes the status out of a status file, and leaves the stamp.
+pub fn erase_status(stand: &Stand, name: &str) {
+    let path = stand.path(&format!("manifests/{name}.status.yaml"));
+    let Ok(text) = fs::read_to_string(&path) else { return };
+    let mut content: serde_yaml::Mapping = serde_yaml::from_str(&text).unwrap();
+    content.remove("status");
+    fs::write(path, serde_yaml::to_string(&content).unwrap()).unwrap();
+}
