@@ -140,3 +140,42 @@ impl Stamp {
         hex::encode(&Digest::of(self.0.as_bytes()).0[..8])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_stamp_is_for_one_name_only() {
+        let stamp = Stamp::new(&Key::new("a", "b"), [7; 16]);
+        assert!(stamp.is_for(&Key::new("a", "b")));
+        for other in [Key::new("b", "a"), Key::new("a", "bb"), Key::new("a/b", "")] {
+            assert!(!stamp.is_for(&other), "{other}");
+        }
+        for junk in ["", ".", "no dot", "x.y"] {
+            assert!(!Stamp::from_annotation(junk).is_for(&Key::new("a", "b")), "{junk}");
+        }
+        assert_eq!(Stamp::from_annotation(stamp.as_str()), stamp);
+        assert_eq!(stamp.as_str().len(), 64 + 1 + 32);
+    }
+
+    #[test]
+    fn an_incarnation_does_not_give_its_stamp_away() {
+        let (one, two) = (Stamp::new(&Key::new("a", "b"), [1; 16]), Stamp::new(&Key::new("a", "b"), [2; 16]));
+        assert_ne!(one.incarnation(), two.incarnation());
+        assert_eq!(one.incarnation().len(), 16);
+        assert!(!one.as_str().contains(&one.incarnation()));
+    }
+
+    proptest! {
+        #[test]
+        fn a_link_id_reads_back_what_it_writes(bytes: [u8; 16], junk in ".{0,30}") {
+            prop_assert_eq!(LinkId::parse(&LinkId(bytes).to_string()), Some(LinkId(bytes)));
+            if let Some(id) = LinkId::parse(&junk) {
+                prop_assert_eq!(id.to_string(), junk);
+            }
+        }
+    }
+}

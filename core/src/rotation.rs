@@ -308,4 +308,43 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn kv1_is_dead_when_every_delivered_secret_value_is_another() {
+        let kv = |s: &SourceSight| judge(&Identity::Kv1, Strategy::WriteNewVersion, s);
+        let none = DeliveredVersion::NotLooked;
+        assert!(matches!(kv(&sight(Some(Identity::Kv1), 2, none)), Verdict::Dead { scope: Scope::Vault, .. }));
+        let write = kv(&sight(Some(Identity::Kv1), 1, none));
+        assert!(matches!(write, Verdict::Alive(Some(Step::WriteNewVersion { cas: None, destroy: None, .. }))));
+    }
+
+    #[test]
+    fn the_number_of_the_delivered_version_is_destroyed_only_where_it_is_ours() {
+        // Deleted and made anew with the same value: version 3 may be anybody's by now.
+        let gone = sight(Some(version(4)), 1, DeliveredVersion::Destroyed);
+        let step = judge(&version(3), Strategy::WriteNewVersion, &gone);
+        assert!(matches!(step, Verdict::Alive(Some(Step::WriteNewVersion { cas: Some(4), destroy: None, .. }))));
+    }
+
+    #[test]
+    fn a_field_that_was_not_delivered_proves_nothing() {
+        let seen = sight(Some(at(11)), 2, DeliveredVersion::NotLooked);
+        let (identity, keys) = (at(10), ["password".to_owned()]);
+        let judge = |tags: &Tags, keys: &[String]| {
+            let strategy = Strategy::RotateRole;
+            verdict(&Delivered { identity: &identity, tags, keys, strategy, password_policy: None }, &seen)
+        };
+        assert!(matches!(judge(&Tags::new(), &keys), Verdict::Alive(_)), "no tag to compare with");
+        assert!(matches!(judge(&Tags::from([("password".into(), 1)]), &[]), Verdict::Alive(_)), "no key to prove by");
+    }
+
+    #[test]
+    fn a_role_lives_long_enough_or_is_rotated_first_or_never_will() {
+        let s = Span::from_secs;
+        assert_eq!(lifetime(s(100), None, Some(s(1))), Lifetime::Enough, "not rotated by Vault");
+        assert_eq!(lifetime(s(100), Some(s(100)), None), Lifetime::Enough);
+        assert_eq!(lifetime(s(100), Some(s(99)), Some(s(101))), Lifetime::RotateFirst);
+        assert_eq!(lifetime(s(100), Some(s(99)), Some(s(100))), Lifetime::TooShort);
+        assert_eq!(lifetime(s(100), Some(s(99)), None), Lifetime::TooShort, "a schedule of which only the next is known");
+    }
 }

@@ -305,3 +305,6 @@ impl Status {
         self.conditions.retain(|c| c.r#type != "Reconciling");
     }
 }
+
+#[cfg(test)]
+mod tests;

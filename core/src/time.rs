@@ -194,6 +194,18 @@ mod tests {
         assert_eq!(nine.map(|t| t.to_string()).as_deref(), Some("2026-11-22T16:24:09Z"));
     }
 
+    #[test]
+    fn neither_points_nor_spans_overflow_or_go_below_zero() {
+        assert_eq!(Span::from_millis(-1), Span::ZERO);
+        assert_eq!(Span::from_secs(i64::MAX) + Span::from_secs(1), Span::from_millis(i64::MAX));
+        assert_eq!(Timestamp::MAX + Span::from_secs(1), Timestamp::MAX);
+        assert_eq!(Timestamp::from_secs(5).since(Timestamp::from_secs(9)), Span::ZERO);
+        assert_eq!(Timestamp::from_millis(i64::MIN).since(Timestamp::from_secs(9)), Span::ZERO);
+        assert_eq!(Timestamp::from_secs(9) - Span::from_secs(4), Timestamp::from_secs(5));
+        assert_eq!(Timestamp::from_secs(9).since(Timestamp::from_secs(5)).to_string(), "4s");
+        assert_eq!(Span::ZERO.to_string(), "0s");
+    }
+
     proptest! {
         #[test]
         fn a_span_reads_back_what_it_writes(ms in 0_i64..=100 * 366 * 86_400_000) {

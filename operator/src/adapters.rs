@@ -1,16 +1,22 @@
 //! Small adapters between crates that must not know each other.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use ps_controller::folder::FolderSource;
 use ps_controller::folder::memory::{Note, ObjectMemory};
+use ps_core::audit::Event;
 use ps_core::delivery::Manifest;
 use ps_core::error::{Class, Fault};
 use ps_core::ids::{Key, Stamp};
-use ps_core::ports::{CasError, Clock, Manifests};
+use ps_core::ports::{AuditSink, CasError, Clock, Manifests};
 use ps_core::status::Status;
+use ps_core::time::Span;
 use ps_ledger::{EmbeddedLedger, ObjectNote};
+
+use crate::clock::now;
 
 /// The folder source's notes, kept in the embedded ledger.
 pub struct NotesInLedger(pub Arc<EmbeddedLedger>);
@@ -61,6 +67,40 @@ impl ObjectMemory for NotesInLedger {
                 notes.push(serde_json::from_str(&object.spec_text).map_err(unreadable)?);
             }
         }
+    }
+}
+
+/// How long the audit trail may take for one append.
+const AUDIT_LIMIT: Duration = Duration::from_secs(5);
+
+/// The audit trail with a limit: one that hangs (a blocked pipe, a hung file system) must not hold up rotations. While
+/// it hangs, appends fail at once; the events stay in the ledger's outbox.
+pub struct BoundedAudit {
+    inner: Arc<dyn AuditSink>,
+    blocked_until: AtomicI64,
+}
+
+impl BoundedAudit {
+    /// Bounds `inner`.
+    #[must_use]
+    pub fn new(inner: Arc<dyn AuditSink>) -> Self {
+        Self { inner, blocked_until: AtomicI64::new(0) }
+    }
+}
+
+#[async_trait]
+impl AuditSink for BoundedAudit {
+    async fn append(&self, events: &[Event]) -> Result<(), Fault> {
+        let slow = || Fault::new(Class::Transient, "audit-slow", "the audit trail does not take events in time");
+        if now().as_millis() < self.blocked_until.load(Ordering::Relaxed) {
+            return Err(slow());
+        }
+        let done = tokio::time::timeout(AUDIT_LIMIT, self.inner.append(events)).await;
+        done.unwrap_or_else(|_| {
+            let until = now() + Span::from_secs(10);
+            self.blocked_until.store(until.as_millis(), Ordering::Relaxed);
+            Err(slow())
+        })
     }
 }
 

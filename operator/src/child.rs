@@ -3,6 +3,7 @@
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use anyhow::Context as _;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
@@ -80,7 +81,11 @@ impl Gateway {
             .args(["--wake-fd", &theirs[2].to_string(), "--log-format", self.log_format, "--log", &self.log])
             .args(self.trusted_proxies.iter().flat_map(|p| ["--trusted-proxy".to_owned(), p.to_string()]))
             .env_clear()
-            .stdin(std::process::Stdio::null())
+            .stdin(Stdio::null())
+            // Our own standard output may carry the audit mirror, and a shared descriptor could be made non-blocking:
+            // it gets neither. What it says comes through a pipe, line by line.
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
             .kill_on_drop(true);
         // This process starts no other program, so nobody else can inherit them meanwhile.
         keep_on_exec(listener, true)?;
@@ -88,13 +93,39 @@ impl Gateway {
         keep_on_exec(&wake_theirs, true)?;
         let child = command.spawn();
         keep_on_exec(listener, false)?;
-        let child = child.with_context(|| format!("{} could not be started", self.program.display()))?;
+        let mut child = child.with_context(|| format!("{} could not be started", self.program.display()))?;
+        if let Some(said) = child.stderr.take() {
+            tokio::spawn(repeat(said));
+        }
         Ok(Running {
             child,
             nudge: sender(nudge_ours)?,
             wake: receiver(wake_ours)?,
             buffer: vec![0; 256],
         })
+    }
+}
+
+/// The longest line of the gateway's that is repeated; the rest of it is dropped.
+const LONGEST_LINE: usize = 2048;
+
+/// Repeats what the gateway says as log lines of ours: bounded, without control characters, and marked as its words.
+async fn repeat(mut said: tokio::process::ChildStderr) {
+    let mut line = Vec::with_capacity(256);
+    let mut chunk = [0_u8; 4096];
+    while let Ok(count) = said.read(&mut chunk).await {
+        let Some(bytes) = chunk.get(..count).filter(|b| !b.is_empty()) else { return };
+        for byte in bytes {
+            if *byte != b'\n' {
+                if line.len() < LONGEST_LINE {
+                    line.push(*byte);
+                }
+                continue;
+            }
+            let text: String = String::from_utf8_lossy(&line).chars().filter(|c| !c.is_control()).collect();
+            tracing::info!(target: "ps_operator::gateway", "gateway: {text}");
+            line.clear();
+        }
     }
 }
 

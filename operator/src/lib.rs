@@ -11,6 +11,7 @@ pub mod hardening;
 pub mod lease;
 pub mod logging;
 pub mod metrics;
+pub mod records;
 pub mod restore;
 pub mod standalone;
 pub mod story;

@@ -91,7 +91,8 @@ fn start(arguments: Arguments) -> anyhow::Result<()> {
             let config = Config::load(&config)?;
             logging::init(&config.log)?;
             standalone::folder(&manifests, "--manifests")?;
-            runtime.block_on(standalone::run(config, standalone::Places { manifests, data, gateway }))
+            let places = standalone::Places { manifests, data, gateway };
+            runtime.block_on(standalone::run_anew(config, places))
         }
         Command::CheckConfig { config } => check_config(&config),
         Command::Crds => {

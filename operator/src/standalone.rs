@@ -10,8 +10,7 @@ use ps_audit::{FileTrail, Mirror};
 use ps_controller::folder::memory::ObjectMemory;
 use ps_controller::folder::{FolderSource, Folders};
 use ps_controller::{Controller, Ports, Queue, Settings};
-use ps_core::link::Record;
-use ps_core::ports::{CasError, Clock, Ledger as _, LinkStore, Mailer, Random};
+use ps_core::ports::{Clock, Mailer, Random};
 use ps_ledger::EmbeddedLedger;
 use ps_mail::{OutboxMailer, SmtpConfig, SmtpMailer, Timeouts, TlsMode};
 use ps_store::EmbeddedStore;
@@ -19,7 +18,7 @@ use ps_vault::VaultClient;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use crate::adapters::{FolderManifests, NotesInLedger};
+use crate::adapters::{BoundedAudit, FolderManifests, NotesInLedger};
 use crate::admin::{self, Health};
 use crate::child::{Gateway, private_folder};
 use crate::clock::{SystemClock, SystemRandom, now};
@@ -27,6 +26,7 @@ use crate::config::{Config, LogFormat, SmtpTls, secret_file};
 use crate::failpoints::{self, HookedNotes};
 use crate::lease::Lease;
 use crate::metrics::Metrics;
+use crate::records;
 use crate::restore;
 use crate::story::Story;
 use crate::supervise::{FirstRound, Keeper, Stop, supervise};
@@ -40,6 +40,22 @@ pub struct Places {
     pub data: PathBuf,
     /// The gateway program.
     pub gateway: Option<PathBuf>,
+}
+
+/// [`run`], and again with a fresh links store each time that the old one turns out damaged.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_anew(config: Config, places: Places) -> anyhow::Result<()> {
+    loop {
+        match run(config.clone(), places.clone()).await {
+            Err(error) if error.is::<records::Damaged>() => {
+                tracing::error!("{error:#}: it is put aside, and every live link is withdrawn and rotated");
+                records::put_aside(&places.data.join("links"))?;
+            }
+            ended => return ended,
+        }
+    }
 }
 
 /// Runs until a signal ends it or something essential fails.
@@ -68,7 +84,7 @@ pub async fn run(config: Config, places: Places) -> anyhow::Result<()> {
         return Ok(());
     }
 
-    let store = Arc::new(EmbeddedStore::open(&links)?);
+    let store = Arc::new(open_store(&links)?);
     let common = restore::common(&*ledger, &SystemRandom).await?.value;
     let audit_file = config.audit.file.clone().unwrap_or_else(|| places.data.join("audit.jsonl"));
     let mirror = if config.audit.stdout { Mirror::Stdout } else { Mirror::None };
@@ -79,7 +95,7 @@ pub async fn run(config: Config, places: Places) -> anyhow::Result<()> {
     }
     let gateway = Gateway {
         program,
-        links,
+        links: links.clone(),
         listen: config.listen,
         trusted_proxies: config.trusted_proxies.clone(),
         log_format: if config.log.format == LogFormat::Json { "json" } else { "text" },
@@ -105,7 +121,7 @@ pub async fn run(config: Config, places: Places) -> anyhow::Result<()> {
         store: store.clone(),
         vault: Arc::new(VaultClient::new(folder.clone(), clock.clone())),
         mailer,
-        audit: trail.clone(),
+        audit: Arc::new(BoundedAudit::new(trail.clone())),
         clock,
         random,
     };
@@ -126,19 +142,16 @@ pub async fn run(config: Config, places: Places) -> anyhow::Result<()> {
     let queue = Arc::new(Queue::default());
     let first = Arc::new(FirstRound::default());
 
-    sweep_orphans(&*store, &ledger).await?;
     let known = restore::keys(&*ledger).await?;
     first.expect(&known);
     for key in known.iter().chain(&folder.keys()) {
         queue.push(key);
     }
+    let mut workers: JoinSet<()> = JoinSet::new();
     for _ in 0..config.workers {
         let (controller, queue, first, health) = (controller.clone(), queue.clone(), first.clone(), health.clone());
         let lease = lease.clone();
-        essential.spawn(async move {
-            work(&controller, &queue, &first, &health, &lease).await;
-            Ok(())
-        });
+        workers.spawn(async move { work(&controller, &queue, &first, &health, &lease).await });
     }
     {
         let (folder, queue) = (folder.clone(), queue.clone());
@@ -150,8 +163,12 @@ pub async fn run(config: Config, places: Places) -> anyhow::Result<()> {
         });
     }
     {
-        let (store, ledger, queue) = (store.clone(), ledger.clone(), queue.clone());
-        essential.spawn(async move { follow_records(&*store, &ledger, &queue).await });
+        let (store, ledger, queue, first) = (store.clone(), ledger.clone(), queue.clone(), first.clone());
+        essential.spawn(async move {
+            records::sweep_orphans(&*store, &ledger).await;
+            first.swept();
+            records::follow(&*store, &ledger, &queue).await
+        });
     }
 
     tracing::info!(
@@ -162,15 +179,29 @@ pub async fn run(config: Config, places: Places) -> anyhow::Result<()> {
         "running; links lead to {}",
         config.public_url
     );
-    let keeper = Keeper { ledger: &ledger, trail: &trail, controller: &controller, queue: &queue, metrics: &metrics, lease: &lease, store_busy: &store_busy };
-    let ended = supervise(&gateway, &store, &first, &health, &keeper, &mut essential, &mut stop).await;
+    let keeper = Keeper {
+        ledger: &ledger,
+        trail: &trail,
+        controller: &controller,
+        queue: &queue,
+        folder: &folder,
+        metrics: &metrics,
+        lease: &lease,
+        store_busy: &store_busy,
+    };
+    let ended = supervise(&gateway, &store, &first, &health, &keeper, (&mut essential, &mut workers), &mut stop).await;
 
     health.ready.store(false, Ordering::Relaxed);
+    // Nothing new begins; what is under way comes to its end, so that a mail that was just accepted is written down.
+    controller.stop();
+    queue.close();
+    if tokio::time::timeout(LAST_WORDS, async { while workers.join_next().await.is_some() {} }).await.is_err() {
+        tracing::warn!("some work did not end in time; it is taken up again at the next start");
+    }
     for key in controller.stop() {
         // A held message dies with us: its link is voided first.
         controller.work(&key).await;
     }
-    queue.close();
     if let Some(smtp) = smtp {
         smtp.close().await;
     }
@@ -179,6 +210,9 @@ pub async fn run(config: Config, places: Places) -> anyhow::Result<()> {
     }
     ended
 }
+
+/// How long work under way may take at the end.
+const LAST_WORDS: Duration = Duration::from_secs(20);
 
 /// A name that no other process, and no earlier start, has.
 fn name() -> anyhow::Result<String> {
@@ -258,25 +292,6 @@ pub fn smtp_config(config: &Config) -> anyhow::Result<SmtpConfig> {
     })
 }
 
-/// Records that no entry points to can't be followed by anybody: they are voided, loudly.
-async fn sweep_orphans(store: &dyn LinkStore, ledger: &EmbeddedLedger) -> anyhow::Result<()> {
-    let mut after = None;
-    loop {
-        let page = store.list(after, 500).await?;
-        let Some(last) = page.last() else { return Ok(()) };
-        after = Some(last.id);
-        for summary in page.iter().filter(|s| s.state.is_some_and(|s| s.is_live())) {
-            if ledger.by_record(summary.id).await?.is_some() {
-                continue;
-            }
-            tracing::error!(record = %summary.id, "a live link without a ledger entry is voided");
-            if let Ok(Some(found)) = store.get(summary.id).await {
-                store.replace(&Record::Void { id: summary.id }, found.version).await?;
-            }
-        }
-    }
-}
-
 async fn work(controller: &Controller, queue: &Queue, first: &FirstRound, health: &Health, lease: &Lease) {
     while let Some(key) = queue.next(now).await {
         lease.held().await;
@@ -286,7 +301,9 @@ async fn work(controller: &Controller, queue: &Queue, first: &FirstRound, health
             queue.push(sibling);
         }
         queue.done(&key, rested.wake);
-        first.done(&key);
+        if rested.settled {
+            first.done(&key);
+        }
     }
 }
 
@@ -296,25 +313,16 @@ async fn push_changes(folder: &FolderSource, queue: &Queue) {
     }
 }
 
-/// Brings each delivery whose record changed.
-async fn follow_records(store: &dyn LinkStore, ledger: &EmbeddedLedger, queue: &Queue) -> anyhow::Result<()> {
-    let mut after = 0;
-    loop {
-        match store.changes(after, 500).await {
-            Ok(changes) => {
-                for change in changes {
-                    after = after.max(change.seq);
-                    if let Some(key) = ledger.by_record(change.id).await? {
-                        queue.push(&key);
-                    }
-                }
-            }
-            Err(CasError::Failed(fault)) if fault.is_transient() => {
-                tracing::warn!(code = %fault.code, "{fault}");
-                tokio::time::sleep(Duration::from_secs(1)).await;
-            }
-            Err(error) => return Err(error.into()),
+/// Opens the store. A file that only somebody with write access to the folder can have made is put aside: every live
+/// link is then missing, which is `Tampered`, and its credential is rotated. Obligations lie in the ledger.
+fn open_store(links: &Path) -> anyhow::Result<EmbeddedStore> {
+    match EmbeddedStore::open(links) {
+        Err(fault) if records::is_damage(&fault) => {
+            tracing::error!(code = %fault.code, "the links store is damaged: {fault}. It is put aside");
+            records::put_aside(links)?;
+            Ok(EmbeddedStore::open(links)?)
         }
+        other => Ok(other?),
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use ps_audit::FileTrail;
+use ps_controller::folder::FolderSource;
 use ps_controller::{Controller, Queue};
 use ps_core::ids::Key;
 use ps_ledger::EmbeddedLedger;
@@ -16,35 +17,60 @@ use tokio::task::JoinSet;
 
 use crate::admin::Health;
 use crate::child::{Gateway, Running, Said};
-use crate::clock::SystemRandom;
+use crate::clock::{SystemRandom, now};
 use crate::lease::Lease;
 use crate::metrics::Metrics;
 use crate::restore;
 
 /// How often the ledger notes how far the audit trail is known to it.
-const ADVANCE_EVERY: u32 = 900;
+const ADVANCE_EVERY: u32 = 16;
 
-/// Which deliveries have not been looked at since the start: until all have, no claim is answered.
-#[derive(Default)]
+/// What must have happened once since the start before any claim is answered: each known delivery was looked at to the
+/// end, and the store was searched for links that nobody knows.
 pub(crate) struct FirstRound {
-    left: Mutex<BTreeSet<Key>>,
-    over: tokio::sync::Notify,
+    left: Mutex<Left>,
+    over: Notify,
+}
+
+struct Left {
+    keys: BTreeSet<Key>,
+    swept: bool,
+}
+
+impl Default for FirstRound {
+    fn default() -> Self {
+        Self { left: Mutex::new(Left { keys: BTreeSet::new(), swept: false }), over: Notify::new() }
+    }
 }
 
 impl FirstRound {
+    fn change(&self, change: impl FnOnce(&mut Left)) -> bool {
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = left.swept && left.keys.is_empty();
+        change(&mut left);
+        let over = left.swept && left.keys.is_empty();
+        if over && !before {
+            self.over.notify_one();
+        }
+        over
+    }
+
     pub(crate) fn expect(&self, keys: &[Key]) {
-        self.left.lock().unwrap_or_else(PoisonError::into_inner).extend(keys.iter().cloned());
+        self.change(|left| left.keys.extend(keys.iter().cloned()));
     }
 
     pub(crate) fn done(&self, key: &Key) {
-        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
-        if left.remove(key) && left.is_empty() {
-            self.over.notify_one();
-        }
+        self.change(|left| {
+            left.keys.remove(key);
+        });
+    }
+
+    pub(crate) fn swept(&self) {
+        self.change(|left| left.swept = true);
     }
 
     pub(crate) fn is_over(&self) -> bool {
-        self.left.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+        self.change(|_| {})
     }
 }
 
@@ -54,6 +80,7 @@ pub(crate) struct Keeper<'a> {
     pub(crate) trail: &'a FileTrail,
     pub(crate) controller: &'a Controller,
     pub(crate) queue: &'a Queue,
+    pub(crate) folder: &'a FolderSource,
     pub(crate) metrics: &'a Metrics,
     pub(crate) lease: &'a Lease,
     pub(crate) store_busy: &'a Notify,
@@ -68,7 +95,12 @@ impl Keeper<'_> {
         self.metrics.queue_ready.set(i64::try_from(ready).unwrap_or(i64::MAX));
         self.metrics.queue_timed.set(i64::try_from(timed).unwrap_or(i64::MAX));
         let restored = restore::common(self.ledger, &SystemRandom).await?.value.restored;
-        self.controller.set_restored(restored);
+        if self.controller.set_restored(restored) {
+            // Noticed or accepted: what every delivery should do may be another thing now.
+            for key in restore::keys(self.ledger).await?.iter().chain(&self.folder.keys()) {
+                self.queue.push(key);
+            }
+        }
         if count.is_multiple_of(ADVANCE_EVERY) {
             restore::advance(self.ledger, self.trail.head().n).await?;
         }
@@ -83,7 +115,7 @@ pub(crate) async fn supervise(
     first: &FirstRound,
     health: &Health,
     keeper: &Keeper<'_>,
-    essential: &mut JoinSet<anyhow::Result<()>>,
+    (essential, workers): (&mut JoinSet<anyhow::Result<()>>, &mut JoinSet<()>),
     stop: &mut Stop,
 ) -> anyhow::Result<()> {
     let mut beat = tokio::time::interval(keeper.lease.renew_every());
@@ -107,7 +139,9 @@ pub(crate) async fn supervise(
                 let ended = ended.context("every task has ended")?.context("a task panicked")?;
                 return ended.and_then(|()| anyhow::bail!("an essential task has ended"));
             }
+            _ = workers.join_next() => anyhow::bail!("a worker has ended"),
             _ = beat.tick() => {
+                health.beat(now());
                 keeper.beat(beats).await?;
                 beats = beats.wrapping_add(1);
             }

@@ -115,8 +115,9 @@ fn take_over(entry: &mut Entry, number: u32, event: JournalEvent, link: &Link, a
         }
         JournalEvent::Revoked => {
             let claimed = attempt.link.claimed_at.is_some();
-            let asked = matches!(revoke, Some(RevokeCause::Asked | RevokeCause::Removed | RevokeCause::Restored));
-            if claimed || (asked && terms.on_revocation && attempt.delivered()) {
+            let asked = matches!(revoke, Some(RevokeCause::Asked | RevokeCause::Removed)) && terms.on_revocation;
+            // After a restore it may have been opened since the backup: it is rotated whatever the terms say.
+            if claimed || (attempt.delivered() && (asked || revoke == Some(RevokeCause::Restored))) {
                 raise(entry, number, Cause::Revoked, now, now);
             }
         }

@@ -266,3 +266,6 @@ fn forget(entry: &Entry, now: Timestamp, g: &mut Gather) -> Next {
 fn hold(code: &str, message: &str, remedy: &str) -> Fault {
     Fault::new(Class::Misconfigured, code, message).remedy(remedy)
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -174,3 +174,6 @@ fn check_journal(link: &Link, expected: &Expected) -> Result<(), Tamper> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,6 +14,8 @@
 pub mod check;
 mod record;
 pub mod rules;
+#[cfg(test)]
+pub(crate) mod sample;
 
 pub use record::{
     Claim, Decline, JournalEntry, JournalEvent, Kdf, Link, Record, Release, Sealed, State, Tries, Verification,

@@ -345,3 +345,6 @@ fn is_claimant(link: &Link, token: &[u8; 32]) -> bool {
 fn same(a: &Digest, b: &Digest) -> bool {
     a.0.ct_eq(&b.0).into()
 }
+
+#[cfg(test)]
+mod tests;

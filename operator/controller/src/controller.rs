@@ -75,6 +75,8 @@ pub struct Rested {
     pub wake: Option<Timestamp>,
     /// Deliveries that share a source and should look again now.
     pub also: Vec<Key>,
+    /// Whether it was looked at to the end: `false` if something failed on the way, and nothing was decided.
+    pub settled: bool,
 }
 
 /// Drives deliveries. Any number of tasks may call [`Controller::work`] at once, for different keys.
@@ -109,9 +111,13 @@ impl Controller {
         }
     }
 
-    /// Says that a restore was noticed (or accepted, with `None`). Takes effect with the next decision.
-    pub fn set_restored(&self, why: Option<String>) {
-        *self.restored.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    /// Says that a restore was noticed (or accepted, with `None`). Takes effect with the next decision. Returns whether
+    /// that is news: then every delivery should look again.
+    pub fn set_restored(&self, why: Option<String>) -> bool {
+        let mut restored = self.restored.lock().unwrap_or_else(PoisonError::into_inner);
+        let news = *restored != why;
+        *restored = why;
+        news
     }
 
     /// From now on nothing new begins; returns the deliveries with a message in memory, whose links must be voided.
@@ -155,7 +161,7 @@ impl Controller {
             if decision.action == Action::Rest {
                 self.show(key, &view, &decision, now).await;
                 self.tidy(key, &view);
-                return Rested { wake: decision.wake, also };
+                return Rested { wake: decision.wake, also, settled: true };
             }
             self.log.step(key, &decision);
             if concerns_siblings(&decision, view.entry()) {
@@ -167,13 +173,13 @@ impl Controller {
                 Err(trip) => return self.tripped(key, &trip, also),
             }
         }
-        Rested { wake: Some(self.now() + Span::from_secs(1)), also }
+        Rested { wake: Some(self.now() + Span::from_secs(1)), also, settled: false }
     }
 
     /// Storage, manifests or audit failed: nothing can be decided, so the delivery comes back a little later.
     fn tripped(&self, key: &Key, trip: &Trip, also: Vec<Key>) -> Rested {
         self.log.failed(key, &trip.fault());
-        Rested { wake: Some(self.now() + Span::from_secs(1)), also }
+        Rested { wake: Some(self.now() + Span::from_secs(1)), also, settled: false }
     }
 
     fn note_trouble(&self, key: &Key, view: &View, trip: Trip) {

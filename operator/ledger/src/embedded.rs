@@ -60,6 +60,7 @@ CREATE TABLE lease (
   until INTEGER NOT NULL
 ) STRICT;
 INSERT INTO ledger VALUES (1, 0, NULL, NULL);",
+    counter: "ledger",
     readers: 1,
     max_value: 4 * 1024 * 1024,
 };
@@ -87,7 +88,7 @@ impl Ledger for EmbeddedLedger {
     async fn get(&self, key: &Key) -> Result<Option<Versioned<Entry>>, CasError> {
         let key = key.clone();
         self.database
-            .read(move |connection| {
+            .peek(move |connection| {
                 let found = connection
                     .prepare_cached("SELECT entry, version FROM entries WHERE namespace = ?1 AND name = ?2")?
                     .query_row((&key.namespace, &key.name), text_and_version)
@@ -194,7 +195,7 @@ impl Ledger for EmbeddedLedger {
 
     async fn by_record(&self, record: LinkId) -> Result<Option<Key>, CasError> {
         self.database
-            .read(move |connection| {
+            .peek(move |connection| {
                 Ok(connection
                     .prepare_cached(
                         "SELECT e.namespace, e.name FROM records AS r JOIN entries AS e ON e.row = r.entry
@@ -285,9 +286,7 @@ fn unchanged_row(turn: &Turn<'_>, key: &Key, unchanged: u64) -> Result<i64, Erro
 }
 
 fn next_version(turn: &Turn<'_>) -> Result<i64, Error> {
-    Ok(turn
-        .prepare_cached("UPDATE ledger SET seq = seq + 1 WHERE one = 1 RETURNING seq")?
-        .query_row([], |row| row.get(0))?)
+    turn.next_number()?.ok_or_else(|| index::unreadable("counter of writes").into())
 }
 
 fn as_version(seq: i64) -> Result<u64, Error> {

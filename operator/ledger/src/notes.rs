@@ -3,7 +3,7 @@
 use ps_core::error::Fault;
 use ps_core::ids::Key;
 use ps_core::ports::CasError;
-use ps_core::time::Timestamp;
+use ps_core::time::{Span, Timestamp};
 use rusqlite::{OptionalExtension as _, Row};
 
 use crate::embedded::{EmbeddedLedger, key, parts, sql_limit};
@@ -34,6 +34,9 @@ impl ObjectNote {
         index::fits("object note", &self.key, size)
     }
 }
+
+/// No lease is taken for longer than this.
+const LONGEST_LEASE: Span = Span::from_secs(300);
 
 impl EmbeddedLedger {
     /// What the folder source remembers of a manifest.
@@ -116,6 +119,7 @@ impl EmbeddedLedger {
 
     /// Takes or renews the lease on this folder until `until`, if nobody else holds it at `now`. Returns whether `owner` has it.
     ///
+    /// A lease that ends later than any honest one (five minutes) was taken by a clock that ran ahead: it does not count.
     /// Safety never depends on it: it keeps a second operator from doing the same work.
     ///
     /// # Errors
@@ -128,9 +132,9 @@ impl EmbeddedLedger {
                     .prepare_cached(
                         "INSERT INTO lease (one, owner, until) VALUES (1, ?1, ?2)
                          ON CONFLICT (one) DO UPDATE SET owner = excluded.owner, until = excluded.until
-                         WHERE lease.owner = excluded.owner OR lease.until <= ?3",
+                         WHERE lease.owner = excluded.owner OR lease.until <= ?3 OR lease.until > ?4",
                     )?
-                    .execute((owner, until.as_millis(), now.as_millis()))?;
+                    .execute((owner, until.as_millis(), now.as_millis(), (now + LONGEST_LEASE).as_millis()))?;
                 Ok(taken == 1)
             })
             .await

@@ -5,12 +5,15 @@
 //!   uses it: nothing in it is trusted, and a schema that is not byte for byte ours is refused.
 //! - [`Database::write`] queues work for the writer thread. Everything that waits is committed together; every piece of
 //!   work has a savepoint of its own, and its answer comes only after the commit, so that what was answered is durable.
-//! - [`Database::read`] runs on a reader thread, in one snapshot.
+//! - [`Database::read`] runs on a reader thread, in one snapshot; [`Database::peek`] does so where it is called, for reads so small
+//!   that waking a thread would cost more.
+//! - A thread of its own copies the write-ahead log into the database, so that commits don't wait for that.
 //! - [`Turn::erased`] makes the writer overwrite and truncate the write-ahead log within a second.
 //!
 //! Several processes may have the same database open. No transaction is ever open across an await.
 #![cfg_attr(test, allow(clippy::indexing_slicing, reason = "a panic in a test is its failure report"))]
 
+mod checkpoint;
 mod fault;
 mod open;
 mod reader;
@@ -48,6 +51,8 @@ pub struct Profile {
     pub version: i32,
     /// The statements that make the schema: tables and indexes only, no triggers, no views.
     pub schema: &'static str,
+    /// The table, of one row with `one = 1`, whose column `seq` counts writes: see [`Turn::next_number`].
+    pub counter: &'static str,
     /// How many reader threads, at least one is started.
     pub readers: usize,
     /// Greatest size in bytes of a row or value; larger ones, of whoever's making, are an error of that statement.
@@ -62,6 +67,7 @@ pub struct Database {
     room: Arc<Semaphore>,
     writes: Option<mpsc::Sender<Box<dyn writer::Job>>>,
     reads: Option<mpsc::Sender<reader::Job>>,
+    peekers: reader::Peekers,
     wake: watch::Sender<u64>,
     committed: watch::Receiver<u64>,
     threads: Vec<JoinHandle<()>>,
@@ -89,8 +95,12 @@ impl Database {
                 reader::serve(reader, &queue);
             })?);
         }
+        let (checkpoints, due) = checkpoint::channel();
+        let on = file.clone();
+        threads.push(spawn(profile, "log", move || checkpoint::serve(&on, profile, &due))?);
+        let peekers = reader::Peekers::new(file.clone(), profile, guard.clone());
         let (writes, jobs) = mpsc::channel();
-        let writer = writer::Writer::new(connection, guard, profile, file.clone(), wake.clone(), commits);
+        let writer = writer::Writer::new(connection, guard, profile, file.clone(), wake.clone(), commits, checkpoints);
         threads.push(spawn(profile, "write", move || writer.serve(&jobs))?);
         Ok(Self {
             profile,
@@ -98,6 +108,7 @@ impl Database {
             room: Arc::new(Semaphore::new(ROOM_KIB as usize)),
             writes: Some(writes),
             reads: Some(reads),
+            peekers,
             wake,
             committed,
             threads,
@@ -146,6 +157,22 @@ impl Database {
         });
         self.reads.as_ref().and_then(|queue| queue.send(job).ok()).ok_or_else(|| self.stopped())?;
         answer.await.map_err(|_| self.stopped())?
+    }
+
+    /// As [`Database::read`], but at once and on the calling thread where that is possible: for a row or a few, found by
+    /// an index. It never waits for another process; where it would have to, a reader thread does the work.
+    ///
+    /// # Errors
+    /// What `work` answered, or a fault.
+    pub async fn peek<T, F>(&self, work: F) -> Result<T, CasError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&rusqlite::Connection) -> Result<T, Error> + Send + 'static,
+    {
+        match self.peekers.snapshot(work) {
+            Ok(result) => result.map_err(|e| e.into_cas(self.profile.name)),
+            Err(work) => self.read(work).await,
+        }
     }
 
     /// Changes whenever the database may have changed, by whichever process. Subscribe, then read, then wait.

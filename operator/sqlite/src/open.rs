@@ -137,6 +137,8 @@ pub(crate) fn first(file: &Path, profile: Profile) -> Result<(Connection, Guard)
         }
         verify(&connection, profile, &mut guard)?;
         connection.execute_batch("COMMIT")?;
+        // `checkpoint` does it.
+        connection.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
         Ok((connection, guard))
     };
     inner().map_err(|e| into_fault(e, profile))
@@ -151,6 +153,11 @@ pub(crate) fn further(file: &Path, profile: Profile, guard: &Guard) -> Result<cr
     };
     let connection = inner().map_err(|e| into_fault(e, profile))?;
     Ok(crate::reader::Reader::new(connection, guard.clone()))
+}
+
+/// Opens the connection of the thread that copies the log.
+pub(crate) fn checkpointer(file: &Path, profile: Profile) -> Result<Connection, rusqlite::Error> {
+    connect(file, profile, READER_CACHE)
 }
 
 fn into_fault(error: Error, profile: Profile) -> Fault {
@@ -194,12 +201,14 @@ fn connect(file: &Path, profile: Profile, cache_kib: i32) -> Result<Connection, 
 }
 
 /// Waits for other processes in short steps, so that a lock is found free soon after it is, for at most [`PATIENCE`].
+/// The first steps are as short as an ordinary commit.
 pub(crate) fn patient(connection: &mut Connection) -> Result<(), rusqlite::Error> {
     const STEP: Duration = Duration::from_millis(1);
+    const FIRST: (i32, Duration) = (20, Duration::from_micros(100));
     let steps = i32::try_from(PATIENCE.as_millis()).unwrap_or(i32::MAX);
     connection.busy_handler(Some(move |tried: i32| {
-        std::thread::sleep(STEP);
-        tried < steps
+        std::thread::sleep(if tried < FIRST.0 { FIRST.1 } else { STEP });
+        tried < steps + FIRST.0
     }))
 }
 

@@ -9,6 +9,7 @@ const PROFILE: Profile = Profile {
     version: 3,
     schema: "CREATE TABLE t (one INTEGER PRIMARY KEY, v BLOB NOT NULL) STRICT;
              CREATE INDEX t_v ON t (v);",
+    counter: "none",
     readers: 1,
     max_value: 100_000,
 };

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use ps_core::error::Fault;
 use ps_core::ports::CasError;
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension as _};
 use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 
+use crate::checkpoint::{self, Checkpoints};
 use crate::open::{self, Guard};
 use crate::{ERASE_AFTER, Error, POLL_EVERY, Profile, fault};
 
@@ -27,12 +28,43 @@ const TRUNCATE_LATE: Duration = Duration::from_secs(5);
 pub struct Turn<'c> {
     connection: &'c Connection,
     erased: &'c Cell<bool>,
+    counter: &'c Counter,
+}
+
+/// The counter of writes: read once in a transaction, written once before its commit.
+struct Counter {
+    table: &'static str,
+    seq: Cell<Option<i64>>,
+    raised: Cell<bool>,
 }
 
 impl Turn<'_> {
     /// Says that this work erased something: its bytes will be gone from the write-ahead log, too, within a second of the commit.
     pub fn erased(&self) {
         self.erased.set(true);
+    }
+
+    /// The next number of the database's counter ([`Profile::counter`]), starting with 1. None is given twice, by whichever
+    /// process. `None` if the counter is gone or spent: somebody has altered the file.
+    ///
+    /// # Errors
+    /// If the database can't be read.
+    pub fn next_number(&self) -> Result<Option<i64>, Error> {
+        let Counter { table, seq, raised } = self.counter;
+        let last = match seq.get() {
+            Some(last) => Some(last),
+            None => self
+                .connection
+                .prepare_cached(&format!("SELECT seq FROM {table} WHERE one = 1"))?
+                .query_row([], |row| row.get::<_, i64>(0))
+                .optional()?,
+        };
+        let next = last.filter(|last| *last >= 0).and_then(|last| last.checked_add(1));
+        if next.is_some() {
+            seq.set(next);
+            raised.set(true);
+        }
+        Ok(next)
     }
 }
 
@@ -111,6 +143,7 @@ pub(crate) struct Writer {
     log: PathBuf,
     wake: watch::Sender<u64>,
     commits: watch::Sender<u64>,
+    checkpoints: Checkpoints,
     /// When something was erased that is still in the log, and when to try to truncate that.
     erased: Option<(Instant, Instant)>,
     warned: bool,
@@ -126,6 +159,7 @@ impl Writer {
         file: PathBuf,
         wake: watch::Sender<u64>,
         commits: watch::Sender<u64>,
+        checkpoints: Checkpoints,
     ) -> Self {
         let mut log = file.into_os_string();
         log.push("-wal");
@@ -137,6 +171,7 @@ impl Writer {
             log: log.into(),
             wake,
             commits,
+            checkpoints,
             // A process that was killed may have left erased bytes in the log.
             erased: Some((now, now)),
             warned: false,
@@ -187,8 +222,16 @@ impl Writer {
             self.commits.send_modify(|count| *count = count.wrapping_add(1));
             self.wake.send_modify(|count| *count = count.wrapping_add(1));
         }
+        let writes = batch.len();
         for job in batch {
             job.answer(outcome.as_ref().copied());
+        }
+        // After the answers: nobody waits for it but the next batch.
+        if outcome.is_ok()
+            && self.checkpoints.count(writes)
+            && let Err(e) = checkpoint::copy(&self.connection)
+        {
+            tracing::warn!(database = self.profile.name, fault = %fault::of(self.profile.name, &e), "copying the write-ahead log failed");
         }
     }
 
@@ -197,18 +240,42 @@ impl Writer {
         let run = |sql: &str| connection.prepare_cached(sql).and_then(|mut statement| statement.execute([]));
         run("BEGIN IMMEDIATE")?;
         self.guard.check(connection)?;
+        let counter = Counter { table: self.profile.counter, seq: Cell::new(None), raised: Cell::new(false) };
+        // Alone, a piece of work that fails is undone with the whole transaction.
+        let several = batch.len() > 1;
+        let mut stayed = false;
         for job in batch {
             let mine = Cell::new(false);
-            run("SAVEPOINT one")?;
-            let stays = job.run(&Turn { connection, erased: &mine });
-            if !stays {
-                // Fails if SQLite itself has ended the transaction, on a full disk for example: nothing is committed then.
-                run("ROLLBACK TO one")?;
+            let numbers = counter.seq.get();
+            if several {
+                run("SAVEPOINT one")?;
             }
-            run("RELEASE one")?;
+            let stays = job.run(&Turn { connection, erased: &mine, counter: &counter });
+            if several {
+                if !stays {
+                    // Fails if SQLite itself has ended the transaction, on a full disk for example: nothing is committed then.
+                    run("ROLLBACK TO one")?;
+                }
+                run("RELEASE one")?;
+            }
+            if !stays {
+                // What it numbered is gone.
+                counter.seq.set(numbers);
+            }
+            stayed |= stays;
             if stays && mine.get() {
                 erased.set(true);
             }
+        }
+        if !stayed {
+            run("ROLLBACK")?;
+            return Ok(());
+        }
+        if counter.raised.get()
+            && let Some(seq) = counter.seq.get()
+        {
+            let sql = format!("UPDATE {} SET seq = ?1 WHERE one = 1", self.profile.counter);
+            connection.prepare_cached(&sql)?.execute([seq])?;
         }
         run("COMMIT")?;
         Ok(())

@@ -3,6 +3,7 @@
     clippy::indexing_slicing,
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::panic,
     missing_docs,
     reason = "a panic in a test is its failure report"
 )]
@@ -20,6 +21,7 @@ const PROFILE: Profile = Profile {
     application_id: 77,
     version: 1,
     schema: "CREATE TABLE t (k INTEGER PRIMARY KEY, v BLOB NOT NULL) STRICT;",
+    counter: "none",
     readers: 2,
     max_value: 1_000_000,
 };
@@ -255,4 +257,61 @@ async fn dropping_it_finishes_what_was_queued() {
         .unwrap()
         .query_row("SELECT count(*) FROM t", [], |row| row.get::<_, i64>(0));
     assert_eq!(found, Ok(1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_number_is_given_twice_and_a_failed_piece_of_work_uses_none() {
+    const COUNTED: Profile = Profile {
+        schema: "CREATE TABLE c (one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER NOT NULL) STRICT;
+                 INSERT INTO c VALUES (1, 0);",
+        counter: "c",
+        ..PROFILE
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let open = || Arc::new(Database::open(dir.path(), "c.db", COUNTED).unwrap());
+    let (a, b) = (open(), open());
+    let mut all = tokio::task::JoinSet::new();
+    for n in 0..200 {
+        let database = Arc::clone(if n % 2 == 0 { &a } else { &b });
+        all.spawn(async move {
+            let fails = n % 5 == 0;
+            let number = database.write(0, move |turn| {
+                let number = turn.next_number()?.expect("there is a counter");
+                if fails { Err(CasError::Conflict.into()) } else { Ok(number) }
+            });
+            number.await.ok()
+        });
+    }
+    let mut numbers: Vec<i64> = all.join_all().await.into_iter().flatten().collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, (1..=160).collect::<Vec<_>>());
+    a.write(0, |turn| Ok(turn.execute("DELETE FROM c", [])?)).await.unwrap();
+    assert_eq!(b.write(0, |turn| turn.next_number()).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn what_is_read_in_place_is_as_new_and_as_checked() {
+    let dir = tempfile::tempdir().unwrap();
+    let database = open(dir.path());
+    for n in 1..20 {
+        database.write(0, put(n, vec![1])).await.unwrap();
+        assert_eq!(database.peek(count).await.unwrap(), n);
+    }
+    let foreign = Connection::open(dir.path().join("x.db")).unwrap();
+    foreign.execute_batch("CREATE TABLE evil (x)").unwrap();
+    match database.peek(count).await {
+        Err(CasError::Failed(fault)) => assert_eq!(fault.code, "test-schema-foreign"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_does_not_grow_for_ever_under_load() {
+    let dir = tempfile::tempdir().unwrap();
+    let database = open(dir.path());
+    for n in 0..1500 {
+        database.write(0, put(n, vec![7; 40_000])).await.unwrap();
+    }
+    let longest = 48 * 1024 * 1024;
+    assert!(log_len(dir.path()) < longest, "{} bytes", log_len(dir.path()));
 }

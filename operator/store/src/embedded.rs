@@ -47,7 +47,8 @@ CREATE TABLE content (
   preview BLOB
 ) STRICT;
 INSERT INTO store VALUES (1, 0);",
-    readers: 2,
+    counter: "store",
+    readers: 1,
     max_value: 4 * 1024 * 1024,
 };
 
@@ -128,7 +129,7 @@ impl LinkStore for EmbeddedStore {
 
     async fn get(&self, id: LinkId) -> Result<Option<Versioned<Record>>, CasError> {
         let max_bytes = self.max_bytes;
-        self.database.read(move |connection| get(connection, id, max_bytes)).await
+        self.database.peek(move |connection| get(connection, id, max_bytes)).await
     }
 
     async fn replace(&self, record: &Record, unchanged: u64) -> Result<u64, CasError> {
@@ -136,8 +137,7 @@ impl LinkStore for EmbeddedStore {
         let new = Row::of(record, self.max_bytes).map_err(CasError::Failed)?;
         self.database
             .write(new.content.len() + new.meta.len(), move |turn| {
-                let row = unchanged_row(turn, id, unchanged)?;
-                replace(turn, row, &new)
+                replace(turn, id, unchanged, &new)
             })
             .await
     }
@@ -184,22 +184,29 @@ impl LinkStore for EmbeddedStore {
 }
 
 fn insert(turn: &Turn<'_>, id: LinkId, new: &Row) -> Result<u64, Error> {
-    let taken = turn.prepare_cached("SELECT 1 FROM links WHERE id = ?1")?.exists([&id.0[..]])?;
-    if taken {
+    let seq = next_seq(turn)?;
+    let inserted = turn
+        .prepare_cached(
+            "INSERT INTO links (id, seq, state, next_change, meta) VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (id) DO NOTHING",
+        )?
+        .execute((&id.0[..], seq, new.state, new.next_change, &new.meta))?;
+    if inserted == 0 {
         return Err(CasError::AlreadyExists.into());
     }
-    let seq = next_seq(turn)?;
-    let row = turn
-        .prepare_cached("INSERT INTO links (id, seq, state, next_change, meta) VALUES (?1, ?2, ?3, ?4, ?5)")?
-        .insert((&id.0[..], seq, new.state, new.next_change, &new.meta))?;
-    put_content(turn, row, &new.content)?;
+    put_content(turn, turn.last_insert_rowid(), &new.content)?;
     version(seq)
 }
 
-fn replace(turn: &Turn<'_>, row: i64, new: &Row) -> Result<u64, Error> {
+fn replace(turn: &Turn<'_>, id: LinkId, unchanged: u64, new: &Row) -> Result<u64, Error> {
+    let unchanged = i64::try_from(unchanged).map_err(|_| CasError::Conflict)?;
     let seq = next_seq(turn)?;
-    turn.prepare_cached("UPDATE links SET seq = ?2, state = ?3, next_change = ?4, meta = ?5 WHERE row = ?1")?
-        .execute((row, seq, new.state, new.next_change, &new.meta))?;
+    let row = turn
+        .prepare_cached(
+            "UPDATE links SET seq = ?3, state = ?4, next_change = ?5, meta = ?6 WHERE id = ?1 AND seq = ?2 RETURNING row",
+        )?
+        .query_row((&id.0[..], unchanged, seq, new.state, new.next_change, &new.meta), |r| r.get::<_, i64>(0))
+        .optional()?
+        .ok_or(CasError::Conflict)?;
     let same = turn
         .prepare_cached("SELECT ciphertext IS ?2 AND preview IS ?3 FROM content WHERE row = ?1")?
         .query_row((row, &new.content.ciphertext, &new.content.preview), |r| r.get::<_, bool>(0))
@@ -241,10 +248,7 @@ fn unchanged_row(turn: &Turn<'_>, id: LinkId, unchanged: u64) -> Result<i64, Err
 }
 
 fn next_seq(turn: &Turn<'_>) -> Result<i64, Error> {
-    turn.prepare_cached("UPDATE store SET seq = seq + 1 WHERE one = 1 AND seq >= 0 AND seq < ?1 RETURNING seq")?
-        .query_row([i64::MAX], |r| r.get(0))
-        .optional()?
-        .ok_or_else(|| counter_lost().into())
+    turn.next_number()?.ok_or_else(|| counter_lost().into())
 }
 
 fn version(seq: i64) -> Result<u64, Error> {

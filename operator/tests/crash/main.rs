@@ -31,7 +31,7 @@ use crate::case::{Case, Outcome, What};
 use crate::story::Story;
 
 /// Cases at once: they mostly wait, for a lease, for the end of a pending attempt, for a promise.
-static ROOM: Semaphore = Semaphore::const_new(20);
+static ROOM: Semaphore = Semaphore::const_new(40);
 
 async fn run(case: Case) -> Outcome {
     let _room = ROOM.acquire().await.unwrap();

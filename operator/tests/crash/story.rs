@@ -69,13 +69,6 @@ impl Source {
             Self::Kv(kv) => kv.assert_replaced(bao).await,
         }
     }
-
-    pub async fn is_untouched(&self, bao: &OpenBao) -> bool {
-        match self {
-            Self::Role(role) => role.current(bao).await == role.password,
-            Self::Kv(kv) => kv.is_untouched(bao).await,
-        }
-    }
 }
 
 /// All roles in one mount: each mount would keep connections to PostgreSQL of its own.

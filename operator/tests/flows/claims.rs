@@ -71,12 +71,11 @@ async fn the_right_to_repeat_ends_with_the_window() {
     wait_until("the end of the window", SOON, async || (recipient.claim_again().await.status == 410).then_some(()))
         .await
         .unwrap();
-    let seen = stand.wait_status("claims", "the window's end", SOON, |_| stand.audited("claims", "WindowOver") == 1).await;
+    let seen =
+        stand.wait_status("claims", "the window's end", SOON, |_| stand.audited("claims", "WindowOver") == 1).await;
     assert!(seen.condition("Retrieved").2.contains("not acknowledged"), "{:?}", seen.condition("Retrieved"));
     assert_eq!(recipient.acknowledge().await.state(), "retrieved", "a late acknowledgement counts");
-    stand
-        .wait_status("claims", "saved after all", SOON, |s| s.condition("Retrieved").2.contains("saved"))
-        .await;
+    stand.wait_status("claims", "saved after all", SOON, |s| s.condition("Retrieved").2.contains("saved")).await;
 }
 
 #[tokio::test]
@@ -84,7 +83,9 @@ async fn a_reply_that_is_lost_on_the_wire_loses_nothing() {
     let (_stand, source, invitation) = delivered("1h").await;
     let recipient = Recipient::new(&invitation);
     recipient.claim_and_hang_up().await;
-    wait_until("the claim", SOON, async || (recipient.lookup().await.state() == "claimed").then_some(())).await.unwrap();
+    wait_until("the claim", SOON, async || (recipient.lookup().await.state() == "claimed").then_some(()))
+        .await
+        .unwrap();
     let again = recipient.claim_again().await;
     assert_eq!(recipient.unseal(&again)["password"], source.password);
     assert_eq!(Recipient::new(&invitation).claim().await.code(), "claimed");

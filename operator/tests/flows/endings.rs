@@ -96,7 +96,9 @@ async fn without_on_expiry_an_unopened_credential_stays() {
     stand.apply("kept", &kv_delivery("kept", &to, &source, "1m", "1h", more));
     let recipient = stand.recipient(&to).await;
     let seen = stand
-        .wait_status("kept", "expired", PAST_TTL, |s| s.condition("Retrieved").1 == "Expired" && s.summary() == "Expired")
+        .wait_status("kept", "expired", PAST_TTL, |s| {
+            s.condition("Retrieved").1 == "Expired" && s.summary() == "Expired"
+        })
         .await;
     assert_eq!(recipient.claim().await.state(), "expired");
     assert_eq!(seen.condition("Rotated").1, "NotDue");
@@ -131,7 +133,9 @@ async fn revoked_declined_and_removed_links_end_at_once() {
     .unwrap();
     assert_over(&stand, removed, "revoked").await;
     removed.source.assert_replaced(bao).await;
-    wait_until("the status file to go", SOON, async || stand.status("removed").0.is_null().then_some(())).await.unwrap();
+    wait_until("the status file to go", SOON, async || stand.status("removed").0.is_null().then_some(()))
+        .await
+        .unwrap();
 }
 
 #[tokio::test]

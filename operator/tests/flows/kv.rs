@@ -44,7 +44,12 @@ async fn a_secret_reaches_a_browser_once_and_is_then_replaced() {
     assert_eq!(report.result["hiddenBefore"], true, "a password is not in the document before it is asked for");
     assert_eq!(report.result["violations"], json!({}), "axe");
     assert_eq!(report.result["states"], json!(["ask", "opened", "done", "over:mine"]));
-    assert!(report.page_errors.is_empty() && report.console.is_empty(), "{:?} {:?}", report.page_errors, report.console);
+    assert!(
+        report.page_errors.is_empty() && report.console.is_empty(),
+        "{:?} {:?}",
+        report.page_errors,
+        report.console
+    );
     let ours = stand.public_url();
     assert!(report.requests.iter().all(|r| r.url.starts_with(&ours)), "{:?}", report.requests);
     let secret_part = invitation.fragment().strip_prefix("ps1.").unwrap();
@@ -55,11 +60,17 @@ async fn a_secret_reaches_a_browser_once_and_is_then_replaced() {
     assert_eq!(seen.text("/status/evidence/scope"), "Vault");
     assert_eq!(seen.text("/status/evidence/by"), "Us");
     assert!(seen.condition("Rotated").2.contains("target system was not told"), "{:?}", seen.condition("Rotated"));
-    assert!(seen.is("Retrieved") && seen.condition("Retrieved").2.contains("saved"), "{:?}", seen.condition("Retrieved"));
+    assert!(
+        seen.is("Retrieved") && seen.condition("Retrieved").2.contains("saved"),
+        "{:?}",
+        seen.condition("Retrieved")
+    );
     assert_eq!((seen.summary(), seen.is("Ready")), ("Rotated", true));
     assert_eq!(Recipient::new(&invitation).claim().await.code(), "gone");
     assert_eq!(stand.mails(&to, 1, SOON).await.len(), 1);
-    for kind in ["Accepted", "Issued", "Delivered", "Claimed", "Acknowledged", "RotationDue", "RotationBegun", "Rotated"] {
+    for kind in
+        ["Accepted", "Issued", "Delivered", "Claimed", "Acknowledged", "RotationDue", "RotationBegun", "Rotated"]
+    {
         assert_eq!(stand.audited("shop", kind), 1, "{kind}");
     }
 }

@@ -149,11 +149,18 @@ async fn a_message_in_memory_dies_with_its_process_and_its_link_with_it() {
         scene.smtp.fault(&Fault::reply(Phase::Rcpt, 451, "4.3.0 Later").only_for(&to)).await.unwrap();
         scene.stand.apply(name, &kv_delivery(name, &to, &source, "1h", "1h", Value::Null));
         scene.stand.wait_status(name, "the hold", SOON, |s| s.condition("Delivered").1 == "Sending").await;
-        if graceful { scene.stand.stop() } else { scene.stand.kill() }
+        if graceful {
+            scene.stand.stop()
+        } else {
+            scene.stand.kill()
+        }
         scene.smtp.clear_faults().await.unwrap();
         scene.stand.run().await;
         // A killed owner is waited for: a minute, in which it could still send.
-        scene.stand.wait_status(name, "attempt 2", Duration::from_secs(100), |s| s.attempt() == 2 && s.is("Delivered")).await;
+        scene
+            .stand
+            .wait_status(name, "attempt 2", Duration::from_secs(100), |s| s.attempt() == 2 && s.is("Delivered"))
+            .await;
         let (mails, recipient) = scene.settled(name, &to, name).await;
         assert_eq!(mails.len(), 1, "{name}");
         assert_eq!(recipient.open().await["password"], source.password);

@@ -47,7 +47,11 @@ async fn what_the_schema_forbids_names_field_and_remedy() {
         ("no-address", json!({"recipient": {"email": "alice"}}), &["recipient.email"]),
         ("two-addresses", json!({"recipient": {"email": "a@v.example, b@v.example"}}), &["recipient.email"]),
         ("header", json!({"recipient": {"name": "A\r\nBcc: b@v.example"}}), &["recipient.name"]),
-        ("two-engines", json!({"source": {"vault": {"database": {"mount": "d", "staticRole": "r"}}}}), &["exactly one"]),
+        (
+            "two-engines",
+            json!({"source": {"vault": {"database": {"mount": "d", "staticRole": "r"}}}}),
+            &["source.vault"],
+        ),
         ("no-engine", json!({"source": {"vault": {"kv": null}}}), &["exactly one"]),
         ("path-escape", json!({"source": {"vault": {"kv": {"path": "../sys/raw"}}}}), &["source.vault.kv.path"]),
         ("old-v1", json!({"source": {"vault": {"kv": {"version": 3}}}}), &["version"]),
@@ -86,14 +90,48 @@ async fn what_only_vault_knows_names_field_and_remedy_and_is_not_tried_hot() {
     let missing_role = RoleSource { role: "no-such-role".into(), ..role.clone() };
     let manifests: Vec<(&str, String, Vec<&str>)> = vec![
         ("no-key", kv("no-key", json!({"fields": [{"key": "nothing", "kind": "password"}]})), vec!["nothing"]),
-        ("no-path", kv("no-path", json!({"source": {"vault": {"kv": {"path": "no/such/path"}}}})), vec!["kv.path", "no/such/path"]),
-        ("no-mount", kv("no-mount", json!({"source": {"vault": {"kv": {"mount": "no-such-mount"}}}})), vec!["kv.mount", "no-such-mount"]),
-        ("no-right", kv_delivery("no-right", &to, &elsewhere, "1h", "1h", Value::Null), vec!["capabilities", &elsewhere.path]),
-        ("no-connection", kv("no-connection", json!({"source": {"vault": {"connectionRef": {"name": "nowhere"}}}})), vec!["connectionRef.name", "nowhere"]),
+        (
+            "no-path",
+            kv("no-path", json!({"source": {"vault": {"kv": {"path": "no/such/path"}}}})),
+            vec!["kv.path", "no/such/path"],
+        ),
+        (
+            "no-mount",
+            kv("no-mount", json!({"source": {"vault": {"kv": {"mount": "no-such-mount"}}}})),
+            vec!["kv.mount", "no-such-mount"],
+        ),
+        (
+            "no-right",
+            kv_delivery("no-right", &to, &elsewhere, "1h", "1h", Value::Null),
+            vec!["capabilities", &elsewhere.path],
+        ),
+        (
+            "no-connection",
+            kv("no-connection", json!({"source": {"vault": {"connectionRef": {"name": "nowhere"}}}})),
+            vec!["connectionRef.name", "nowhere"],
+        ),
         ("no-role", role_delivery("no-role", &to, &missing_role, "1h", "1h", Value::Null), vec!["no-such-role"]),
-        ("short-period", role_delivery("short-period", &to, &role, "720h", "1h", Value::Null), vec!["link.ttl", "rotation_period"]),
-        ("no-passphrase", kv("no-passphrase", json!({"verification": {"passphrase": {"secretKeyRef": {"name": "none", "key": "k"}}}})), vec!["default/none/k"]),
-        ("wrong-version", kv("wrong-version", json!({"source": {"vault": {"kv": {"version": 1}}}, "rotation": {"strategy": "None", "afterRetrieval": null}})), vec!["kv"]),
+        (
+            "short-period",
+            role_delivery("short-period", &to, &role, "720h", "1h", Value::Null),
+            vec!["link.ttl", "rotation_period"],
+        ),
+        (
+            "no-passphrase",
+            kv(
+                "no-passphrase",
+                json!({"verification": {"passphrase": {"secretKeyRef": {"name": "none", "key": "k"}}}}),
+            ),
+            vec!["default/none/k"],
+        ),
+        (
+            "wrong-version",
+            kv(
+                "wrong-version",
+                json!({"source": {"vault": {"kv": {"version": 1}}}, "rotation": {"strategy": "None", "afterRetrieval": null}}),
+            ),
+            vec!["kv"],
+        ),
     ];
     for (name, text, _) in &manifests {
         stand.apply(name, text);
@@ -104,7 +142,8 @@ async fn what_only_vault_knows_names_field_and_remedy_and_is_not_tried_hot() {
     // Nothing is tried hot: half a minute at least lies between two tries of one of them.
     let log = stand.log_text();
     for (name, ..) in &manifests {
-        let tries = log.lines().filter(|l| l.contains("action=\"issue\"") && l.contains(&format!("default/{name} "))).count();
+        let tries =
+            log.lines().filter(|l| l.contains("action=\"issue\"") && l.contains(&format!("default/{name} "))).count();
         assert!(tries <= 2, "{name} was tried {tries} times");
     }
     assert_eq!(stand.mails(&to, 0, SOON).await.len(), 0);
@@ -116,8 +155,20 @@ async fn junk_in_the_folder_harms_nothing_else() {
     let put = |name: &str, bytes: &[u8]| fs::write(stand.path("manifests").join(name), bytes).unwrap();
     put("binary.yaml", &[0, 159, 146, 150, 255]);
     put("empty.yaml", b"");
-    put("half.yaml", b"apiVersion: passwordsender.io/v1alpha1\nkind: SecretDelivery\nmetadata: {name: half}\nspec: {recipient: {em");
-    put("bomb.yaml", format!("a: &a [x,x]\n{}", (b'b'..=b'z').map(|c| format!("{}: &{} [*{},*{}]\n", c as char, c as char, (c - 1) as char, (c - 1) as char)).collect::<String>()).as_bytes());
+    put(
+        "half.yaml",
+        b"apiVersion: passwordsender.io/v1alpha1\nkind: SecretDelivery\nmetadata: {name: half}\nspec: {recipient: {em",
+    );
+    put(
+        "bomb.yaml",
+        format!(
+            "a: &a [x,x]\n{}",
+            (b'b'..=b'z')
+                .map(|c| format!("{}: &{} [*{},*{}]\n", c as char, c as char, (c - 1) as char, (c - 1) as char))
+                .collect::<String>()
+        )
+        .as_bytes(),
+    );
     put("deep.yaml", "[".repeat(100_000).as_bytes());
     put("other.yaml", b"apiVersion: v1\nkind: Secret\nmetadata: {name: x}\n");
     put("huge.yaml", &vec![b'#'; 32 * 1024 * 1024]);
@@ -186,7 +237,8 @@ async fn a_folder_that_is_not_mounted_deletes_nothing_and_neither_does_one_that_
     }
     fs::write(stand.path("manifests/.confirm-deletions"), "").unwrap();
     for recipient in &recipients {
-        let withdrawn = wait_until("the withdrawal", SOON, async || (recipient.lookup().await.state() == "revoked").then_some(()));
+        let withdrawn =
+            wait_until("the withdrawal", SOON, async || (recipient.lookup().await.state() == "revoked").then_some(()));
         withdrawn.await.unwrap();
     }
     for name in ["one", "two", "three"] {

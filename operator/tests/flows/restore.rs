@@ -107,7 +107,9 @@ async fn a_backup_from_before_the_claim_is_noticed_by_the_audit_trail() {
     stand.run().await;
     let claimant = Recipient::new(&invitation);
     assert_eq!(claimant.open().await["password"], scene.source.password);
-    wait_until("the claim on the trail", SOON, async || (stand.audited("shop", "Claimed") == 1).then_some(())).await.unwrap();
+    wait_until("the claim on the trail", SOON, async || (stand.audited("shop", "Claimed") == 1).then_some(()))
+        .await
+        .unwrap();
     stand.stop();
     scene.restore(&stand.path("backup"));
     stand.run().await;

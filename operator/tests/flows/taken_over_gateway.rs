@@ -94,8 +94,10 @@ async fn forged_and_altered_records_are_not_believed_and_end_in_a_rotation() {
 
     // Nothing but ciphertext is to be had: no value, no link, no opening code, no person, no place.
     for ((source, to), invitation) in victims.iter().zip(&links) {
-        let secrets = [&source.password, &source.path, &source.mount, to, &invitation.code, &invitation.code.replace('-', "")];
-        let secrets = secrets.into_iter().map(String::as_str).chain([invitation.fragment(), "Database of the web shop"]);
+        let secrets =
+            [&source.password, &source.path, &source.mount, to, &invitation.code, &invitation.code.replace('-', "")];
+        let secrets =
+            secrets.into_iter().map(String::as_str).chain([invitation.fragment(), "Database of the web shop"]);
         let search = Search::new(secrets.map(|secret| Needle::new(secret, secret)).collect());
         search.assert_it_finds_what_is_there();
         assert_eq!(search.found_below(&stand.path("data/links")), [""; 0]);
@@ -142,7 +144,8 @@ async fn a_gateway_that_was_killed_is_started_again_and_loses_nothing() {
     stand.apply("shop", &kv_delivery("shop", &to, &source, "1h", "1s", Value::Null));
     let recipient = stand.recipient(&to).await;
     let before = stand.gateway_pid();
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(before.cast_signed()), nix::sys::signal::Signal::SIGKILL).unwrap();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(before.cast_signed()), nix::sys::signal::Signal::SIGKILL)
+        .unwrap();
     let answer = ps_testbed::wait_until("the new gateway", SOON, async || {
         let answer = recipient.try_claim().await?;
         (answer.status == 200).then_some(answer)

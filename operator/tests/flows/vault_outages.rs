@@ -109,9 +109,9 @@ async fn refusals_and_lost_answers_at_each_request_cost_neither_a_second_mail_no
         assert_eq!(stand.mails(&to, 1, SOON).await.len(), 1, "{what}");
         proxy.clear();
     }
-    // The faults were met: what the operator got was at times not what the server had said.
+    // Every fault was met: what the operator got was not what the server had said (a drop leaves no trace of that kind).
     let spoiled = proxy.requests().iter().filter(|r| r.server != r.client).count();
-    assert!(spoiled >= 16, "{spoiled}");
+    assert_eq!(spoiled, 15);
 }
 
 #[tokio::test]

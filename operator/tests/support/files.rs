@@ -50,7 +50,10 @@ pub struct Needle {
 impl Needle {
     pub fn new(name: &str, secret: &str) -> Self {
         let mut needle = Self::bytes(name, secret.as_bytes());
-        needle.form("quoted-printable", escaped_only(secret.as_bytes(), |b| b == b'=' || b > 126, |b| format!("={b:02X}")));
+        needle.form(
+            "quoted-printable",
+            escaped_only(secret.as_bytes(), |b| b == b'=' || b > 126, |b| format!("={b:02X}")),
+        );
         needle.form("percent", escaped_only(secret.as_bytes(), |b| !is_unreserved(b), |b| format!("%{b:02X}")));
         needle.form("JSON", serde_json::to_string(secret).unwrap().trim_matches('"').as_bytes().to_vec());
         needle.form("Go's JSON", go_json(secret).into_bytes());
@@ -132,7 +135,9 @@ impl Search {
     /// What occurs in the files below a folder, with the file.
     pub fn found_below(&self, folder: &Path) -> Vec<String> {
         let files = files_below(folder).into_iter().filter_map(|f| Some((fs::read(&f).ok()?, f)));
-        files.flat_map(|(bytes, f)| self.found_in(&bytes).into_iter().map(move |w| format!("{w} in {}", f.display()))).collect()
+        files
+            .flat_map(|(bytes, f)| self.found_in(&bytes).into_iter().map(move |w| format!("{w} in {}", f.display())))
+            .collect()
     }
 
     /// Fails unless every form of every needle is found where it is planted.

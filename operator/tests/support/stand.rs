@@ -8,10 +8,11 @@ use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use ps_core::encode::b64;
 use ps_testbed::process::{Process, Signal};
 use ps_testbed::{Mail, OpenBao, RunDir, SmtpServer, Testbed, TokenOptions, free_port, unique, wait_until};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::recipient::client;
 use super::{Invitation, Recipient, SOON, Seen};
@@ -134,16 +135,22 @@ impl Stand {
         *self.process() = Some(process);
     }
 
+    /// Waits until the operator says that it is ready, and its gateway answers claims. The second comes a moment later:
+    /// until then the gateway asks to try again, as the protocol has it.
     pub async fn wait_ready(&self) {
-        let url = format!("http://127.0.0.1:{}/readyz", self.admin);
-        let ready = wait_until("the operator to be ready", SOON, async || {
+        let ready = format!("http://127.0.0.1:{}/readyz", self.admin);
+        let claim = format!("{}/api/v1/links/claim", self.public_url());
+        let nobody =
+            json!({"id": b64(&[0; 16]), "access": b64(&[0; 32]), "proof": b64(&[0; 32]), "tokenHash": b64(&[0; 32])});
+        let up = wait_until("the operator to be ready", SOON, async || {
             if let Some(status) = self.process().as_ref().and_then(|p| p.ended().unwrap()) {
                 panic!("the operator ended ({status}):\n{}", self.tail());
             }
-            let answer = client().get(&url).send().await.ok()?;
-            (answer.status().as_u16() == 200).then_some(())
+            let answer = client().get(&ready).send().await.ok()?;
+            let claimed = client().post(&claim).json(&nobody).send().await.ok()?;
+            (answer.status().as_u16() == 200 && claimed.status().as_u16() == 404).then_some(())
         });
-        ready.await.unwrap_or_else(|e| panic!("{e}\n{}", self.tail()));
+        up.await.unwrap_or_else(|e| panic!("{e}\n{}", self.tail()));
     }
 
     /// SIGKILL. The gateway must end by itself.
@@ -321,4 +328,3 @@ impl Stand {
 async fn shared_smtp() -> &'static SmtpServer {
     Testbed::connect_or_start().unwrap().smtp().await.unwrap()
 }
-

@@ -76,7 +76,7 @@ impl Controller {
             Action::Rotate { attempt, step } => self.rotate(key, attempt_of(view, *attempt)?, step).await,
             Action::Notify(notice) => self.notify(key, notice).await,
             Action::FlushAudit => self.flush(key, view).await,
-            Action::DeleteRecord(attempt) => self.delete_record(key, attempt_of(view, *attempt)?).await,
+            Action::DeleteRecord(attempt) => self.delete_record(key, view, attempt_of(view, *attempt)?).await,
             Action::Release => {
                 let uid = view.manifest.as_ref().map_or("", |m| m.uid.as_str());
                 self.ports.manifests.release(key, uid).await.map_err(Trip::Manifests)
@@ -180,8 +180,13 @@ impl Controller {
         self.update(key, |now| same(now).then(|| after::flushed(now, count))).await
     }
 
-    async fn delete_record(&self, key: &Key, attempt: &Attempt) -> Result<(), Trip> {
+    async fn delete_record(&self, key: &Key, view: &View, attempt: &Attempt) -> Result<(), Trip> {
         if let Some(record) = self.ports.store.get(attempt.record).await? {
+            // Only what was read may go: a dispute, or a forgery, that came since is looked at first.
+            let read = view.obs.records.get(&attempt.number).and_then(Option::as_ref);
+            if read != Some(&record.value) {
+                return Err(Trip::Lost);
+            }
             self.ports.store.delete(attempt.record, record.version).await?;
         }
         self.update(key, |e| Some(after::record_deleted(e, attempt.number))).await

@@ -1,0 +1,114 @@
+//! The links store as seen by the operator: following its changes, sweeping what nobody knows, putting a damaged one aside.
+//!
+//! The gateway can write to this store. Nothing in it may stop the operator: obligations lie in the ledger, and a store
+//! that can't be read any more only means that every live link is withdrawn and rotated.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use ps_controller::Queue;
+use ps_core::error::{Class, Fault};
+use ps_core::link::Record;
+use ps_core::ports::{CasError, Ledger as _, LinkStore};
+use ps_ledger::EmbeddedLedger;
+
+use crate::restore;
+
+/// How long to wait after the store went backwards, before everything is looked at again.
+const AFTER_LOSS: Duration = Duration::from_secs(30);
+
+/// The store is damaged beyond what a retry heals: it must be put aside and opened anew.
+#[derive(Debug, thiserror::Error)]
+#[error("the links store is damaged")]
+pub struct Damaged(#[source] pub Fault);
+
+/// Whether a fault says that the file itself is not what we made.
+#[must_use]
+pub fn is_damage(fault: &Fault) -> bool {
+    ["store-schema-foreign", "store-corrupt", "store-file-odd", "store-counter-lost", "store-unwritable"]
+        .contains(&fault.code.as_str())
+}
+
+/// Renames the store's files, so that the next open makes a fresh one. They are kept for an investigation: they hold
+/// nothing but ciphertext.
+///
+/// # Errors
+/// If they can't be renamed.
+pub fn put_aside(links: &Path) -> anyhow::Result<()> {
+    let stamp = crate::clock::now().as_millis();
+    for name in [ps_store::FILE.to_owned(), format!("{}-wal", ps_store::FILE), format!("{}-shm", ps_store::FILE)] {
+        let from = links.join(&name);
+        if from.symlink_metadata().is_ok() {
+            let to = links.join(format!("suspect-{stamp}-{name}"));
+            std::fs::rename(&from, &to).with_context(|| format!("{} can't be put aside", from.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Brings each delivery whose record changed.
+///
+/// # Errors
+/// [`Damaged`], once the store can't say any more what changed.
+pub async fn follow(store: &dyn LinkStore, ledger: &EmbeddedLedger, queue: &Queue) -> anyhow::Result<()> {
+    let mut after = 0;
+    loop {
+        let fault = match store.changes(after, 500).await {
+            Ok(changes) => {
+                for change in changes {
+                    after = after.max(change.seq);
+                    match ledger.by_record(change.id).await {
+                        Ok(Some(key)) => queue.push(&key),
+                        Ok(None) => {}
+                        Err(error) => tracing::warn!(%error, "a changed record could not be followed"),
+                    }
+                }
+                continue;
+            }
+            Err(CasError::Failed(fault)) => fault,
+            Err(error) => Fault::new(Class::Transient, "store-changes", error.to_string()),
+        };
+        if is_damage(&fault) {
+            return Err(Damaged(fault).into());
+        }
+        tracing::error!(code = %fault.code, "the links store can't be followed: {fault}");
+        if fault.code != "changes-lost" {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            continue;
+        }
+        // The store is older than what was read, or its counter was forged: every delivery looks for itself.
+        after = 0;
+        for key in restore::keys(ledger).await? {
+            queue.push(&key);
+        }
+        tokio::time::sleep(AFTER_LOSS).await;
+    }
+}
+
+/// Live records that no entry points to can't be followed by anybody: they are voided, loudly. Nothing here is fatal.
+pub async fn sweep_orphans(store: &dyn LinkStore, ledger: &EmbeddedLedger) {
+    let mut after = None;
+    loop {
+        let page = match store.list(after, 500).await {
+            Ok(page) => page,
+            Err(error) => {
+                tracing::error!(%error, "the links store could not be searched for orphans");
+                return;
+            }
+        };
+        let Some(last) = page.last() else { return };
+        after = Some(last.id);
+        for summary in page.iter().filter(|s| s.state.is_some_and(|s| s.is_live())) {
+            if !matches!(ledger.by_record(summary.id).await, Ok(None)) {
+                continue;
+            }
+            tracing::error!(record = %summary.id, "a live link without a ledger entry is voided");
+            if let Ok(Some(found)) = store.get(summary.id).await
+                && let Err(error) = store.replace(&Record::Void { id: summary.id }, found.version).await
+            {
+                tracing::error!(record = %summary.id, %error, "it could not be voided");
+            }
+        }
+    }
+}
