@@ -67,16 +67,10 @@ pub enum EventKind {
     SourceRotated,
     /// Nothing is sent, for the reason given.
     Held,
-    /// The manifest asks for something that its policy, role or schema denies.
-    Denied,
     /// A notice went to the sender.
     Notified,
     /// The object is gone; what is owed stays.
     Removed,
-    /// A restore was noticed.
-    RestoreNoticed,
-    /// A person accepted a restored state.
-    RestoreAccepted,
 }
 
 /// One audit event. It names no person in full, no secret and no path of a secret.

@@ -66,7 +66,9 @@ impl Invariant {
     #[must_use]
     pub const fn checked_by(self) -> &'static str {
         match self {
-            Self::PlaintextInOneAct | Self::KeyIsForgotten => "the simulated world at rest; the canary search over real processes",
+            Self::PlaintextInOneAct | Self::KeyIsForgotten => {
+                "the simulated world at rest; the canary search over real processes"
+            }
             Self::OneClaimant => "link::rules' random commands; the store's racers; the simulated world",
             Self::ScannersChangeNothing => "link::rules' tests; the gateway's tests of its verbs",
             Self::IntentFirst | Self::RotationIsOwed | Self::EvidenceOnly | Self::SentOnce => {

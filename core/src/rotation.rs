@@ -156,7 +156,8 @@ pub fn verdict(delivered: &Delivered<'_>, sight: &SourceSight) -> Verdict {
         (Identity::Kv2 { version: then, .. }, current) => kv2(delivered, *then, current.as_ref(), changed, sight),
         (Identity::Kv1, current) => {
             if changed {
-                let seen = if current.is_some() { "every delivered secret value is another" } else { "the secret is gone" };
+                let seen =
+                    if current.is_some() { "every delivered secret value is another" } else { "the secret is gone" };
                 Verdict::Dead { scope: Scope::Vault, seen: seen.to_owned() }
             } else {
                 Verdict::Alive(write_step(delivered, None, None))
@@ -279,7 +280,11 @@ mod tests {
             Verdict::Alive(Some(Step::WriteNewVersion { cas: Some(v), keys, password_policy: None, destroy: Some(3) }))
         };
         assert_eq!(kv(&sight(Some(version(3)), 1, DeliveredVersion::NotLooked)), write(3));
-        assert_eq!(kv(&sight(Some(version(4)), 1, DeliveredVersion::Present)), write(4), "same value in a newer version");
+        assert_eq!(
+            kv(&sight(Some(version(4)), 1, DeliveredVersion::Present)),
+            write(4),
+            "same value in a newer version"
+        );
         assert_eq!(
             kv(&sight(Some(version(4)), 2, DeliveredVersion::Present)),
             Verdict::Alive(Some(Step::DestroyVersion(3)))
@@ -345,6 +350,10 @@ mod tests {
         assert_eq!(lifetime(s(100), Some(s(100)), None), Lifetime::Enough);
         assert_eq!(lifetime(s(100), Some(s(99)), Some(s(101))), Lifetime::RotateFirst);
         assert_eq!(lifetime(s(100), Some(s(99)), Some(s(100))), Lifetime::TooShort);
-        assert_eq!(lifetime(s(100), Some(s(99)), None), Lifetime::TooShort, "a schedule of which only the next is known");
+        assert_eq!(
+            lifetime(s(100), Some(s(99)), None),
+            Lifetime::TooShort,
+            "a schedule of which only the next is known"
+        );
     }
 }

@@ -124,7 +124,8 @@ pub fn project(
         (Some(fault), _) => put("Ready", "False", &camel(&fault.code), fault.to_string()),
         (None, true) => put("Ready", "True", "Done", ready_text(completion).to_owned()),
         (None, false) => {
-            let (reason, text) = transient.map_or(("Working".to_owned(), waiting_text(current)), |f| (camel(&f.code), f.to_string()));
+            let (reason, text) =
+                transient.map_or(("Working".to_owned(), waiting_text(current)), |f| (camel(&f.code), f.to_string()));
             put("Ready", "False", &reason, text.clone());
             put("Reconciling", "True", &reason, text);
         }
@@ -141,7 +142,10 @@ pub fn project(
         observed_generation: generation,
         summary,
         attempt: entry.map_or(0, |e| e.attempt),
-        recipient: spec.map(|s| s.recipient.masked()).or_else(|| current.map(|a| a.terms.recipient.clone())).unwrap_or_default(),
+        recipient: spec
+            .map(|s| s.recipient.masked())
+            .or_else(|| current.map(|a| a.terms.recipient.clone()))
+            .unwrap_or_default(),
         delivered_at: text(current.and_then(|a| match a.mail {
             MailState::Accepted { at } => Some(at),
             _ => None,
@@ -166,7 +170,8 @@ pub fn keep_transition_times(new: &mut Status, old: &Status) {
 }
 
 fn stall(current: Option<&Attempt>, note: Option<&Fault>) -> Option<Fault> {
-    let owed = current.filter(|a| a.evidence.is_none()).and_then(|a| a.obligation.as_ref()).and_then(|o| o.stalled.as_ref());
+    let owed =
+        current.filter(|a| a.evidence.is_none()).and_then(|a| a.obligation.as_ref()).and_then(|o| o.stalled.as_ref());
     owed.map(|s| s.fault.clone()).or_else(|| note.filter(|n| !n.is_transient()).cloned())
 }
 
@@ -203,8 +208,12 @@ fn delivered(current: Option<&Attempt>) -> Words {
     let Some(attempt) = current else { return ("False", "NotSent", "nothing was sent yet".into()) };
     match &attempt.mail {
         MailState::Accepted { at } => ("True", "Accepted", format!("the mail server accepted it at {at}")),
-        MailState::Unknown { .. } => ("Unknown", "AnswerLost", "the mail server's answer was lost; the link stays open".into()),
-        MailState::Pending { .. } => ("False", "Sending", "about to be sent, or held for a mail server that waits".into()),
+        MailState::Unknown { .. } => {
+            ("Unknown", "AnswerLost", "the mail server's answer was lost; the link stays open".into())
+        }
+        MailState::Pending { .. } => {
+            ("False", "Sending", "about to be sent, or held for a mail server that waits".into())
+        }
         MailState::Refused { fault } => ("False", "Refused", fault.to_string()),
         MailState::Superseded => ("False", "GivenUp", "this attempt was given up before its mail was accepted".into()),
     }

@@ -13,6 +13,8 @@ use tokio::process::{Child, Command};
 
 /// Claims may be answered.
 const LIFT: u8 = b'f';
+/// We live.
+const ALIVE: u8 = b'c';
 
 /// How to start a gateway.
 #[derive(Clone, Debug)]
@@ -29,6 +31,8 @@ pub struct Gateway {
     pub log_format: &'static str,
     /// Its log filter.
     pub log: String,
+    /// It ends when it has not heard of us for so long ([`Running::alive`]): then the address is free for whoever leads.
+    pub silence: std::time::Duration,
 }
 
 /// A running gateway. Dropping it ends the process.
@@ -78,6 +82,7 @@ impl Gateway {
             .arg("--links")
             .arg(&self.links)
             .args(["--listen-fd", &theirs[0].to_string(), "--nudge-fd", &theirs[1].to_string()])
+            .args(["--silence", &self.silence.as_secs().max(1).to_string()])
             .args(["--wake-fd", &theirs[2].to_string(), "--log-format", self.log_format, "--log", &self.log])
             .args(self.trusted_proxies.iter().flat_map(|p| ["--trusted-proxy".to_owned(), p.to_string()]))
             .env_clear()
@@ -163,6 +168,14 @@ impl Running {
         // Not `try_write`: that refuses until the runtime has once seen that the pipe has room. The pipe does not block.
         nix::unistd::write(&self.nudge, &[LIFT])?;
         Ok(())
+    }
+
+    /// Says that this process lives.
+    pub fn alive(&self) {
+        // A full pipe means that it does not read; an end of it is heard of otherwise.
+        if let Err(error) = nix::unistd::write(&self.nudge, &[ALIVE]) {
+            tracing::debug!(%error, "the gateway does not listen");
+        }
     }
 
     /// Waits until it changes something or ends.

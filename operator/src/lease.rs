@@ -1,13 +1,37 @@
 //! The lease on a data folder: one operator works, another one stands by. Safety never depends on it.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
+use ps_core::error::Fault;
 use ps_core::ports::CasError;
 use ps_core::time::Span;
 use ps_ledger::EmbeddedLedger;
 
 use crate::clock::now;
+
+/// How often something that another process holds is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Opens something in the data folder. While another process holds it (one that was stopped in the middle of a write
+/// holds it until it goes on or ends), this waits as a standby does, and says so once.
+///
+/// # Errors
+/// What does not pass by itself.
+pub async fn open<T>(mut open: impl FnMut() -> Result<T, Fault>) -> Result<T, Fault> {
+    let mut told = false;
+    loop {
+        match open() {
+            Err(fault) if fault.is_transient() => {
+                if !std::mem::replace(&mut told, true) {
+                    tracing::warn!(code = %fault.code, "standing by: {fault}");
+                }
+                tokio::time::sleep(AGAIN).await;
+            }
+            done => return done,
+        }
+    }
+}
 
 /// How often [`Lease::held`] looks again.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -17,6 +41,7 @@ pub struct Lease {
     me: String,
     span: Span,
     until: AtomicI64,
+    lost: AtomicBool,
 }
 
 impl Lease {
@@ -24,7 +49,7 @@ impl Lease {
     /// without renewal.
     #[must_use]
     pub const fn new(me: String, span: Span) -> Self {
-        Self { me, span, until: AtomicI64::new(0) }
+        Self { me, span, until: AtomicI64::new(0), lost: AtomicBool::new(false) }
     }
 
     /// Takes or renews it; `false` if somebody else has it.
@@ -37,6 +62,8 @@ impl Lease {
         let taken = ledger.try_lease(&self.me, until, at).await?;
         if taken {
             self.until.store(until.as_millis(), Ordering::Relaxed);
+        } else if self.until.load(Ordering::Relaxed) > 0 {
+            self.lost.store(true, Ordering::Relaxed);
         }
         Ok(taken)
     }
@@ -54,9 +81,14 @@ impl Lease {
     }
 
     /// Waits while it is over: a process that was stopped for long begins nothing before it knows whether it still leads.
-    pub async fn held(&self) {
+    /// `false` once it is lost to somebody else.
+    pub async fn held(&self) -> bool {
         while now().as_millis() >= self.until.load(Ordering::Relaxed) {
+            if self.lost.load(Ordering::Relaxed) {
+                return false;
+            }
             tokio::time::sleep(PAUSE).await;
         }
+        !self.lost.load(Ordering::Relaxed)
     }
 }

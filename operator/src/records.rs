@@ -26,7 +26,7 @@ pub struct Damaged(#[source] pub Fault);
 /// Whether a fault says that the file itself is not what we made.
 #[must_use]
 pub fn is_damage(fault: &Fault) -> bool {
-    ["store-schema-foreign", "store-corrupt", "store-file-odd", "store-counter-lost", "store-unwritable"]
+    ["store-schema-foreign", "store-corrupt", "store-file-odd", "store-counter-lost"]
         .contains(&fault.code.as_str())
 }
 

@@ -10,7 +10,7 @@ use ps_audit::{FileTrail, Mirror};
 use ps_controller::folder::memory::ObjectMemory;
 use ps_controller::folder::{FolderSource, Folders};
 use ps_controller::{Controller, Ports, Queue, Settings};
-use ps_core::ports::{Clock, Mailer, Random};
+use ps_core::ports::{CasError, Clock, Mailer, Random};
 use ps_ledger::EmbeddedLedger;
 use ps_mail::{OutboxMailer, SmtpConfig, SmtpMailer, Timeouts, TlsMode};
 use ps_store::EmbeddedStore;
@@ -24,7 +24,7 @@ use crate::child::{Gateway, private_folder};
 use crate::clock::{SystemClock, SystemRandom, now};
 use crate::config::{Config, LogFormat, SmtpTls, secret_file};
 use crate::failpoints::{self, HookedNotes};
-use crate::lease::Lease;
+use crate::lease::{self, Lease};
 use crate::metrics::Metrics;
 use crate::records;
 use crate::restore;
@@ -68,7 +68,7 @@ pub async fn run(config: Config, places: Places) -> anyhow::Result<()> {
     let links = places.data.join("links");
     private_folder(&links)?;
     let me = name()?;
-    let ledger = Arc::new(EmbeddedLedger::open(&places.data)?);
+    let ledger = Arc::new(lease::open(|| EmbeddedLedger::open(&places.data)).await?);
     let metrics = Arc::new(Metrics::new()?);
     let health = Health::new(metrics.clone(), now());
     let listener = tokio::net::TcpListener::bind(config.admin.listen)
@@ -87,8 +87,8 @@ pub async fn run(config: Config, places: Places) -> anyhow::Result<()> {
     let store = Arc::new(open_store(&links)?);
     let common = restore::common(&*ledger, &SystemRandom).await?.value;
     let audit_file = config.audit.file.clone().unwrap_or_else(|| places.data.join("audit.jsonl"));
-    let mirror = if config.audit.stdout { Mirror::Stdout } else { Mirror::None };
-    let trail = Arc::new(FileTrail::open(&audit_file, &common.ledger_id, mirror)?);
+    let mirror = || if config.audit.stdout { Mirror::Stdout } else { Mirror::None };
+    let trail = Arc::new(lease::open(|| FileTrail::open(&audit_file, &common.ledger_id, mirror())).await?);
     let restored = restore::check(&*ledger, &trail).await?;
     if let Some(why) = &restored {
         tracing::error!("a restore was noticed: {why}. Open links are withdrawn and rotated; new manifests wait for `restore accept`");
@@ -100,6 +100,8 @@ pub async fn run(config: Config, places: Places) -> anyhow::Result<()> {
         trusted_proxies: config.trusted_proxies.clone(),
         log_format: if config.log.format == LogFormat::Json { "json" } else { "text" },
         log: gateway_log(&config.log.level),
+        // A moment longer than the lease: until then claims are answered, whoever leads.
+        silence: config.lease.to_std() * 2,
     };
 
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -232,11 +234,17 @@ async fn wait_for_lease(ledger: &EmbeddedLedger, lease: &Lease, health: &Health,
     let mut told = false;
     loop {
         health.beat(now());
-        if lease.take(ledger).await? {
-            return Ok(true);
-        }
-        if !std::mem::replace(&mut told, true) {
-            tracing::info!("another operator works on this data folder: standing by");
+        match lease.take(ledger).await {
+            Ok(true) => return Ok(true),
+            Ok(false) => {
+                if !std::mem::replace(&mut told, true) {
+                    tracing::info!("another operator works on this data folder: standing by");
+                }
+            }
+            Err(CasError::Failed(fault)) if fault.is_transient() => {
+                tracing::warn!(code = %fault.code, "standing by: {fault}");
+            }
+            Err(error) => return Err(error.into()),
         }
         tokio::select! {
             () = tokio::time::sleep(lease.ask_every()) => {}
@@ -294,7 +302,9 @@ pub fn smtp_config(config: &Config) -> anyhow::Result<SmtpConfig> {
 
 async fn work(controller: &Controller, queue: &Queue, first: &FirstRound, health: &Health, lease: &Lease) {
     while let Some(key) = queue.next(now).await {
-        lease.held().await;
+        if !lease.held().await {
+            return;
+        }
         let rested = controller.work(&key).await;
         health.beat(now());
         for sibling in &rested.also {

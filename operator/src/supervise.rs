@@ -121,11 +121,10 @@ pub(crate) async fn supervise(
     let mut beat = tokio::time::interval(keeper.lease.renew_every());
     beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut beats = 0_u32;
-    let mut listener = None;
     let mut running: Option<Running> = None;
     loop {
         if running.is_none() {
-            running = start_gateway(gateway, &mut listener, first, health, keeper.metrics);
+            running = start_gateway(gateway, first, health, keeper.metrics);
         }
         tokio::select! {
             () = stop.asked() => {
@@ -143,6 +142,9 @@ pub(crate) async fn supervise(
             _ = beat.tick() => {
                 health.beat(now());
                 keeper.beat(beats).await?;
+                if let Some(child) = &running {
+                    child.alive();
+                }
                 beats = beats.wrapping_add(1);
             }
             () = first.over.notified() => {
@@ -178,23 +180,10 @@ async fn said(running: &mut Option<Running>) -> Said {
 
 /// Starts the gateway if its address is to be had. A predecessor's gateway may live a moment longer than it did: the
 /// next beat tries again.
-fn start_gateway(
-    gateway: &Gateway,
-    listener: &mut Option<std::net::TcpListener>,
-    first: &FirstRound,
-    health: &Health,
-    metrics: &Metrics,
-) -> Option<Running> {
-    if listener.is_none() {
-        match gateway.bind() {
-            Ok(bound) => *listener = Some(bound),
-            Err(error) => {
-                tracing::error!("the gateway is not running: {error:#}");
-                return None;
-            }
-        }
-    }
-    match gateway.start(listener.as_ref()?) {
+fn start_gateway(gateway: &Gateway, first: &FirstRound, health: &Health, metrics: &Metrics) -> Option<Running> {
+    // The socket is the child's alone: if this process hangs, its child ends, and the address is free for a successor.
+    let started = gateway.bind().and_then(|listener| gateway.start(&listener));
+    match started {
         Ok(child) => {
             metrics.gateway_starts.inc();
             tracing::info!(pid = child.pid(), "the gateway runs as a child process");

@@ -19,8 +19,8 @@ use crate::rules;
     "!has(self.afterRetrieval) || !has(self.strategy) || self.strategy != 'None'",
     "rotation.afterRetrieval promises an end that strategy None never brings; remove it or choose another strategy"))]
 #[x_kube(validation = rules::rule_at(".beforeDelivery",
-    "!has(self.beforeDelivery) || !self.beforeDelivery || !has(self.strategy) || self.strategy != 'None'",
-    "rotation.beforeDelivery needs a strategy that rotates; remove it or choose another strategy than None"))]
+    "!has(self.beforeDelivery) || !self.beforeDelivery || !has(self.strategy) || self.strategy in ['Auto', 'RotateRole']",
+    "rotation.beforeDelivery is for static roles; remove it or use strategy RotateRole"))]
 pub struct Rotation {
     /// What makes the delivered value invalid: `RotateRole` makes Vault change the password of a static role at the target;
     /// `WriteNewVersion` writes new values to KV and destroys the delivered version; `None` changes nothing; `Auto` is
@@ -34,7 +34,7 @@ pub struct Rotation {
     #[x_kube(validation = rules::unique("rotation.keys"))]
     pub keys: Option<Vec<String>>,
     /// `WriteNewVersion` only: name of the Vault password policy that makes the new values. At most 253 characters.
-    /// Default: 32 letters and digits from the operator's own generator. Example: `strong`.
+    /// Default: 32 characters (letters, digits, `-._~`) from the operator's own generator. Example: `strong`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     #[x_kube(validation = rules::vault_name("rotation.passwordPolicy"))]

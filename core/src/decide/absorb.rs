@@ -147,7 +147,8 @@ fn tampered(entry: &mut Entry, number: u32, tamper: Tamper, now: Timestamp) {
     }
     entry.emit(EventKind::Tampered, number, now, "the record is not what was put", &[("tamper", tamper.code().into())]);
     raise(entry, number, Cause::Tampered, now, now);
-    let text = format!("The link's record was altered ({}): it is withdrawn and the credential rotated.", tamper.code());
+    let text =
+        format!("The link's record was altered ({}): it is withdrawn and the credential rotated.", tamper.code());
     tell(entry, number, NoticeKind::Tampered, now, &text);
 }
 

@@ -63,7 +63,13 @@ pub fn mail_unknown(entry: &Entry, number: u32, fault: &Fault, now: Timestamp) -
     if let Some(attempt) = next.attempt_mut(number) {
         attempt.mail = MailState::Unknown { at: now };
     }
-    next.emit(EventKind::DeliveryUnknown, number, now, "the mail server's answer was lost", &[("code", fault.code.clone())]);
+    next.emit(
+        EventKind::DeliveryUnknown,
+        number,
+        now,
+        "the mail server's answer was lost",
+        &[("code", fault.code.clone())],
+    );
     next
 }
 

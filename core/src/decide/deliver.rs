@@ -48,13 +48,7 @@ pub(super) fn pending(entry: &Entry, obs: &Observation, now: Timestamp, g: &mut 
 }
 
 /// Begins an attempt where one is wanted and nothing stands in the way.
-pub(super) fn next(
-    mine: Option<&Manifest>,
-    entry: &Entry,
-    obs: &Observation,
-    now: Timestamp,
-    g: &mut Gather,
-) -> Next {
+pub(super) fn next(mine: Option<&Manifest>, entry: &Entry, obs: &Observation, now: Timestamp, g: &mut Gather) -> Next {
     let manifest = mine?;
     if entry.removed || obs.stopping {
         return None;
@@ -118,7 +112,10 @@ fn issue(m: &Manifest, spec: &Spec, entry: &Entry, obs: &Observation, now: Times
         return None;
     }
     let order = Issue { number, spec: spec.clone(), generation: m.generation };
-    Some((Action::Issue(Box::new(order)), if number == 1 { "to be delivered".into() } else { format!("attempt {number}") }))
+    Some((
+        Action::Issue(Box::new(order)),
+        if number == 1 { "to be delivered".into() } else { format!("attempt {number}") },
+    ))
 }
 
 /// Whether the entry itself calls for an attempt: none was made, the last was given up, or its credential was rotated

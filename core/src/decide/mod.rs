@@ -229,7 +229,9 @@ fn known(manifest: Option<&Manifest>, entry: &Entry, obs: &Observation, now: Tim
         .or_else(|| deliver::pending(entry, obs, now, g))
         .or_else(|| deliver::next(mine, entry, obs, now, g))
         .or_else(|| notify(entry, obs, now, g))
-        .or_else(|| (!entry.outbox.is_empty()).then(|| (Action::FlushAudit, "events are due on the audit trail".into())))
+        .or_else(|| {
+            (!entry.outbox.is_empty()).then(|| (Action::FlushAudit, "events are due on the audit trail".into()))
+        })
         .or_else(|| forget(entry, now, g))
 }
 

@@ -103,7 +103,13 @@ fn owed(
             if let Some(o) = next.attempt_mut(number).and_then(|a| a.obligation.as_mut()) {
                 o.begun_at = Some(now);
             }
-            next.emit(EventKind::RotationBegun, number, now, "rotation is due", &[("cause", obligation.cause.as_str().into())]);
+            next.emit(
+                EventKind::RotationBegun,
+                number,
+                now,
+                "rotation is due",
+                &[("cause", obligation.cause.as_str().into())],
+            );
             Some((Action::Persist(Box::new(next)), "rotation begins".into()))
         }
         Verdict::Alive(None) => {
@@ -122,8 +128,12 @@ fn is_dead(attempt: &Attempt, sight: &SourceSight) -> bool {
 }
 
 fn impossible() -> Fault {
-    Fault::new(Class::Misconfigured, "rotation-impossible", "the source is gone or is not the one that was delivered, so its old value can't be proven dead")
-        .remedy("Restore the role or path in Vault, or make sure by hand that the delivered value is dead")
+    Fault::new(
+        Class::Misconfigured,
+        "rotation-impossible",
+        "the source is gone or is not the one that was delivered, so its old value can't be proven dead",
+    )
+    .remedy("Restore the role or path in Vault, or make sure by hand that the delivered value is dead")
 }
 
 /// A rotation that fails for long, or in a way that waiting can't heal, is told to a person. It is tried on all the same.
@@ -143,7 +153,13 @@ fn mark_stalled(entry: &Entry, attempt: &Attempt, obligation: &Obligation, fault
     if let Some(o) = next.attempt_mut(attempt.number).and_then(|a| a.obligation.as_mut()) {
         o.stalled = Some(Stalled { since: now, fault: fault.clone() });
     }
-    next.emit(EventKind::RotationStalled, attempt.number, now, "the rotation does not succeed", &[("code", fault.code.clone())]);
+    next.emit(
+        EventKind::RotationStalled,
+        attempt.number,
+        now,
+        "the rotation does not succeed",
+        &[("code", fault.code.clone())],
+    );
     let text = format!("The rotation does not succeed: {fault}. It is tried on.");
     absorb::tell(&mut next, attempt.number, NoticeKind::RotationFailed, now, &text);
     Some((Action::Persist(Box::new(next)), "the rotation does not succeed".into()))
@@ -151,8 +167,11 @@ fn mark_stalled(entry: &Entry, attempt: &Attempt, obligation: &Obligation, fault
 
 /// Writes the proof down.
 fn prove(next: &mut Entry, number: u32, evidence: Evidence, now: Timestamp) {
-    let facts =
-        [("scope", format!("{:?}", evidence.scope)), ("by", format!("{:?}", evidence.by)), ("seen", evidence.seen.clone())];
+    let facts = [
+        ("scope", format!("{:?}", evidence.scope)),
+        ("by", format!("{:?}", evidence.by)),
+        ("seen", evidence.seen.clone()),
+    ];
     let text = format!("The delivered credential is dead: {}.", evidence.seen);
     if let Some(attempt) = next.attempt_mut(number) {
         attempt.evidence = Some(evidence);
@@ -171,7 +190,8 @@ fn witness(entry: &Entry, attempt: &Attempt, obs: &Observation, now: Timestamp) 
         return None;
     }
     let sight = obs.sights.get(&number);
-    let since = news(attempt, obs).into_iter().chain((attempt.begun_at < obs.started_at).then_some(obs.started_at)).max()?;
+    let since =
+        news(attempt, obs).into_iter().chain((attempt.begun_at < obs.started_at).then_some(obs.started_at)).max()?;
     let blocked = |t: Option<&super::Trouble>| t.is_some_and(|t| now < t.until);
     let Some(sight) = sight.filter(|s| s.at >= since) else {
         if blocked(obs.blocked.get(&attempt.connection)) || blocked(obs.trouble.get(&number)) {

@@ -157,5 +157,9 @@ fn copied() -> crate::error::Fault {
 }
 
 pub(super) fn restored(why: &str) -> crate::error::Fault {
-    hold("restored", &format!("a restore was noticed: {why}"), "Check what was delivered meanwhile, then run `password-sender-operator restore accept`")
+    hold(
+        "restored",
+        &format!("a restore was noticed: {why}"),
+        "Check what was delivered meanwhile, then run `password-sender-operator restore accept`",
+    )
 }

@@ -92,8 +92,7 @@ pub fn check(record: Option<&Record>, expected: &Expected, now: Timestamp) -> Re
 
 fn check_content(link: &Link) -> Result<(), Tamper> {
     let live = link.state.is_live();
-    for (bytes, hash) in
-        [(&link.ciphertext, &link.sealed.ciphertext_hash), (&link.preview, &link.sealed.preview_hash)]
+    for (bytes, hash) in [(&link.ciphertext, &link.sealed.ciphertext_hash), (&link.preview, &link.sealed.preview_hash)]
     {
         match bytes {
             Some(bytes) if live && hash.matches(bytes) => {}

@@ -223,9 +223,7 @@ fn claim(link: &mut Link, code: Option<&Digest>, proof: &Proof, token_hash: Dige
     {
         return refusal;
     }
-    if link.sealed.needs_release()
-        && !link.release.as_ref().is_some_and(|r| same(&r.token_hash, &token_hash))
-    {
+    if link.sealed.needs_release() && !link.release.as_ref().is_some_and(|r| same(&r.token_hash, &token_hash)) {
         return Outcome::Refused(Refusal::VerificationDue);
     }
     if !link.sealed.proof.matches(&proof.0) {

@@ -118,7 +118,10 @@ fn what_stands_in_the_way_is_reconciling_if_it_may_heal_and_stalled_if_not() {
     assert_eq!(condition(&transient, "Ready"), Some(("False", "VaultSealed")));
     for class in [Class::Denied, Class::Misconfigured, Class::Permanent] {
         let stalled = waits(class).status();
-        assert_eq!((kstatus(&stalled).as_str(), condition(&stalled, "Stalled")), ("F-T", Some(("True", "VaultSealed"))));
+        assert_eq!(
+            (kstatus(&stalled).as_str(), condition(&stalled, "Stalled")),
+            ("F-T", Some(("True", "VaultSealed")))
+        );
     }
 }
 

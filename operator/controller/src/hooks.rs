@@ -14,8 +14,8 @@ use ps_core::ids::{Digest, Key, LinkId, Stamp};
 use ps_core::link::Record;
 use ps_core::mail::{LinkMail, NoticeMail};
 use ps_core::ports::{
-    AuditSink, CasError, Connection, Connections, Ledger, LinkStore, MailError, Mailer, Manifests, Reading, RecordSummary,
-    Vault, Versioned,
+    AuditSink, CasError, Connection, Connections, Ledger, LinkStore, MailError, Mailer, Manifests, Reading,
+    RecordSummary, Vault, Versioned,
 };
 use ps_core::rotation::Step;
 use ps_core::secret::{SecretBytes, SecretString};

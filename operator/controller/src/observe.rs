@@ -55,14 +55,18 @@ impl Controller {
     /// Other deliveries' attempts on the sources of those attempts of ours that still matter.
     async fn siblings(&self, entry: &Entry) -> Result<Vec<Sibling>, Trip> {
         let mut sources = BTreeMap::new();
-        for attempt in entry.attempts.iter().filter(|a| a.evidence.is_none() && (a.link_is_live() || a.obligation.is_some())) {
+        for attempt in
+            entry.attempts.iter().filter(|a| a.evidence.is_none() && (a.link_is_live() || a.obligation.is_some()))
+        {
             sources.insert(attempt.source_key, ());
         }
         let mut found = Vec::new();
         for source in sources.keys() {
             for other in self.ports.ledger.by_source(source).await? {
                 if other.key != entry.key {
-                    found.extend(other.attempts.iter().filter(|a| a.source_key == *source).map(|a| sibling(&other.key, a)));
+                    found.extend(
+                        other.attempts.iter().filter(|a| a.source_key == *source).map(|a| sibling(&other.key, a)),
+                    );
                 }
             }
         }

@@ -39,6 +39,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N")]
     pub(crate) nudge_fd: Option<i32>,
 
+    /// End also when the pipe of --nudge-fd says nothing for so many seconds: the operator hangs, and another one may
+    /// need the address.
+    #[arg(long, value_name = "SECONDS", requires = "nudge_fd", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) silence: Option<u64>,
+
     /// Address for /healthz, /readyz and /metrics. Not for the internet.
     #[arg(long, value_name = "ADDR")]
     pub(crate) admin: Option<SocketAddr>,

@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::sys::socket::{SockaddrLike as _, getsockopt, sockopt};
@@ -116,16 +117,27 @@ impl Nudges {
         take(number).map(|fd| Self(fd, number))
     }
 
-    /// Moves `fence` as the operator says, until the operator is gone. Must run on a tokio runtime.
+    /// Moves `fence` as the operator says, until the operator is gone, or has said nothing for `silence`. Must run on a
+    /// tokio runtime.
     ///
     /// # Errors
     /// If it is not the reading end of a pipe.
-    pub async fn obey(self, fence: Fence) -> Result<(), NotInherited> {
+    pub async fn obey(self, fence: Fence, silence: Option<Duration>) -> Result<(), NotInherited> {
         let mut pipe = pipe::Receiver::from_owned_fd(self.0).map_err(|_| NotInherited::NotAPipe(self.1))?;
         let mut bytes = [0_u8; 64];
         loop {
+            let heard = match silence {
+                None => pipe.read(&mut bytes).await,
+                Some(limit) => match tokio::time::timeout(limit, pipe.read(&mut bytes)).await {
+                    Ok(heard) => heard,
+                    Err(_) => {
+                        tracing::error!("nothing was heard of the operator for {limit:?}");
+                        return Ok(());
+                    }
+                },
+            };
             // An error of a pipe is the same as its end: whoever should tell us is gone.
-            let Ok(n @ 1..) = pipe.read(&mut bytes).await else { return Ok(()) };
+            let Ok(n @ 1..) = heard else { return Ok(()) };
             for byte in bytes.iter().take(n) {
                 match *byte {
                     LIFT => {

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail};
 use clap::Parser as _;
@@ -123,7 +123,7 @@ async fn work(
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle signals")?;
     let operator = async {
         match nudges {
-            Some(nudges) => nudges.obey(fence).await,
+            Some(nudges) => nudges.obey(fence, args.silence.map(Duration::from_secs)).await,
             None => std::future::pending().await,
         }
     };

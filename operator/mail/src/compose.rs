@@ -51,7 +51,7 @@ impl Composer {
     pub(crate) fn new(from: &str, sender_name: &str) -> Result<Self, Fault> {
         let from = Address::parse(from).map_err(|why| {
             Fault::new(Class::Misconfigured, "mail-from-invalid", format!("the sender's address {why}"))
-                .field("mail.from")
+                .field("smtp.from")
         })?;
         let mut templates = Environment::new();
         templates.set_undefined_behavior(UndefinedBehavior::Strict);

@@ -78,7 +78,7 @@ impl SmtpConfig {
     /// Misconfigured, with the field.
     pub(crate) fn check(&self) -> Result<(), Fault> {
         let wrong = |field: &str, message: &str| {
-            let field = format!("mail.smtp.{field}");
+            let field = format!("smtp.{field}");
             Err(Fault::new(Class::Misconfigured, "smtp-config", message.to_owned()).field(field))
         };
         if self.host.is_empty()
@@ -158,7 +158,7 @@ mod tests {
         ];
         for (field, config) in bad {
             let fault = config.check().unwrap_err();
-            assert_eq!(fault.field, Some(format!("mail.smtp.{field}")));
+            assert_eq!(fault.field, Some(format!("smtp.{field}")));
             assert_eq!(fault.class, Class::Misconfigured);
         }
     }

@@ -155,15 +155,15 @@ impl Failure {
                 format!("the mail server's TLS is not to be trusted: {why}"),
             )
             .remedy("see that port and TLS mode fit, and name the authority and the server's name if they are your own")
-            .field("mail.smtp.tls"),
+            .field("smtp.tls"),
             Cause::NoStarttls => {
                 Fault::new(Class::Misconfigured, "smtp-no-starttls", "the mail server does not offer STARTTLS")
                     .remedy("use a port with TLS; mail is never sent without")
-                    .field("mail.smtp.tls")
+                    .field("smtp.tls")
             }
             Cause::NoLogin => {
                 let message = "the mail server offers neither PLAIN nor LOGIN after TLS";
-                Fault::new(Class::Misconfigured, "smtp-no-login", message).field("mail.smtp.username")
+                Fault::new(Class::Misconfigured, "smtp-no-login", message).field("smtp.username")
             }
             Cause::Reply { code, enhanced } => refusal(self.phase, *code, enhanced.as_deref()),
         }
@@ -183,12 +183,12 @@ fn refusal(phase: Phase, code: u16, enhanced: Option<&str>) -> Fault {
         (530 | 534 | 535 | 538, _) | (500..=599, Phase::Auth) => {
             fault(Class::Denied, "smtp-login-refused", "the mail server refuses the login".to_owned())
                 .remedy(login)
-                .field("mail.smtp.username")
+                .field("smtp.username")
         }
         (500..=599, Phase::Mail) => {
             fault(Class::Misconfigured, "smtp-sender-refused", "the mail server refuses the sender".to_owned())
                 .remedy(login)
-                .field("mail.from")
+                .field("smtp.from")
         }
         (500..=599, Phase::Rcpt) => fault(
             Class::Permanent,

@@ -31,7 +31,7 @@ impl OutboxMailer {
     pub fn new(folder: &Path, from: &str, sender_name: &str, clock: Arc<dyn Clock>) -> Result<Self, Fault> {
         let composer = Composer::new(from, sender_name)?;
         let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
-        made.map_err(|e| outbox_fault(Class::Misconfigured, &e).field("mail.outbox"))?;
+        made.map_err(|e| outbox_fault(Class::Misconfigured, &e).field("outbox"))?;
         tracing::warn!(
             folder = %folder.display(),
             "mail is not sent but written to a folder: links are stored at rest there; use this for trying things out only"

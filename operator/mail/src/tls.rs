@@ -45,7 +45,7 @@ fn roots(pem: &str) -> Result<RootCertStore, Fault> {
 }
 
 fn fault(code: &str, message: &str, field: &str) -> Fault {
-    Fault::new(Class::Misconfigured, code, message).field(format!("mail.smtp.{field}"))
+    Fault::new(Class::Misconfigured, code, message).field(format!("smtp.{field}"))
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use ps_core::entry::Entry;
+use ps_core::ports::Ledger as _;
 use ps_ledger::EmbeddedLedger;
 use ps_testbed::process::{Process, Signal};
 use ps_testbed::{OpenBao, SmtpServer, Testbed, free_port, wait_until};
@@ -61,6 +63,8 @@ pub struct Place {
     first: Process,
     second: Option<Process>,
     continued: bool,
+    /// The first one was stopped while it held a database.
+    held: bool,
     /// Last: the processes end before their folders go.
     pub stand: Stand,
 }
@@ -74,14 +78,21 @@ pub async fn run(case: Case) -> Outcome {
     stand.connect(bao, bao.address(), &source.policy()).await;
     let deliveries = Delivery::apply(case.story, &stand, &source);
     let first = start(&stand, "config.yaml", Some(case.what));
-    let mut place = Place { case, bao, smtp, source, deliveries, first, second: None, continued: false, stand };
+    let mut place = Place { case, bao, smtp, source, deliveries, first, second: None, continued: false, held: false, stand };
     place.play().await;
-    if place.was_hit() && matches!(case.what, What::Stop(_)) && !place.continued {
-        place.continue_first().await;
+    // The last failpoint is passed when all is over already.
+    tokio::time::sleep(PAUSE).await;
+    place.look_after_processes().await;
+    if place.was_hit() {
+        place.wait_for_takeover().await;
+        if matches!(case.what, What::Stop(_)) && !place.continued {
+            place.continue_first().await;
+        }
     }
     place.look_at_mails().await;
     check::at_the_end(&mut place).await;
     place.end().await;
+    place.heal().await;
     let told = check::afterwards(&place).await;
     Outcome { passed: place.passed(), hit: place.hit(), told }
 }
@@ -151,9 +162,61 @@ impl Place {
             Some(second) => assert!(second.ended().unwrap().is_none(), "the second operator ended\n{}", self.tale()),
             None => assert!(self.first.ended().unwrap().is_none(), "the first operator ended\n{}", self.tale()),
         }
+        if self.was_hit() && !self.held && matches!(self.case.what, What::Stop(_)) && self.is_held() {
+            // It was stopped while one of its threads was writing: nobody else can do anything. It goes on, and does
+            // the rest itself or loses the lease; whichever, the same must hold afterwards.
+            self.held = true;
+            self.continued = true;
+            self.first.signal(Signal::SIGCONT).unwrap();
+        }
         let early = matches!(self.case.what, What::Stop(_)) && self.case.story.is_patient() && !self.continued;
         if early && self.has_taken_over() && self.deliveries.iter().all(|d| self.stand.status(d.name).is("Delivered") && !d.is_opened()) {
             self.continue_first().await;
+        }
+    }
+
+    /// Whether the second operator has waited for long for a database that the stopped one holds.
+    fn is_held(&self) -> bool {
+        let says = ["another process holds the database", "another process has held the audit trail"];
+        let text = self.second.as_ref().map(|second| second.log_text().unwrap()).unwrap_or_default();
+        says.iter().any(|words| text.contains(words))
+    }
+
+    /// Nobody may end before it is clear who leads.
+    async fn wait_for_takeover(&mut self) {
+        let begin = Instant::now();
+        while !self.held && !self.has_taken_over() {
+            assert!(begin.elapsed() < SOON, "nobody takes over\n{}", self.tale());
+            self.look_after_processes().await;
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// What the ledger has of each delivery.
+    pub async fn entries(&self) -> Vec<Entry> {
+        let ledger = EmbeddedLedger::open(&self.stand.path("data")).unwrap();
+        let mut entries = Vec::new();
+        for delivery in &self.deliveries {
+            let found = wait_until("an entry", SOON, async || ledger.get(&delivery.key()).await.ok().flatten()).await;
+            entries.push(found.unwrap().value);
+        }
+        entries
+    }
+
+    /// An operator that was stopped for long may have taken a removed manifest for one that is made anew, before it
+    /// noticed that it does not lead. Whoever looks next puts that right.
+    async fn heal(&mut self) {
+        let entries = self.entries().await;
+        if self.case.story == Story::Removed && self.continued && entries.iter().any(|entry| !entry.removed) {
+            self.second = Some(start(&self.stand, "second.yaml", None));
+            self.held = false;
+            let begin = Instant::now();
+            let mut ledger = None;
+            while !self.is_over(&mut ledger).await {
+                assert!(begin.elapsed() < SOON, "not put right\n{}", self.tale());
+                tokio::time::sleep(PAUSE).await;
+            }
+            self.end().await;
         }
     }
 
@@ -192,6 +255,7 @@ impl Place {
         let everybody_has_mail = self.deliveries.iter().all(|d| !d.links.is_empty());
         for delivery in &mut self.deliveries {
             let told = self.stand.status(delivery.name).is("Delivered");
+            delivery.opens |= story == Story::Shared && delivery.links.len() == 2;
             if story == Story::Removed {
                 if !delivery.links.is_empty() && !delivery.removed {
                     self.stand.remove(delivery.name);
@@ -221,7 +285,7 @@ impl Place {
         }
         let Some(ledger) = ledger else { return false };
         for delivery in &self.deliveries {
-            match ps_core::ports::Ledger::get(ledger, &delivery.key()).await {
+            match ledger.get(&delivery.key()).await {
                 Ok(Some(entry)) if delivery.is_over(self.case.story, &entry.value) => {}
                 _ => return false,
             }
@@ -250,10 +314,14 @@ impl Place {
     /// SIGTERM to the one that leads.
     async fn end(&self) {
         let leader = self.second.as_ref().unwrap_or(&self.first);
-        leader.signal(Signal::SIGTERM).unwrap();
-        let ended = wait_until("the operator to end", SOON, async || leader.ended().unwrap()).await;
-        let status = ended.unwrap_or_else(|e| panic!("{e}\n{}", self.tale()));
-        assert!(status.success(), "{status}\n{}", self.tale());
+        // Of two, the one that does not lead ends as well.
+        let both = [Some(leader), Some(&self.first).filter(|_| self.held)];
+        for process in both.into_iter().flatten().filter(|p| p.ended().unwrap().is_none()) {
+            process.signal(Signal::SIGTERM).unwrap();
+            let ended = wait_until("the operator to end", SOON, async || process.ended().unwrap()).await;
+            let status = ended.unwrap_or_else(|e| panic!("{e}\n{}", self.tale()));
+            assert!(status.success(), "{status}\n{}", self.tale());
+        }
     }
 
     /// For the report of a failure: where it was hit, and the end of both logs.

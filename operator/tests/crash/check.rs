@@ -29,12 +29,16 @@ pub struct Told {
 /// While the operator that leads still runs: every link is dead for strangers, one of them was opened by one person, and
 /// the credential is dead.
 pub async fn at_the_end(place: &mut Place) {
+    let mut passwords = Vec::new();
     for delivery in &place.deliveries {
         let opened: Vec<_> = delivery.links.iter().filter_map(|link| link.opened.as_ref()).collect();
         assert_eq!(opened.len(), usize::from(delivery.opens), "claims that succeeded\n{}", place.tale());
         for fields in opened {
-            let password = fields.get("password").map(String::as_str);
-            assert_eq!(password, Some(place.source.password()), "the delivered value\n{}", place.tale());
+            let password = fields.get("password").unwrap();
+            // A second link for somebody whose colleague's was opened meanwhile has the rotated value.
+            let another = place.case.story == Story::Shared && delivery.name == "two";
+            assert!(another || password == place.source.password(), "the delivered value\n{}", place.tale());
+            passwords.push(password.clone());
         }
         for mail in &place.smtp.mails(&delivery.to).await.unwrap() {
             // A gateway may still be on its way: the first operator's held the address.
@@ -49,7 +53,11 @@ pub async fn at_the_end(place: &mut Place) {
         let expected = usize::from(delivery.opens);
         assert!(ids.len() == expected && notices.len() <= 2 * expected, "notices: {ids:?}\n{}", place.tale());
     }
-    place.source.assert_dead(place.bao).await;
+    let attempts = place.entries().await.into_iter().flat_map(|entry| entry.attempts);
+    if attempts.into_iter().any(|a| a.evidence.is_some()) {
+        passwords.push(place.source.password().to_owned());
+    }
+    place.source.assert_dead(place.bao, &passwords).await;
 }
 
 /// When everybody has stopped: ledger and audit trail agree, and nothing looks like a restore.
@@ -68,7 +76,9 @@ pub async fn afterwards(place: &Place) -> Vec<Told> {
         assert_eq!(told.attempt, if place.case.story == Story::Removed { 0 } else { u64::from(entry.attempt) });
         let count = |kind| told.audit.get(kind).copied().unwrap_or_default();
         assert_eq!(count("Claimed"), usize::from(delivery.opens), "{told:?}\n{}", place.tale());
-        assert_eq!(count("Rotated"), 1, "{told:?}\n{}", place.tale());
+        let proven = entry.attempts.iter().filter(|a| a.evidence.is_some()).count();
+        assert_eq!(count("Rotated"), proven, "{told:?}\n{}", place.tale());
+        assert!(proven > 0 || place.case.story == Story::Removed, "{told:?}\n{}", place.tale());
         assert_eq!(count("Issued"), entry.attempt as usize, "{told:?}\n{}", place.tale());
         assert!(entry.attempt <= 2, "{told:?}\n{}", place.tale());
         if place.case.what == What::Nothing {

@@ -104,6 +104,7 @@ async fn a_promise_to_one_recipient_outlives_the_end_of_the_others() {
     stand.wait_rotated("short", SOON).await;
     stand.wait_rotated("long", SOON).await;
     assert!(!role.logs_in(&role.password).await);
-    // A declined one does not wait: but everybody was served here, so one rotation was enough.
-    assert_eq!(stand.audited("short", "RotationBegun") + stand.audited("long", "RotationBegun"), 1);
+    // Both fall due at the same moment. One rotation is enough for both; two workers may each have begun one.
+    let begun = stand.audited("short", "RotationBegun") + stand.audited("long", "RotationBegun");
+    assert!((1..=2).contains(&begun), "{begun}");
 }

@@ -133,7 +133,10 @@ impl Vault for VaultClient {
     async fn rotate(&self, at: &Connection, source: &Source, step: &Step) -> Result<(), Fault> {
         let peer = self.peer(at)?;
         match (source, step) {
-            (Source::Kv2 { mount, path, .. }, Step::WriteNewVersion { cas: Some(cas), keys, password_policy, destroy }) => {
+            (
+                Source::Kv2 { mount, path, .. },
+                Step::WriteNewVersion { cas: Some(cas), keys, password_policy, destroy },
+            ) => {
                 kv2::write(&peer, mount, path, *cas, keys, password_policy.as_deref()).await?;
                 // The compare-and-set is known to have succeeded, so the old version is not needed any more.
                 match destroy {

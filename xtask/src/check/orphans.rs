@@ -40,7 +40,7 @@ fn follow(file: &Path, root: bool, reached: &mut BTreeSet<PathBuf>) -> Result<()
                 follow(&below.join(format!("{name}.rs")), false, reached)?;
                 follow(&below.join(&name).join("mod.rs"), true, reached)?;
             }
-            Mention::Path(path) => follow(&beside.join(path), true, reached)?,
+            Mention::Path(path) => follow(&plain(&beside.join(path)), true, reached)?,
             Mention::Include(path) => follow(&beside.join(path), false, reached)?,
         }
     }
@@ -80,6 +80,11 @@ fn module_name(text: &str) -> Option<String> {
     let fine = before.is_empty() || before.ends_with("pub") || before.ends_with(')') || before.ends_with(']');
     let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     (fine && plain && !before.starts_with("//")).then(|| name.to_owned())
+}
+
+/// The path without `..`, where it exists.
+fn plain(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 
 #[cfg(test)]

@@ -83,7 +83,10 @@ fn a_later_cause_never_delays_an_earlier_one() {
                 let (cause, due) = owed(&entry).unwrap();
                 assert_eq!(due, at(a.min(b)), "{first:?} {second:?}: invariant 6");
                 let urgent = at_once(first) || at_once(second);
-                assert!(!urgent || at_once(cause) || b < a || a < b && cause == first && at_once(first), "{first:?} {second:?}");
+                assert!(
+                    !urgent || at_once(cause) || b < a || a < b && cause == first && at_once(first),
+                    "{first:?} {second:?}"
+                );
                 if at_once(second) && !at_once(first) {
                     assert!(at_once(cause), "what waits for nobody is not made to wait");
                 }

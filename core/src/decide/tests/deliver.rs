@@ -44,9 +44,15 @@ fn what_stands_in_the_way_is_noted_and_nothing_is_sent() {
     let vault = spec().connection;
     let cases = [
         ("paused", Observation { paused: true, ..plain.clone() }),
-        ("vault-down", Observation { blocked: BTreeMap::from([(vault, trouble(Class::Transient, 990, 1010))]), ..plain.clone() }),
+        (
+            "vault-down",
+            Observation { blocked: BTreeMap::from([(vault, trouble(Class::Transient, 990, 1010))]), ..plain.clone() },
+        ),
         ("vault-down", Observation { mail_blocked: Some(trouble(Class::Transient, 990, 1010)), ..plain.clone() }),
-        ("vault-down", Observation { trouble: BTreeMap::from([(1, trouble(Class::Misconfigured, 990, 1010))]), ..plain.clone() }),
+        (
+            "vault-down",
+            Observation { trouble: BTreeMap::from([(1, trouble(Class::Misconfigured, 990, 1010))]), ..plain.clone() },
+        ),
     ];
     for (expected, obs) in cases {
         let decision = decided(spec(), &fresh, &obs, 1000);

@@ -123,7 +123,8 @@ fn after_ten_minutes_of_outage_a_person_is_told_and_trying_goes_on() {
     assert!(stalled.notices.iter().any(|n| n.kind == NoticeKind::RotationFailed));
     assert_eq!(decided(spec(), &stalled, &seen_over(&stalled), 2300).action, Action::Observe(1));
     // What waiting can't heal is told at once.
-    let denied = Observation { trouble: BTreeMap::from([(1, trouble(Class::Denied, 1600, 1700))]), ..seen_over(&owing) };
+    let denied =
+        Observation { trouble: BTreeMap::from([(1, trouble(Class::Denied, 1600, 1700))]), ..seen_over(&owing) };
     assert!(written(decided(spec(), &owing, &denied, 1601)).attempts[0].obligation.as_ref().unwrap().stalled.is_some());
 }
 

@@ -142,7 +142,8 @@ fn time_acts_before_whatever_is_asked() {
 
 #[test]
 fn wrong_opening_codes_slow_down_and_never_lock() {
-    let wrong = Command::Claim { access: ACCESS, code: code(false), proof: Proof(PROOF), token_hash: Digest::of(&TOKEN) };
+    let wrong =
+        Command::Claim { access: ACCESS, code: code(false), proof: Proof(PROOF), token_hash: Digest::of(&TOKEN) };
     let missing = Command::Claim { access: ACCESS, code: None, proof: Proof(PROOF), token_hash: Digest::of(&TOKEN) };
     let mut now = 1000;
     let mut tried = link(&[]);
@@ -164,7 +165,8 @@ fn wrong_opening_codes_slow_down_and_never_lock() {
 
 #[test]
 fn wrong_proofs_lock_only_after_a_right_opening_code() {
-    let neither = Command::Claim { access: ACCESS, code: code(false), proof: Proof(WRONG), token_hash: Digest::of(&TOKEN) };
+    let neither =
+        Command::Claim { access: ACCESS, code: code(false), proof: Proof(WRONG), token_hash: Digest::of(&TOKEN) };
     let tried = (0..20).fold(link(&[]), |link, n| after(&link, &neither, 1000 + n * 31));
     assert_eq!((tried.state, tried.tries.wrong_proofs), (State::Open, 0), "the code comes first");
     let nine = (0..9).fold(link(&[]), |link, n| after(&link, &wrong_proof(), 1000 + n * 31));
@@ -188,7 +190,10 @@ fn a_release_is_for_one_token_and_comes_before_the_proof() {
     assert_eq!(outcome(&due, &wrong_proof(), 1100), Outcome::Refused(Refusal::VerificationDue));
     assert_eq!(apply(&due, &wrong_proof(), at(1100)).next, None, "nothing is counted before");
     let release = |token: &[u8; 32]| Command::SetRelease(Release { r: [7; 32], token_hash: Digest::of(token) });
-    assert_eq!(outcome(&after(&due, &release(&WRONG), 1100), &claim(), 1101), Outcome::Refused(Refusal::VerificationDue));
+    assert_eq!(
+        outcome(&after(&due, &release(&WRONG), 1100), &claim(), 1101),
+        Outcome::Refused(Refusal::VerificationDue)
+    );
     assert_eq!(outcome(&after(&due, &release(&TOKEN), 1100), &claim(), 1101), Outcome::Released);
 }
 
@@ -196,14 +201,12 @@ fn a_release_is_for_one_token_and_comes_before_the_proof() {
 fn another_token_neither_repeats_nor_acknowledges_nor_locks() {
     let other = Command::ClaimAgain { access: ACCESS, proof: Proof(PROOF), token: WRONG };
     let saved = Command::Acknowledge { access: ACCESS, token: WRONG };
-    let second = Command::Claim { access: ACCESS, code: code(true), proof: Proof(PROOF), token_hash: Digest::of(&WRONG) };
+    let second =
+        Command::Claim { access: ACCESS, code: code(true), proof: Proof(PROOF), token_hash: Digest::of(&WRONG) };
     let guess = Command::ClaimAgain { access: ACCESS, proof: Proof(WRONG), token: TOKEN };
-    for (command, refusal) in [
-        (other, Refusal::Claimed),
-        (saved, Refusal::Claimed),
-        (second, Refusal::Claimed),
-        (guess, Refusal::Invalid),
-    ] {
+    for (command, refusal) in
+        [(other, Refusal::Claimed), (saved, Refusal::Claimed), (second, Refusal::Claimed), (guess, Refusal::Invalid)]
+    {
         let step = apply(&claimed(), &command, at(1110));
         assert_eq!((step.outcome, step.next), (Outcome::Refused(refusal), None), "invariant 3: {command:?}");
     }

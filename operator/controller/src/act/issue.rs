@@ -16,8 +16,8 @@ use ps_core::ports::{Connection, MailError, Reading};
 use ps_core::rotation::{Lifetime, Step, lifetime, tag};
 use ps_core::time::Timestamp;
 
-use super::seal::{Sealed, seal};
 use super::Trip;
+use super::seal::{Sealed, seal};
 use crate::controller::Controller;
 use crate::desk::HeldMail;
 use crate::observe::View;
@@ -44,7 +44,11 @@ impl Controller {
         let not_after = expires_at + spec.claim_window;
         let sender = if spec.sender.is_empty() { self.settings.sender.clone() } else { spec.sender.clone() };
         let tags = reading.fields.iter().map(|(k, v)| (k.clone(), tag(&self.tag_key, k, v.expose()))).collect();
-        let keys = if spec.rotation.keys.is_empty() { reading.fields.keys().cloned().collect() } else { spec.rotation.keys.clone() };
+        let keys = if spec.rotation.keys.is_empty() {
+            reading.fields.keys().cloned().collect()
+        } else {
+            spec.rotation.keys.clone()
+        };
         let identity = reading.identity.clone();
         let Sealed { sealed, ciphertext, preview, link, opening_code } =
             seal(spec, &sender, reading, passphrase, not_after, &self.settings.public_url, self.ports.random.clone())
@@ -124,7 +128,8 @@ impl Controller {
             return Ok(first);
         }
         if let Some(until) = self.promised_elsewhere(at, view, spec).await? {
-            let message = format!("rotating before the delivery would break what another recipient was promised until {until}");
+            let message =
+                format!("rotating before the delivery would break what another recipient was promised until {until}");
             let fault = Fault::new(Class::Transient, "promised-elsewhere", message);
             return Err(Trip::Delivery { attempt: number, fault });
         }
@@ -134,7 +139,11 @@ impl Controller {
         let fresh = self.ports.vault.read(at, &spec.source).await.map_err(&trip)?;
         match (&before, &fresh.identity) {
             (Identity::Static { rotated: old }, Identity::Static { rotated: new }) if new > old => Ok(fresh),
-            _ => Err(trip(Fault::new(Class::Transient, "vault-stale-read", "the role was rotated, but the old credential is still read"))),
+            _ => Err(trip(Fault::new(
+                Class::Transient,
+                "vault-stale-read",
+                "the role was rotated, but the old credential is still read",
+            ))),
         }
     }
 
@@ -264,7 +273,9 @@ fn too_short(spec: &Spec, reading: &Reading) -> Fault {
         Source::DatabaseStatic { role, .. } => role.as_str(),
         Source::Kv1 { .. } | Source::Kv2 { .. } => "",
     };
-    let message = format!("Vault rotates role {role} by itself in {left}{period}, but link.ttl + rotation.afterRetrieval promise {promised}");
+    let message = format!(
+        "Vault rotates role {role} by itself in {left}{period}, but link.ttl + rotation.afterRetrieval promise {promised}"
+    );
     Fault::new(Class::Misconfigured, "static-role-period-too-short", message)
         .field("spec.link.ttl")
         .remedy("Shorten link.ttl or rotation.afterRetrieval, or lengthen the role's rotation_period")

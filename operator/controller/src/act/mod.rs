@@ -166,7 +166,9 @@ impl Controller {
                 self.desk.unblock_mail();
                 self.update(key, |e| Some(after::notified(e, notice, now))).await
             }
-            Err(MailError::Refused(fault)) => self.update(key, |e| Some(after::notice_refused(e, notice, &fault, now))).await,
+            Err(MailError::Refused(fault)) => {
+                self.update(key, |e| Some(after::notice_refused(e, notice, &fault, now))).await
+            }
             Err(MailError::NotSent(fault)) => Err(Trip::Mail(fault)),
         }
     }

@@ -33,7 +33,8 @@ pub(super) async fn seal(
     let preview = Preview { title: secret(&spec.context.title), sender: secret(sender) };
     let (window, url) = (spec.claim_window, public_url.to_owned());
     let work = move || {
-        let passphrase = passphrase.map(|p| Passphrase::new(p.expose())).transpose().map_err(ps_envelope::Error::fault)?;
+        let passphrase =
+            passphrase.map(|p| Passphrase::new(p.expose())).transpose().map_err(ps_envelope::Error::fault)?;
         let secret = FreshSecret::from_fill(|out| random.fill(out))?;
         let mut five = [0_u8; 5];
         random.fill(&mut five)?;
@@ -78,9 +79,13 @@ fn payload(spec: &Spec, sender: &str, mut reading: Reading) -> Result<Payload, F
     let mut fields = Vec::with_capacity(wanted.len());
     for (index, want) in wanted.iter().enumerate() {
         let Some(value) = reading.fields.remove(&want.key) else {
-            return Err(Fault::new(Class::Misconfigured, "field-missing", format!("the source has no key {:?}", want.key))
-                .field(format!("spec.fields[{index}].key"))
-                .remedy("Name a key that the secret has, or leave spec.fields out to deliver every key"));
+            return Err(Fault::new(
+                Class::Misconfigured,
+                "field-missing",
+                format!("the source has no key {:?}", want.key),
+            )
+            .field(format!("spec.fields[{index}].key"))
+            .remedy("Name a key that the secret has, or leave spec.fields out to deliver every key"));
         };
         fields.push(Field {
             key: want.key.clone(),

@@ -28,6 +28,7 @@ mod state_tests;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 
@@ -39,7 +40,7 @@ use ps_core::ports::{Clock, Connection, Connections, Manifests, Random};
 use ps_core::secret::SecretString;
 use ps_core::status::Status;
 use ps_core::time::Timestamp;
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::{Mutex, MutexGuard, Notify};
 
 use self::memory::{Note, ObjectMemory};
 use self::names::CONFIRM;
@@ -47,6 +48,9 @@ use self::object::Delivery;
 use self::read::Reader;
 use self::state::State;
 use self::status_file::Update;
+
+/// Status files that may be written at the same time.
+const PENS: usize = 32;
 
 /// Which folders.
 #[derive(Clone, Debug)]
@@ -66,8 +70,11 @@ pub struct FolderSource {
     reader: Arc<StdMutex<Reader>>,
     /// Held across a look and what is made of it, so that an older look never overtakes a younger one.
     looking: Mutex<()>,
-    /// Held by everything that writes to notes and status files.
+    /// Held by everything that writes to notes, and by whatever takes an object out.
     turn: Mutex<()>,
+    /// Held while an object's status file is written or removed; by the key's hash. Different objects don't wait for each
+    /// other's disk.
+    pens: [Mutex<()>; PENS],
     state: StdMutex<State>,
     dirty: StdMutex<BTreeSet<Key>>,
     wake: Notify,
@@ -98,6 +105,7 @@ impl FolderSource {
             random,
             looking: Mutex::new(()),
             turn: Mutex::new(()),
+            pens: std::array::from_fn(|_| Mutex::new(())),
             state: StdMutex::new(state),
             dirty: StdMutex::new(dirty),
             wake: Notify::new(),
@@ -200,6 +208,17 @@ impl FolderSource {
         }
     }
 
+    /// The pen of an object's status file. Whoever needs `turn` too takes that first.
+    async fn pen(&self, key: &Key) -> Option<MutexGuard<'_, ()>> {
+        let mut hasher = DefaultHasher::new();
+        key.hash(&mut hasher);
+        let place = usize::try_from(hasher.finish() % PENS as u64).unwrap_or_default();
+        match self.pens.get(place) {
+            Some(pen) => Some(pen.lock().await),
+            None => None,
+        }
+    }
+
     async fn write(&self, note: &Note, stamp: Option<&Stamp>, status: Option<&Status>) -> Result<(), Fault> {
         let (folder, note, stamp, status) =
             (self.folders.manifests.clone(), note.clone(), stamp.cloned(), status.cloned());
@@ -246,13 +265,14 @@ impl Manifests for FolderSource {
     }
 
     async fn put_stamp(&self, key: &Key, uid: &str, stamp: &Stamp) -> Result<(), Fault> {
-        let _turn = self.turn.lock().await;
+        let _pen = self.pen(key).await;
         let note = self.incarnation(key, uid)?;
         self.write(&note, Some(stamp), None).await
     }
 
     async fn release(&self, key: &Key, uid: &str) -> Result<(), Fault> {
         let _turn = self.turn.lock().await;
+        let _pen = self.pen(key).await;
         if !lock(&self.state).deliveries.contains_key(key) {
             return Ok(());
         }
@@ -269,7 +289,7 @@ impl Manifests for FolderSource {
     }
 
     async fn put_status(&self, key: &Key, uid: &str, status: &Status) -> Result<(), Fault> {
-        let _turn = self.turn.lock().await;
+        let _pen = self.pen(key).await;
         let note = self.incarnation(key, uid)?;
         self.write(&note, None, Some(status)).await
     }

@@ -123,7 +123,9 @@ fn audited(w: &State) {
 
 /// Each claim and each proof was told to the sender at least once.
 fn told(w: &State) {
-    for (kind, notice) in [(EventKind::Claimed, "Retrieved"), (EventKind::Rotated, "Rotated"), (EventKind::Tampered, "Tampered")] {
+    for (kind, notice) in
+        [(EventKind::Claimed, "Retrieved"), (EventKind::Rotated, "Rotated"), (EventKind::Tampered, "Tampered")]
+    {
         let mut happened: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
         for event in w.audit.iter().filter(|e| e.kind == kind) {
             happened.entry(&event.delivery).or_default().insert((&event.incarnation, event.attempt));

@@ -188,7 +188,12 @@ impl Operators {
                     .flat_map(|(e, _)| &e.attempts)
                     .filter(|a| a.link.claimed_at.is_some())
                     .map(|a| a.record)
-                    .chain(store.iter().filter(|(_, (r, _))| r.link().is_some_and(|l| l.claim.is_some())).map(|(id, _)| *id))
+                    .chain(
+                        store
+                            .iter()
+                            .filter(|(_, (r, _))| r.link().is_some_and(|l| l.claim.is_some()))
+                            .map(|(id, _)| *id),
+                    )
                     .collect();
                 claims.retain(|id, _| {
                     let kept = remembered.contains(id);

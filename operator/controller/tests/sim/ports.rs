@@ -308,7 +308,11 @@ impl Vault for Sim {
             && w.dice(8) == 0
         {
             let (cas, keys, password_policy) = (*cas, keys.clone(), password_policy.clone());
-            world::rotate(&mut w, &source.place(), &Step::WriteNewVersion { cas, keys, password_policy, destroy: None });
+            world::rotate(
+                &mut w,
+                &source.place(),
+                &Step::WriteNewVersion { cas, keys, password_policy, destroy: None },
+            );
             return Err(Fault::new(Class::Transient, "vault-timeout", "no answer"));
         }
         if w.faults && w.dice(10) == 0 {

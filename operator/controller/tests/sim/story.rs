@@ -39,7 +39,8 @@ fn a_simple_delivery_costs_no_more_calls_than_needed() {
         let of = |port, method| calls.get(&(port, method)).copied().unwrap_or_default();
         assert_eq!([of("vault", "read"), of("vault", "observe"), of("vault", "rotate")], vault, "{engine}: {calls:?}");
         assert_eq!(of("vault", "check_rights"), 1, "{engine}");
-        let (ledger, store) = (of("ledger", "insert") + of("ledger", "replace"), of("store", "insert") + of("store", "replace"));
+        let (ledger, store) =
+            (of("ledger", "insert") + of("ledger", "replace"), of("store", "insert") + of("store", "replace"));
         assert_eq!((ledger, store, of("store", "delete")), (14, 1, 1), "{engine}: {calls:?}");
     }
 }

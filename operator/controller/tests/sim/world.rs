@@ -178,9 +178,8 @@ impl State {
 
     /// Somebody, perhaps we, rotated a source: links of deliveries that ask for it are issued again.
     pub fn allow_reissue(&mut self, place: &str) {
-        let reissues = |spec: &Spec| {
-            spec.rotation.on_source_rotated == OnSourceRotated::Reissue && spec.source.place() == place
-        };
+        let reissues =
+            |spec: &Spec| spec.rotation.on_source_rotated == OnSourceRotated::Reissue && spec.source.place() == place;
         let asked = self.manifests.values().filter(|m| m.spec.as_ref().is_ok_and(|s| reissues(s))).map(|m| &m.key);
         let broken = self.broken.iter().filter(|(_, spec)| reissues(spec)).map(|(key, _)| key);
         let promised = self.ledger.values().map(|(e, _)| e).filter(|e| {
@@ -201,7 +200,8 @@ impl State {
 
     pub fn put(&mut self, key: &Key, spec: Spec, stamp: Option<ps_core::ids::Stamp>) {
         let uid = format!("uid-{}", self.random());
-        let manifest = Manifest { key: key.clone(), uid, generation: 1, stamp, deleting: false, spec: Ok(Box::new(spec)) };
+        let manifest =
+            Manifest { key: key.clone(), uid, generation: 1, stamp, deleting: false, spec: Ok(Box::new(spec)) };
         self.manifests.insert(key.clone(), manifest);
     }
 
@@ -266,7 +266,10 @@ pub fn template(kind: usize) -> Spec {
             keys: vec!["password".into()],
             password_policy: None,
         },
-        notify: Some(Notify { email: "sender@example.com".into(), on: vec![NoticeKind::Retrieved, NoticeKind::Rotated] }),
+        notify: Some(Notify {
+            email: "sender@example.com".into(),
+            on: vec![NoticeKind::Retrieved, NoticeKind::Rotated],
+        }),
         completion: Completion::OnRotated,
         redeliver: None,
         on_recreate: OnRecreate::Hold,
