@@ -13,7 +13,6 @@ mod completions;
 mod decline;
 mod failure;
 mod gateway;
-mod hardening;
 mod help;
 mod inputs;
 mod link;
@@ -31,6 +30,10 @@ use clap::FromArgMatches as _;
 use crate::args::{AuditCommand, Cli, Command};
 use crate::failure::Failure;
 
+/// Buffers of libraries hold what is typed and what is opened.
+#[global_allocator]
+static ALLOCATOR: ps_hardening::WipeOnFree = ps_hardening::WipeOnFree;
+
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     match run(arguments) {
@@ -43,7 +46,8 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Vec<OsString>) -> Result<ExitCode, Failure> {
-    hardening::no_dumps()?;
+    ps_hardening::no_dumps()
+        .map_err(|error| Failure::io("protect this process from being dumped", &std::io::Error::other(error)))?;
     // Before the parser sees them: its messages repeat what they don't understand.
     inputs::refuse_links(&arguments)?;
     let program = help::program(arguments.first());

@@ -18,8 +18,15 @@ use ps_ledger::{EmbeddedLedger, ObjectNote};
 
 use crate::clock::now;
 
+use crate::lease::Lease;
+
 /// The folder source's notes, kept in the embedded ledger.
-pub struct NotesInLedger(pub Arc<EmbeddedLedger>);
+pub struct NotesInLedger {
+    /// The ledger.
+    pub ledger: Arc<EmbeddedLedger>,
+    /// Whoever does not lead writes nothing down.
+    pub lease: Arc<Lease>,
+}
 
 fn storage(error: CasError) -> Fault {
     match error {
@@ -37,11 +44,12 @@ fn unreadable(_: serde_json::Error) -> Fault {
 #[async_trait]
 impl ObjectMemory for NotesInLedger {
     async fn load(&self, key: &Key) -> Result<Option<Note>, Fault> {
-        let found = self.0.object(key).await.map_err(storage)?;
+        let found = self.ledger.object(key).await.map_err(storage)?;
         found.map(|o| serde_json::from_str(&o.spec_text).map_err(unreadable)).transpose()
     }
 
     async fn save(&self, note: &Note) -> Result<(), Fault> {
+        self.lease.must_hold()?;
         let object = ObjectNote {
             key: note.key.clone(),
             uid: note.uid.clone(),
@@ -49,17 +57,18 @@ impl ObjectMemory for NotesInLedger {
             spec_text: serde_json::to_string(note).map_err(unreadable)?,
             spec_digest: note.spec_digest.to_string(),
         };
-        self.0.put_object(&object).await.map_err(storage)
+        self.ledger.put_object(&object).await.map_err(storage)
     }
 
     async fn remove(&self, key: &Key) -> Result<(), Fault> {
-        self.0.delete_object(key).await.map(|_| ()).map_err(storage)
+        self.lease.must_hold()?;
+        self.ledger.delete_object(key).await.map(|_| ()).map_err(storage)
     }
 
     async fn all(&self) -> Result<Vec<Note>, Fault> {
         let mut notes: Vec<Note> = Vec::new();
         loop {
-            let page = self.0.objects(notes.last().map(|n| &n.key), 500).await.map_err(storage)?;
+            let page = self.ledger.objects(notes.last().map(|n| &n.key), 500).await.map_err(storage)?;
             if page.is_empty() {
                 return Ok(notes);
             }
@@ -110,23 +119,29 @@ pub struct FolderManifests {
     pub folder: Arc<FolderSource>,
     /// For transition times.
     pub clock: Arc<dyn Clock>,
+    /// Whoever does not lead sees and says nothing.
+    pub lease: Arc<Lease>,
 }
 
 #[async_trait]
 impl Manifests for FolderManifests {
     async fn get(&self, key: &Key) -> Result<Option<Manifest>, Fault> {
+        self.lease.must_hold()?;
         self.folder.get(key).await
     }
 
     async fn put_stamp(&self, key: &Key, uid: &str, stamp: &Stamp) -> Result<(), Fault> {
+        self.lease.must_hold()?;
         self.folder.put_stamp(key, uid, stamp).await
     }
 
     async fn release(&self, key: &Key, uid: &str) -> Result<(), Fault> {
+        self.lease.must_hold()?;
         self.folder.release(key, uid).await
     }
 
     async fn put_status(&self, key: &Key, uid: &str, status: &Status) -> Result<(), Fault> {
+        self.lease.must_hold()?;
         let Some(fault) = self.folder.fault(key) else { return self.folder.put_status(key, uid, status).await };
         let mut shown = status.clone();
         shown.overlay(&fault, self.clock.now());

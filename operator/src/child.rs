@@ -155,6 +155,8 @@ fn receiver(fd: OwnedFd) -> anyhow::Result<pipe::Receiver> {
 pub enum Said {
     /// It changed records.
     Changed,
+    /// It answers claims from now on.
+    Lifted,
     /// It ended.
     Ended(String),
 }
@@ -181,6 +183,7 @@ impl Running {
     /// Waits until it changes something or ends.
     pub async fn said(&mut self) -> Said {
         match self.wake.read(&mut self.buffer).await {
+            Ok(n) if self.buffer.get(..n).is_some_and(|said| said.contains(&LIFT)) => Said::Lifted,
             Ok(n) if n > 0 => Said::Changed,
             // Its end of the pipe is closed: it has ended, or is about to.
             Ok(_) | Err(_) => match self.child.wait().await {

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
-use ps_core::error::Fault;
+use ps_core::error::{Class, Fault};
 use ps_core::ports::CasError;
 use ps_core::time::Span;
 use ps_ledger::EmbeddedLedger;
@@ -78,6 +78,19 @@ impl Lease {
     #[must_use]
     pub fn ask_every(&self) -> Duration {
         self.span.to_std() / 16
+    }
+
+    /// Refuses once it is over: a process that was stopped for long must not take what it saw before for what is there
+    /// now. Each step begins with a look at the manifest, so that is where this is asked.
+    ///
+    /// # Errors
+    /// Transient, code `lease-over`.
+    pub fn must_hold(&self) -> Result<(), Fault> {
+        if now().as_millis() < self.until.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let message = "this operator was not heard of for so long that another one may work on its data folder";
+        Err(Fault::new(Class::Transient, "lease-over", message))
     }
 
     /// Waits while it is over: a process that was stopped for long begins nothing before it knows whether it still leads.

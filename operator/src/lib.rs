@@ -7,7 +7,6 @@ pub mod child;
 pub mod clock;
 pub mod config;
 pub mod failpoints;
-pub mod hardening;
 pub mod lease;
 pub mod logging;
 pub mod metrics;

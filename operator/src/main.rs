@@ -6,10 +6,11 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use ps_operator::config::Config;
-use ps_operator::{hardening, logging, restore, standalone};
+use ps_hardening::WipeOnFree;
+use ps_operator::{logging, restore, standalone};
 
 #[global_allocator]
-static ALLOCATOR: hardening::WipeOnFree = hardening::WipeOnFree;
+static ALLOCATOR: WipeOnFree = WipeOnFree;
 
 /// Hands credentials from Vault to people, once, and has them rotated afterwards.
 #[derive(Parser)]
@@ -81,7 +82,7 @@ fn main() -> ExitCode {
 }
 
 fn start(arguments: Arguments) -> anyhow::Result<()> {
-    hardening::no_dumps()?;
+    ps_hardening::no_dumps()?;
     rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
         .map_err(|_| anyhow::anyhow!("a TLS provider was installed already"))?;

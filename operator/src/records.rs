@@ -3,12 +3,16 @@
 //! The gateway can write to this store. Nothing in it may stop the operator: obligations lie in the ledger, and a store
 //! that can't be read any more only means that every live link is withdrawn and rotated.
 
+use std::collections::HashMap;
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use ps_controller::Queue;
+use ps_core::entry::Entry;
 use ps_core::error::{Class, Fault};
+use ps_core::ids::{Key, LinkId};
 use ps_core::link::Record;
 use ps_core::ports::{CasError, Ledger as _, LinkStore};
 use ps_ledger::EmbeddedLedger;
@@ -83,6 +87,63 @@ pub async fn follow(store: &dyn LinkStore, ledger: &EmbeddedLedger, queue: &Queu
             queue.push(&key);
         }
         tokio::time::sleep(AFTER_LOSS).await;
+    }
+}
+
+/// How often the store is compared with the links that must be in it.
+const ROLL_CALL: Duration = Duration::from_secs(30);
+
+/// Which record belongs to which delivery, as long as its link is live: deletions are not among a store's changes, and
+/// a gateway that was taken over could delete one to suppress a claim.
+#[derive(Default)]
+pub struct Expected(Mutex<HashMap<LinkId, Key>>);
+
+impl Expected {
+    fn map(&self) -> MutexGuard<'_, HashMap<LinkId, Key>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes over what an entry says about its links.
+    pub fn note(&self, entry: &Entry) {
+        let mut map = self.map();
+        for attempt in &entry.attempts {
+            // A pending attempt is written down before its record is put.
+            if attempt.delivered() && attempt.link_is_live() {
+                map.insert(attempt.record, entry.key.clone());
+            } else {
+                map.remove(&attempt.record);
+            }
+        }
+    }
+
+    /// Brings the deliveries whose record is gone, every half minute.
+    ///
+    /// # Errors
+    /// Never; it ends with its task.
+    pub async fn roll_call(&self, store: &dyn LinkStore, queue: &Queue) -> anyhow::Result<()> {
+        loop {
+            tokio::time::sleep(ROLL_CALL).await;
+            let mut missing = self.map().clone();
+            let mut after = None;
+            loop {
+                let page = match store.list(after, 1000).await {
+                    Ok(page) => page,
+                    // Others hear of it too, and say so.
+                    Err(_) => break,
+                };
+                let Some(last) = page.last() else {
+                    for (record, key) in &missing {
+                        tracing::error!(%record, delivery = %key, "the record of a live link is gone");
+                        queue.push(key);
+                    }
+                    break;
+                };
+                after = Some(last.id);
+                for summary in &page {
+                    missing.remove(&summary.id);
+                }
+            }
+        }
     }
 }
 

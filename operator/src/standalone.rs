@@ -10,7 +10,7 @@ use ps_audit::{FileTrail, Mirror};
 use ps_controller::folder::memory::ObjectMemory;
 use ps_controller::folder::{FolderSource, Folders};
 use ps_controller::{Controller, Ports, Queue, Settings};
-use ps_core::ports::{CasError, Clock, Mailer, Random};
+use ps_core::ports::{CasError, Clock, Ledger as _, Mailer, Random};
 use ps_ledger::EmbeddedLedger;
 use ps_mail::{OutboxMailer, SmtpConfig, SmtpMailer, Timeouts, TlsMode};
 use ps_store::EmbeddedStore;
@@ -109,7 +109,7 @@ pub async fn run(config: Config, places: Places) -> anyhow::Result<()> {
     let secrets = config.secrets.clone().unwrap_or_else(|| places.data.join("secrets"));
     let folders = Folders { manifests: places.manifests.clone(), secrets };
     let failpoints = failpoints::from_env()?;
-    let notes: Arc<dyn ObjectMemory> = Arc::new(NotesInLedger(ledger.clone()));
+    let notes: Arc<dyn ObjectMemory> = Arc::new(NotesInLedger { ledger: ledger.clone(), lease: lease.clone() });
     let notes = match &failpoints {
         Some(hook) => Arc::new(HookedNotes { inner: notes, hook: hook.clone() }),
         None => notes,
@@ -117,7 +117,7 @@ pub async fn run(config: Config, places: Places) -> anyhow::Result<()> {
     let folder = Arc::new(FolderSource::open(folders, notes, clock.clone(), random.clone()).await?);
     let (mailer, smtp) = mailer(&config, &clock)?;
     let ports = Ports {
-        manifests: Arc::new(FolderManifests { folder: folder.clone(), clock: clock.clone() }),
+        manifests: Arc::new(FolderManifests { folder: folder.clone(), clock: clock.clone(), lease: lease.clone() }),
         connections: folder.clone(),
         ledger: ledger.clone(),
         store: store.clone(),
@@ -139,13 +139,23 @@ pub async fn run(config: Config, places: Places) -> anyhow::Result<()> {
     let mut common = common;
     common.restored = restored;
     let store_busy = Arc::new(Notify::new());
-    let story = Arc::new(Story::new(metrics.clone(), store_busy.clone()));
+    let expected = Arc::new(records::Expected::default());
+    let story = Arc::new(Story::new(metrics.clone(), store_busy.clone(), expected.clone()));
     let controller = Arc::new(Controller::new(ports, settings, &common, story));
     let queue = Arc::new(Queue::default());
     let first = Arc::new(FirstRound::default());
 
     let known = restore::keys(&*ledger).await?;
     first.expect(&known);
+    for key in &known {
+        if let Some(entry) = ledger.get(key).await? {
+            expected.note(&entry.value);
+        }
+    }
+    {
+        let (store, queue) = (store.clone(), queue.clone());
+        essential.spawn(async move { expected.roll_call(&*store, &queue).await });
+    }
     for key in known.iter().chain(&folder.keys()) {
         queue.push(key);
     }

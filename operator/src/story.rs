@@ -12,19 +12,21 @@ use ps_core::status::Status;
 use tokio::sync::Notify;
 
 use crate::metrics::Metrics;
+use crate::records::Expected;
 
 /// Logs steps and counts them.
 pub struct Story {
     metrics: Arc<Metrics>,
     store_busy: Arc<Notify>,
+    expected: Arc<Expected>,
 }
 
 impl Story {
     /// A story that counts into these metrics. `store_busy` hears when the store was held by another process for longer
-    /// than any honest one holds it.
+    /// than any honest one holds it, `expected` which links are live.
     #[must_use]
-    pub fn new(metrics: Arc<Metrics>, store_busy: Arc<Notify>) -> Self {
-        Self { metrics, store_busy }
+    pub fn new(metrics: Arc<Metrics>, store_busy: Arc<Notify>, expected: Arc<Expected>) -> Self {
+        Self { metrics, store_busy, expected }
     }
 }
 
@@ -48,6 +50,7 @@ impl StepLog for Story {
     }
 
     fn wrote(&self, before: Option<&Entry>, after: &Entry) {
+        self.expected.note(after);
         // What is new in the outbox: events are appended, and flushed from the front.
         let seen = |e: &Event| before.is_some_and(|b| b.outbox.contains(e));
         for event in after.outbox.iter().filter(|e| !seen(e)) {

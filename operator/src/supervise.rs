@@ -124,7 +124,7 @@ pub(crate) async fn supervise(
     let mut running: Option<Running> = None;
     loop {
         if running.is_none() {
-            running = start_gateway(gateway, first, health, keeper.metrics);
+            running = start_gateway(gateway, first, keeper.metrics);
         }
         tokio::select! {
             () = stop.asked() => {
@@ -149,7 +149,7 @@ pub(crate) async fn supervise(
             }
             () = first.over.notified() => {
                 if let Some(child) = &running {
-                    lift(child, health);
+                    lift(child);
                 }
             }
             () = keeper.store_busy.notified() => {
@@ -161,8 +161,13 @@ pub(crate) async fn supervise(
             }
             said = said(&mut running) => match said {
                 Said::Changed => store.nudge(),
+                Said::Lifted => {
+                    health.ready.store(true, Ordering::Relaxed);
+                    store.nudge();
+                }
                 Said::Ended(how) => {
                     tracing::error!(%how, "the gateway ended; it is started again");
+                    health.ready.store(false, Ordering::Relaxed);
                     running = None;
                     tokio::time::sleep(Duration::from_millis(200)).await;
                 }
@@ -180,7 +185,7 @@ async fn said(running: &mut Option<Running>) -> Said {
 
 /// Starts the gateway if its address is to be had. A predecessor's gateway may live a moment longer than it did: the
 /// next beat tries again.
-fn start_gateway(gateway: &Gateway, first: &FirstRound, health: &Health, metrics: &Metrics) -> Option<Running> {
+fn start_gateway(gateway: &Gateway, first: &FirstRound, metrics: &Metrics) -> Option<Running> {
     // The socket is the child's alone: if this process hangs, its child ends, and the address is free for a successor.
     let started = gateway.bind().and_then(|listener| gateway.start(&listener));
     match started {
@@ -188,7 +193,7 @@ fn start_gateway(gateway: &Gateway, first: &FirstRound, health: &Health, metrics
             metrics.gateway_starts.inc();
             tracing::info!(pid = child.pid(), "the gateway runs as a child process");
             if first.is_over() {
-                lift(&child, health);
+                lift(&child);
             }
             Some(child)
         }
@@ -199,10 +204,9 @@ fn start_gateway(gateway: &Gateway, first: &FirstRound, health: &Health, metrics
     }
 }
 
-fn lift(child: &Running, health: &Health) {
-    match child.lift_fence() {
-        Ok(()) => health.ready.store(true, Ordering::Relaxed),
-        Err(error) => tracing::error!(%error, "the gateway can't be told to answer claims"),
+fn lift(child: &Running) {
+    if let Err(error) = child.lift_fence() {
+        tracing::error!(%error, "the gateway can't be told to answer claims");
     }
 }
 

@@ -62,7 +62,8 @@ fn stalled_now(attempt: &mut Attempt) {
 #[test]
 fn each_step_of_the_story_has_its_word_and_its_kstatus() {
     use Completion::{OnDelivered, OnRetrieved, OnRotated};
-    let steps: [(fn(&mut Attempt), &str, [&str; 3]); 12] = [
+    type Step = (fn(&mut Attempt), &'static str, [&'static str; 3]);
+    let steps: [Step; 12] = [
         (|a| a.mail = pending("me", 9), "Sending", ["FT-", "FT-", "FT-"]),
         (|_| (), "Delivered", ["T--", "FT-", "FT-"]),
         (claimed, "Retrieved", ["T--", "T--", "FT-"]),

@@ -96,7 +96,16 @@ impl Waker {
 
     /// Writes the byte. A full pipe means that a wake-up is under way already; a closed one, that nobody is left to wake.
     pub fn wake(&self) {
-        if let Err(error) = nix::unistd::write(&self.0, &[CHANGED])
+        self.say(CHANGED);
+    }
+
+    /// Says that claims are answered from now on.
+    pub fn lifted(&self) {
+        self.say(LIFT);
+    }
+
+    fn say(&self, byte: u8) {
+        if let Err(error) = nix::unistd::write(&self.0, &[byte])
             && error != nix::errno::Errno::EAGAIN
         {
             tracing::debug!(%error, "nobody to wake");
@@ -117,12 +126,12 @@ impl Nudges {
         take(number).map(|fd| Self(fd, number))
     }
 
-    /// Moves `fence` as the operator says, until the operator is gone, or has said nothing for `silence`. Must run on a
+    /// Moves `fence` as the operator says (and calls `lifted` each time that it is lifted), until the operator is gone, or has said nothing for `silence`. Must run on a
     /// tokio runtime.
     ///
     /// # Errors
     /// If it is not the reading end of a pipe.
-    pub async fn obey(self, fence: Fence, silence: Option<Duration>) -> Result<(), NotInherited> {
+    pub async fn obey(self, fence: Fence, silence: Option<Duration>, lifted: impl Fn()) -> Result<(), NotInherited> {
         let mut pipe = pipe::Receiver::from_owned_fd(self.0).map_err(|_| NotInherited::NotAPipe(self.1))?;
         let mut bytes = [0_u8; 64];
         loop {
@@ -142,6 +151,7 @@ impl Nudges {
                 match *byte {
                     LIFT => {
                         fence.lift();
+                        lifted();
                         tracing::info!("fence lifted");
                     }
                     RAISE => {

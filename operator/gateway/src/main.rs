@@ -27,6 +27,10 @@ use tracing_subscriber::EnvFilter;
 
 use crate::args::{Args, Confine, LogFormat};
 
+/// What recipients type passes through buffers of libraries.
+#[global_allocator]
+static ALLOCATOR: ps_hardening::WipeOnFree = ps_hardening::WipeOnFree;
+
 fn main() -> ExitCode {
     let args = Args::parse();
     match run(&args) {
@@ -86,9 +90,15 @@ async fn work(
     let store = EmbeddedStore::open(&args.links).context("cannot open the link records")?;
     let fence = if nudges.is_some() { Fence::raised() } else { Fence::lifted() };
     let mut service = StoreLinkService::new(Arc::new(store), fence.clone());
-    if let Some(waker) = waker {
+    let waker = waker.map(Arc::new);
+    if let Some(waker) = waker.clone() {
         service = service.on_change(move |_| waker.wake());
     }
+    let lifted = move || {
+        if let Some(waker) = &waker {
+            waker.lifted();
+        }
+    };
     let mut settings = Settings::new(Arc::new(SystemClock));
     settings.rate = (args.rate > 0).then_some(Rate { per_second: args.rate, burst: args.burst });
     settings.max_in_flight = usize::try_from(args.max_in_flight)?;
@@ -123,7 +133,7 @@ async fn work(
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle signals")?;
     let operator = async {
         match nudges {
-            Some(nudges) => nudges.obey(fence, args.silence.map(Duration::from_secs)).await,
+            Some(nudges) => nudges.obey(fence, args.silence.map(Duration::from_secs), lifted).await,
             None => std::future::pending().await,
         }
     };

@@ -50,9 +50,11 @@ impl Stand {
             }
         };
         let (port, admin) = (stand.port, stand.admin);
+        // To try another number than the default.
+        let workers = std::env::var("BENCH_WORKERS").map_or(String::new(), |n| format!("workers: {n}\n"));
         let config = format!(
             "publicUrl: http://127.0.0.1:{port}\nlisten: 127.0.0.1:{port}\nadmin: {{listen: 127.0.0.1:{admin}}}\n\
-             sender: Platform team\nsecrets: secrets\nlog: {{level: warn}}\n{mail}"
+             sender: Platform team\nsecrets: secrets\nlog: {{level: warn}}\n{workers}{mail}"
         );
         fs::write(stand.path("config.yaml"), config)?;
         Ok(stand)

@@ -14,6 +14,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("ps-envelope", &["ps-core"]),
     ("ps-api", &["ps-core"]),
     // How a SQLite file is opened, written and erased: under the store and the ledger.
+    ("ps-hardening", &[]),
     ("ps-sqlite", &["ps-core"]),
     ("ps-store", &["ps-core", "ps-sqlite"]),
     ("ps-ledger", &["ps-core", "ps-sqlite"]),
@@ -21,7 +22,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("ps-mail", &["ps-core"]),
     ("ps-audit", &["ps-core"]),
     ("ps-controller", &["ps-core", "ps-api", "ps-envelope"]),
-    ("ps-gateway", &["ps-core", "ps-envelope", "ps-store"]),
+    ("ps-gateway", &["ps-core", "ps-envelope", "ps-store", "ps-hardening"]),
     (
         "ps-operator",
         &[
@@ -37,7 +38,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     // The audit chain, for `password-sender audit verify`.
-    ("ps-cli", &["ps-core", "ps-envelope", "ps-api", "ps-audit"]),
+    ("ps-cli", &["ps-core", "ps-envelope", "ps-api", "ps-audit", "ps-hardening"]),
     ("ps-testbed", &[]),
     ("xtask", &["ps-testbed"]),
 ];

@@ -90,7 +90,12 @@ fn what_was_delivered_before_is_rotated_before_it_is_sent_again() {
     let forward = written(decided(again.clone(), &owing, &seen(&owing), 5000));
     let owed = forward.attempts[0].obligation.as_ref().map(|o| (o.cause, o.due));
     assert_eq!(owed, Some((Cause::Revoked, at(5000))), "now rather than later");
-    assert_eq!(decided(again, &forward, &seen(&forward), 5000).action, Action::Observe(1));
+    assert_eq!(decided(again.clone(), &forward, &seen(&forward), 5000).action, Action::Observe(1));
+    // While the rotation is in trouble, nothing is sent either.
+    let owed = trouble(Class::Transient, 4990, 5010);
+    let obs = Observation { trouble: BTreeMap::from([(1, owed)]), ..seen(&forward) };
+    let waits = decided(again, &Entry { outbox: vec![], ..forward }, &obs, 5000);
+    assert_eq!(waits.action, Action::Rest, "the old value first");
 }
 
 #[test]

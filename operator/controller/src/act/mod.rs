@@ -26,7 +26,7 @@ pub(crate) enum Trip {
     /// The mail server.
     Mail(Fault),
     /// Vault, through this connection, for this attempt.
-    Vault { connection: ConnectionRef, attempt: u32, fault: Fault },
+    Vault { connection: Box<ConnectionRef>, attempt: u32, fault: Fault },
     /// This delivery alone.
     Delivery { attempt: u32, fault: Fault },
     /// The ledger or the store.
@@ -123,7 +123,7 @@ impl Controller {
     }
 
     pub(crate) fn vault_trip(&self, name: &ConnectionRef, attempt: u32) -> impl Fn(Fault) -> Trip {
-        let connection = name.clone();
+        let connection = Box::new(name.clone());
         move |fault| Trip::Vault { connection: connection.clone(), attempt, fault }
     }
 

@@ -6,6 +6,7 @@
 //! `PS_SIM_SEED=n cargo test -p ps-controller --test sim` runs it again, `PS_SIM_LINES=n` prints more of it, `PS_SIM_RUNS=n` runs more,
 //! `PS_SIM_FIRST=n` starts at another seed.
 #![allow(unreachable_pub, reason = "a test's modules have no outside")]
+#![allow(clippy::print_stderr, reason = "the replay of a failing run")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 
 mod check;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 
 use ps_controller::{Controller, Rested, Settings};
 use ps_core::audit::{Event, Writer};
@@ -14,7 +14,7 @@ use ps_core::time::Span;
 use crate::ports::{Sim, ports};
 use crate::world::{Shared, State, common};
 
-type Work = Pin<Box<dyn Future<Output = Rested>>>;
+pub type Work = Pin<Box<dyn Future<Output = Rested>>>;
 
 struct Operator {
     name: String,
@@ -98,6 +98,12 @@ impl Operators {
                 return;
             }
         }
+    }
+
+    /// One operator takes up one delivery; the caller drives it.
+    pub fn task(&self, who: usize, key: &Key) -> Work {
+        let (controller, key) = (self.all[who].controller.clone(), key.clone());
+        Box::pin(async move { controller.work(&key).await })
     }
 
     /// SIGKILL: what was in memory is gone.
@@ -265,7 +271,7 @@ impl Operators {
 
 fn finish(key: &Key, work: &mut Work) {
     for _ in 0..100_000 {
-        if let Poll::Ready(_) = work.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        if work.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
             return;
         }
     }

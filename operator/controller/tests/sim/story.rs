@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::operators::Operators;
+use std::task::{Context, Waker};
+
+use crate::operators::{Operators, Work};
 use crate::people;
 use crate::world::{Shared, World};
 
@@ -43,4 +45,63 @@ fn a_simple_delivery_costs_no_more_calls_than_needed() {
             (of("ledger", "insert") + of("ledger", "replace"), of("store", "insert") + of("store", "replace"));
         assert_eq!((ledger, store, of("store", "delete")), (14, 1, 1), "{engine}: {calls:?}");
     }
+}
+
+/// Drives a task until something is so.
+fn until(work: &mut Work, so: impl Fn() -> bool) {
+    for _ in 0..1000 {
+        if so() {
+            return;
+        }
+        let over = work.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready();
+        assert!(!over || so(), "it never came to that");
+    }
+    panic!("it never came to that");
+}
+
+#[test]
+fn a_link_that_is_claimed_while_it_is_given_up_counts_as_delivered() {
+    let world = World::empty(1);
+    let key = {
+        let mut w = world.lock();
+        w.faults = false;
+        w.deliver(0)
+    };
+    let mut operators = Operators::new(&world, false);
+    let mut first = operators.task(0, &key);
+    until(&mut first, || !world.lock().mails.is_empty());
+    // It dies before it can write down that the mail was accepted.
+    drop(first);
+    world.lock().now += 61_000;
+    let mut second = operators.task(1, &key);
+    until(&mut second, || world.lock().replay.iter().any(|line| line.contains("Supersede")));
+    let mail = world.lock().mails[0].clone();
+    people::ask(&mut world.lock(), &mail, "claim", 0);
+    until(&mut second, || world.lock().attempt_of(mail.record).is_some_and(|a| a.link.claimed_at.is_some()));
+    drop(second);
+    operators.run_all();
+    crate::check::always(&world);
+    assert_eq!(world.lock().mails.len(), 1, "{}: it is not sent again", ps_core::invariants::Invariant::SentOnce);
+}
+
+#[test]
+fn a_dispute_that_comes_as_the_record_goes_is_read_first() {
+    let world = World::empty(1);
+    let key = {
+        let mut w = world.lock();
+        w.faults = false;
+        w.deliver(0)
+    };
+    let mut operators = Operators::new(&world, false);
+    operators.run_all();
+    let mail = world.lock().mails[0].clone();
+    people::ask(&mut world.lock(), &mail, "claim", 0);
+    operators.run_all();
+    world.lock().now += 3_000_000;
+    operators.run_all();
+    world.lock().now += 3_000_000;
+    let mut work = operators.task(0, &key);
+    until(&mut work, || world.lock().replay.iter().any(|line| line.contains("DeleteRecord")));
+    people::ask(&mut world.lock(), &mail, "decline", 0);
+    until(&mut work, || world.lock().attempt_of(mail.record).is_some_and(|a| a.link.disputed));
 }

@@ -2,16 +2,21 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 
-use anyhow::Context as _;
 use nix::sys::resource::{Resource, setrlimit};
+
+/// The kernel refused to protect this process.
+#[derive(Debug, thiserror::Error)]
+#[error("this process can't be protected from being dumped")]
+pub struct Unprotected(#[from] nix::Error);
 
 /// No core files, and no other process of the same user may read this one's memory or attach to it.
 ///
 /// # Errors
 /// If the kernel refuses, which it does not do on a Linux that we support.
-pub fn no_dumps() -> anyhow::Result<()> {
-    setrlimit(Resource::RLIMIT_CORE, 0, 0).context("core files could not be turned off")?;
-    nix::sys::prctl::set_dumpable(false).context("the process could not be made undumpable")
+pub fn no_dumps() -> Result<(), Unprotected> {
+    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+    nix::sys::prctl::set_dumpable(false)?;
+    Ok(())
 }
 
 /// Wipes every block when it is freed, so that buffers of libraries (TLS records, HTTP bodies, mail) do not outlive
