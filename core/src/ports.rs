@@ -95,6 +95,12 @@ pub trait LinkStore: Send + Sync {
     /// # Errors
     /// `Conflict` if it changed or went; `Failed`.
     async fn delete(&self, id: LinkId, unchanged: u64) -> Result<(), CasError>;
+    /// Erases whatever lies under an id, readable or not: the last resort for bytes that are no record. Returns whether
+    /// there was something.
+    ///
+    /// # Errors
+    /// `Failed`.
+    async fn purge(&self, id: LinkId) -> Result<bool, CasError>;
     /// Records in order of id, at most `limit`, from after `after` on.
     ///
     /// # Errors

@@ -128,6 +128,10 @@ pub fn replaced(delivered: &Delivered<'_>, sight: &SourceSight) -> bool {
     other && changed(delivered, sight)
 }
 
+fn another_user(delivered: &Delivered<'_>, sight: &SourceSight) -> bool {
+    matches!((delivered.tags.get("username"), sight.tags.get("username")), (Some(then), Some(now)) if then != now)
+}
+
 fn changed(delivered: &Delivered<'_>, sight: &SourceSight) -> bool {
     !delivered.keys.is_empty()
         && delivered.keys.iter().all(|key| match (delivered.tags.get(key), sight.tags.get(key)) {
@@ -145,6 +149,8 @@ fn changed(delivered: &Delivered<'_>, sight: &SourceSight) -> bool {
 pub fn verdict(delivered: &Delivered<'_>, sight: &SourceSight) -> Verdict {
     let changed = changed(delivered, sight);
     match (delivered.identity, &sight.current) {
+        // A role of the same name for another user: the delivered user's password may live on.
+        (Identity::Static { .. }, Some(_)) if another_user(delivered, sight) => Verdict::Alive(None),
         (Identity::Static { rotated: then }, Some(Identity::Static { rotated: now })) => {
             if changed && now > then {
                 let seen = format!("last_vault_rotation moved from {then} to {now} and the password is another");
@@ -270,6 +276,13 @@ mod tests {
         assert_eq!(role(&sight(Some(at(10)), 2, none)), rotate, "time has not moved");
         assert_eq!(role(&sight(Some(at(9)), 2, none)), rotate, "a restored Vault may run backwards");
         assert_eq!(role(&sight(None, 2, none)), Verdict::Alive(None), "a missing role proves nothing");
+    }
+
+    #[test]
+    fn a_role_that_was_made_anew_for_another_user_proves_nothing() {
+        let mut other = sight(Some(at(11)), 2, DeliveredVersion::NotLooked);
+        other.tags.insert("username".into(), 8);
+        assert_eq!(judge(&at(10), Strategy::RotateRole, &other), Verdict::Alive(None));
     }
 
     #[test]

@@ -166,3 +166,19 @@ proptest! {
         let _judged = skims(&bytes);
     }
 }
+
+#[test]
+fn special_bytes_are_found_wherever_a_block_ends() {
+    for len in [0, 1, 31, 32, 33, 63, 64, 65, 200] {
+        let plain = vec![b'x'; len];
+        assert_eq!(plain_len(&plain), len);
+        for special in [b'"', b'\\', 0, 0x1f] {
+            for at in 0..len {
+                let mut text = plain.clone();
+                text[at] = special;
+                assert_eq!(plain_len(&text), at, "{special} at {at} of {len}");
+            }
+        }
+    }
+    assert_eq!(plain_len("é\u{7f}ÿ".as_bytes()), 5);
+}

@@ -74,6 +74,16 @@ impl Lease {
         self.span.to_std() / 4
     }
 
+    /// Renews it for ever: while a start takes long, nobody else beats for it. Errors are left to the main loop's beat.
+    pub async fn keep(&self, ledger: &EmbeddedLedger) {
+        loop {
+            tokio::time::sleep(self.renew_every()).await;
+            if let Err(error) = self.take(ledger).await {
+                tracing::debug!(%error, "the lease was not renewed");
+            }
+        }
+    }
+
     /// How often a standby asks for it.
     #[must_use]
     pub fn ask_every(&self) -> Duration {

@@ -83,8 +83,13 @@ pub async fn run(config: Config, places: Places) -> anyhow::Result<()> {
     if !wait_for_lease(&ledger, &lease, &health, &mut stop).await? {
         return Ok(());
     }
+    let mut starting: JoinSet<()> = JoinSet::new();
+    {
+        let (lease, ledger) = (lease.clone(), ledger.clone());
+        starting.spawn(async move { lease.keep(&ledger).await });
+    }
 
-    let store = Arc::new(open_store(&links)?);
+    let store = Arc::new(open_store(&links).await?);
     let common = restore::common(&*ledger, &SystemRandom).await?.value;
     let audit_file = config.audit.file.clone().unwrap_or_else(|| places.data.join("audit.jsonl"));
     let mirror = || if config.audit.stdout { Mirror::Stdout } else { Mirror::None };
@@ -145,6 +150,9 @@ pub async fn run(config: Config, places: Places) -> anyhow::Result<()> {
     let queue = Arc::new(Queue::default());
     let first = Arc::new(FirstRound::default());
 
+    // From here on the main loop beats.
+    drop(starting);
+    anyhow::ensure!(lease.take(&ledger).await?, "another operator has taken over this data folder");
     let known = restore::keys(&*ledger).await?;
     first.expect(&known);
     for key in &known {
@@ -335,8 +343,8 @@ async fn push_changes(folder: &FolderSource, queue: &Queue) {
 
 /// Opens the store. A file that only somebody with write access to the folder can have made is put aside: every live
 /// link is then missing, which is `Tampered`, and its credential is rotated. Obligations lie in the ledger.
-fn open_store(links: &Path) -> anyhow::Result<EmbeddedStore> {
-    match EmbeddedStore::open(links) {
+async fn open_store(links: &Path) -> anyhow::Result<EmbeddedStore> {
+    match lease::open(|| EmbeddedStore::open(links)).await {
         Err(fault) if records::is_damage(&fault) => {
             tracing::error!(code = %fault.code, "the links store is damaged: {fault}. It is put aside");
             records::put_aside(links)?;

@@ -39,7 +39,7 @@ impl StepLog for Story {
 
     fn failed(&self, key: &Key, fault: &Fault) {
         self.metrics.fault(fault);
-        if fault.code == "store-busy" {
+        if matches!(fault.code.as_str(), "store-busy" | "store-io") {
             self.store_busy.notify_one();
         }
         if fault.is_transient() {

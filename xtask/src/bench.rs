@@ -51,7 +51,9 @@ fn help() -> String {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let all = arguments.parts.iter().any(|part| part == "all");
-    if let Some(unknown) = arguments.parts.iter().find(|part| *part != "all" && !PARTS.iter().any(|(name, _)| name == part)) {
+    if let Some(unknown) =
+        arguments.parts.iter().find(|part| *part != "all" && !PARTS.iter().any(|(name, _)| name == part))
+    {
         bail!("no part {unknown:?}\n{}", help());
     }
     let wanted = |part: &str| all || arguments.parts.iter().any(|name| name == part);

@@ -140,6 +140,10 @@ fn take_over(entry: &mut Entry, number: u32, event: JournalEvent, link: &Link, a
 fn tampered(entry: &mut Entry, number: u32, tamper: Tamper, now: Timestamp) {
     let Some(attempt) = entry.attempt_mut(number) else { return };
     attempt.link.tampered = Some(tamper);
+    // Somebody may have had the link: what can't be believed counts as delivered, and is not sent again by itself.
+    if !attempt.delivered() {
+        attempt.mail = MailState::Unknown { at: now };
+    }
     attempt.link.revoke.get_or_insert(RevokeCause::Tampered);
     attempt.link.ended_at.get_or_insert(now);
     if attempt.link.state.is_live() {

@@ -9,6 +9,10 @@ use crate::time::Timestamp;
 
 /// A pending attempt belongs to its owner; after `until`, anyone may supersede it.
 pub(super) fn pending(entry: &Entry, obs: &Observation, now: Timestamp, g: &mut Gather) -> Next {
+    // A process that ends has no later: it tries whatever failed a moment ago.
+    if !obs.stopping && g.blocked_by(obs.store_blocked.as_ref(), now) {
+        return None;
+    }
     for attempt in &entry.attempts {
         let MailState::Pending { owner, until } = &attempt.mail else { continue };
         let number = attempt.number;
@@ -105,7 +109,8 @@ pub(super) fn next(mine: Option<&Manifest>, entry: &Entry, obs: &Observation, no
 fn issue(m: &Manifest, spec: &Spec, entry: &Entry, obs: &Observation, now: Timestamp, g: &mut Gather) -> Next {
     let number = entry.attempt + 1;
     let stuck = obs.trouble.get(&number).filter(|t| t.generation == m.generation || t.fault.is_transient());
-    if g.blocked_by(obs.blocked.get(&spec.connection), now)
+    if g.blocked_by(obs.store_blocked.as_ref(), now)
+        || g.blocked_by(obs.blocked.get(&spec.connection), now)
         || g.blocked_by(stuck, now)
         || g.blocked_by(obs.mail_blocked.as_ref(), now)
     {

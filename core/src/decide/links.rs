@@ -81,6 +81,9 @@ const fn reason(cause: RevokeCause) -> &'static str {
 
 /// Carries out orders and time on the records.
 pub(super) fn end(entry: &Entry, obs: &Observation, now: Timestamp, g: &mut Gather) -> Next {
+    if g.blocked_by(obs.store_blocked.as_ref(), now) {
+        return None;
+    }
     for attempt in entry.attempts.iter().filter(|a| !a.forgotten) {
         let Some(Some(record)) = obs.records.get(&attempt.number) else { continue };
         if let Some(tamper) = attempt.link.tampered {

@@ -52,6 +52,10 @@ pub struct Observation {
     pub held: Option<Held>,
     /// How long a message may be held for a mail server that refuses it for now.
     pub mail_hold: Span,
+    /// The links store failed a moment ago: links are left as they are, nothing is sent, rotating goes on.
+    pub store_blocked: Option<Trouble>,
+    /// The manifest could not be read: whether it is there, and what it asks for, is not known. What is owed is done.
+    pub blind: Option<Fault>,
     /// Nothing is sent, for the whole operator; rotating goes on.
     pub paused: bool,
     /// A restore was noticed and nobody has accepted it: why.
@@ -186,6 +190,14 @@ impl Gather {
         self.note.get_or_insert(fault);
     }
 
+    /// Notes that the manifest can't be read, and looks again soon; whether it is so.
+    fn blind(&mut self, obs: &Observation, now: Timestamp) -> bool {
+        let Some(fault) = &obs.blind else { return false };
+        self.note(fault.clone());
+        self.wake_at(now + Span::from_secs(5));
+        true
+    }
+
     /// Whether this trouble stands in the way of `generation` now; then it is noted.
     fn blocked_by(&mut self, trouble: Option<&Trouble>, now: Timestamp) -> bool {
         let Some(trouble) = trouble else { return false };
@@ -208,7 +220,10 @@ pub const ENTRY_RETENTION: Span = Span::from_secs(30 * 86_400);
 pub fn decide(manifest: Option<&Manifest>, entry: Option<&Entry>, obs: &Observation, now: Timestamp) -> Decision {
     let mut gather = Gather::default();
     let next = match (manifest, entry) {
-        (None, None) => None,
+        (None, None) => {
+            gather.blind(obs, now);
+            None
+        }
         (Some(manifest), None) => tie::first_sight(manifest, obs, &mut gather),
         (manifest, Some(entry)) => known(manifest, entry, obs, now, &mut gather),
     };
@@ -226,13 +241,14 @@ fn known(manifest: Option<&Manifest>, entry: &Entry, obs: &Observation, now: Tim
         .or_else(|| links::end(entry, obs, now, g))
         .or_else(|| owed::next(entry, obs, now, g))
         .or_else(|| tie::release(manifest, entry))
+        .or_else(|| tie::stamp(mine, entry))
         .or_else(|| deliver::pending(entry, obs, now, g))
         .or_else(|| deliver::next(mine, entry, obs, now, g))
         .or_else(|| notify(entry, obs, now, g))
         .or_else(|| {
             (!entry.outbox.is_empty()).then(|| (Action::FlushAudit, "events are due on the audit trail".into()))
         })
-        .or_else(|| forget(entry, now, g))
+        .or_else(|| forget(entry, obs, now, g))
 }
 
 fn notify(entry: &Entry, obs: &Observation, now: Timestamp, g: &mut Gather) -> Next {
@@ -245,7 +261,10 @@ fn notify(entry: &Entry, obs: &Observation, now: Timestamp, g: &mut Gather) -> N
 }
 
 /// Records go when they are read and past `notAfter`, the entry when nothing is left to remember.
-fn forget(entry: &Entry, now: Timestamp, g: &mut Gather) -> Next {
+fn forget(entry: &Entry, obs: &Observation, now: Timestamp, g: &mut Gather) -> Next {
+    if g.blocked_by(obs.store_blocked.as_ref(), now) {
+        return None;
+    }
     for attempt in entry.attempts.iter().filter(|a| !a.forgotten && !a.link_is_live()) {
         let due = attempt.terms.not_after + Span::from_secs(60);
         if now >= due {

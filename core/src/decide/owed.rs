@@ -23,7 +23,7 @@ pub(super) fn next(entry: &Entry, obs: &Observation, now: Timestamp, g: &mut Gat
     for attempt in &entry.attempts {
         let found = match &attempt.obligation {
             Some(obligation) if attempt.evidence.is_none() => owed(entry, attempt, obligation, obs, now, g),
-            _ => witness(entry, attempt, obs, now),
+            _ => witness(entry, attempt, obs, now, g),
         };
         if found.is_some() {
             return found;
@@ -72,7 +72,8 @@ fn owed(
     let number = attempt.number;
     // Somebody else's rotation may have met it already: worth one look when a sibling's proof is news.
     let sight = obs.sights.get(&number);
-    let look_early = news(attempt, obs).is_some_and(|at| sight.is_none_or(|s| s.at < at));
+    // News from a clock that ran ahead is no news yet: a look now could never be younger than it.
+    let look_early = news(attempt, obs).is_some_and(|at| at <= now && sight.is_none_or(|s| s.at < at));
     if now < due && !look_early && !sight.is_some_and(|s| is_dead(attempt, s)) {
         g.wake_at(due);
         return None;
@@ -184,7 +185,7 @@ fn prove(next: &mut Entry, number: u32, evidence: Evidence, now: Timestamp) {
 }
 
 /// A link that nothing is owed for yet: was its credential replaced by somebody else, or before this ledger was restored?
-fn witness(entry: &Entry, attempt: &Attempt, obs: &Observation, now: Timestamp) -> Next {
+fn witness(entry: &Entry, attempt: &Attempt, obs: &Observation, now: Timestamp, g: &mut Gather) -> Next {
     let number = attempt.number;
     if !attempt.link_is_live() || !attempt.delivered() || attempt.evidence.is_some() || attempt.link.revoke.is_some() {
         return None;
@@ -192,9 +193,13 @@ fn witness(entry: &Entry, attempt: &Attempt, obs: &Observation, now: Timestamp) 
     let sight = obs.sights.get(&number);
     let since =
         news(attempt, obs).into_iter().chain((attempt.begun_at < obs.started_at).then_some(obs.started_at)).max()?;
-    let blocked = |t: Option<&super::Trouble>| t.is_some_and(|t| now < t.until);
+    if since > now {
+        // A clock was set back: no look can be younger than that yet.
+        g.wake_at(since.min(now + SLOW_LOOK));
+        return None;
+    }
     let Some(sight) = sight.filter(|s| s.at >= since) else {
-        if blocked(obs.blocked.get(&attempt.connection)) || blocked(obs.trouble.get(&number)) {
+        if g.blocked_by(obs.blocked.get(&attempt.connection), now) || g.blocked_by(obs.trouble.get(&number), now) {
             return None;
         }
         return Some((Action::Observe(number), "was the credential rotated under the open link?".into()));

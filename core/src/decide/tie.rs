@@ -49,6 +49,9 @@ pub(super) fn next(
     now: Timestamp,
     g: &mut Gather,
 ) -> Next {
+    if manifest.is_none() && g.blind(obs, now) {
+        return None;
+    }
     let Some(manifest) = manifest.filter(|m| !m.deleting) else {
         if entry.removed {
             return None;
@@ -59,10 +62,7 @@ pub(super) fn next(
         return persist(next, "the manifest is gone");
     };
     if manifest.uid == entry.uid && !entry.removed {
-        if manifest.stamp.as_ref() == Some(&entry.stamp) {
-            return None;
-        }
-        return Some((Action::Stamp(entry.stamp.clone()), "the object carries no stamp of ours yet".into()));
+        return None;
     }
     let mut next = entry.clone();
     next.uid.clone_from(&manifest.uid);
@@ -130,6 +130,15 @@ fn made_anew(manifest: &Manifest, mut next: Entry, obs: &Observation, now: Times
         next.emit(EventKind::Held, 0, now, "made anew; it was delivered before", &[]);
     }
     persist(next, "made anew")
+}
+
+/// The object must carry the entry's stamp before anything is sent for it. It is asked for after what is owed: a
+/// folder that can't be written must not hold up a rotation.
+pub(super) fn stamp(mine: Option<&Manifest>, entry: &Entry) -> Next {
+    let manifest = mine.filter(|m| !entry.removed && m.stamp.as_ref() != Some(&entry.stamp))?;
+    // Another name's stamp is on a copy; it is told apart before an entry is made, and here it is overwritten.
+    let reason = if manifest.stamp.is_some() { "the object carries another stamp" } else { "the object carries no stamp of ours yet" };
+    Some((Action::Stamp(entry.stamp.clone()), reason.into()))
 }
 
 /// A manifest whose deletion was asked for goes when its links are withdrawn and what it owes is written down.

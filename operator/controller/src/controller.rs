@@ -188,6 +188,7 @@ impl Controller {
         let generation = view.manifest.as_ref().map_or(0, |m| m.generation);
         match trip {
             Trip::Mail(fault) => self.desk.block_mail(fault, now, jitter),
+            Trip::Store(fault) => self.desk.block_store(fault, now, jitter),
             Trip::Vault { connection, fault, .. } if fault.is_transient() => {
                 self.desk.block(&connection, fault, now, jitter);
             }

@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ps_core::backoff;
 use ps_core::decide::{Held, Observation, Trouble};
 use ps_core::delivery::{ConnectionRef, SourceSight};
-use ps_core::error::Fault;
-use ps_core::ids::Key;
+use ps_core::error::{Class, Fault};
+use ps_core::ids::{Digest, Key};
 use ps_core::mail::LinkMail;
-use ps_core::time::Timestamp;
+use ps_core::rotation::Step;
+use ps_core::time::{Span, Timestamp};
 
 /// A message that the mail server would not take yet. It holds `S`: memory only, wiped when dropped.
 #[derive(Clone)]
@@ -32,6 +33,30 @@ struct State {
     deliveries: HashMap<Key, Scratch>,
     blocked: BTreeMap<ConnectionRef, Trouble>,
     mail: Option<Trouble>,
+    store: Option<Trouble>,
+    steps: HashMap<Digest, LastStep>,
+}
+
+/// The last step on a source by this process, for whichever delivery.
+struct LastStep {
+    step: Step,
+    /// Since when the same step is taken again and again.
+    since: Timestamp,
+    at: Timestamp,
+    under_way: bool,
+    /// A proof followed: the next step is a new story.
+    proven: bool,
+}
+
+/// A step under way; the next one on the same source waits for its end.
+pub(crate) struct UnderWay<'a>(&'a Desk, Digest);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        if let Some(last) = self.0.state().steps.get_mut(&self.1) {
+            last.under_way = false;
+        }
+    }
 }
 
 /// See the module.
@@ -49,6 +74,7 @@ impl Desk {
         let state = self.state();
         obs.blocked.clone_from(&state.blocked);
         obs.mail_blocked.clone_from(&state.mail);
+        obs.store_blocked.clone_from(&state.store);
         if let Some(scratch) = state.deliveries.get(key) {
             obs.sights.clone_from(&scratch.sights);
             obs.trouble.clone_from(&scratch.trouble);
@@ -109,6 +135,57 @@ impl Desk {
     pub(crate) fn block_mail(&self, fault: Fault, now: Timestamp, jitter: u16) {
         let mut state = self.state();
         state.mail = Some(trouble(state.mail.as_ref(), fault, 0, now, jitter));
+    }
+
+    pub(crate) fn block_store(&self, fault: Fault, now: Timestamp, jitter: u16) {
+        let mut state = self.state();
+        if state.store.as_ref().is_none_or(|t| now >= t.until) {
+            state.store = Some(trouble(state.store.as_ref(), fault, 0, now, jitter));
+        }
+    }
+
+    /// A write to the store succeeded.
+    pub(crate) fn unblock_store(&self) {
+        self.state().store = None;
+    }
+
+    /// When this process last saw the source of an attempt.
+    pub(crate) fn seen_at(&self, key: &Key, attempt: u32) -> Option<Timestamp> {
+        Some(self.state().deliveries.get(key)?.sights.get(&attempt)?.at)
+    }
+
+    /// Begins a step on a source, for a decision that rests on a sight of `seen`.
+    ///
+    /// Two deliveries of one source must not both rotate it because both saw it before: the second one looks again. And a
+    /// step that succeeds without an effect that can be seen is not taken again at once: each time it waits longer.
+    pub(crate) fn begin_step(&self, source: Digest, step: &Step, seen: Option<Timestamp>, now: Timestamp) -> Result<UnderWay<'_>, Fault> {
+        let mut state = self.state();
+        let mut since = now;
+        if let Some(last) = state.steps.get(&source) {
+            // A step from the future was taken before the clock was set back, and says nothing.
+            let stale = last.at <= now && seen.is_none_or(|seen| seen < last.at);
+            if last.under_way || stale {
+                return Err(Fault::new(Class::Transient, "rotation-under-way", "another delivery of the same source is rotating it"));
+            }
+            if last.step == *step && !last.proven && now.since(last.at) < Span::from_secs(3600) {
+                since = last.since;
+                if now < backoff::next_try(Class::Transient, since, last.at, u16::MAX / 2) {
+                    return Err(Fault::new(Class::Transient, "rotation-without-effect", "the same step was taken a moment ago, and nothing has changed yet"));
+                }
+            }
+        }
+        // Steps of long ago say nothing any more.
+        state.steps.retain(|_, last| last.under_way || now.since(last.at) < Span::from_secs(3600));
+        state.steps.insert(source, LastStep { step: step.clone(), since, at: now, under_way: true, proven: false });
+        drop(state);
+        Ok(UnderWay(self, source))
+    }
+
+    /// A value of this source was proven dead.
+    pub(crate) fn proven(&self, source: &Digest) {
+        if let Some(last) = self.state().steps.get_mut(source) {
+            last.proven = true;
+        }
     }
 
     pub(crate) fn unblock_mail(&self) {

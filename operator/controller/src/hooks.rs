@@ -138,6 +138,7 @@ hooked!(LinkStore, "store" {
     read get(id: LinkId) -> Result<Option<Versioned<Record>>, CasError>;
     effect replace(record: &Record, unchanged: u64) -> Result<u64, CasError>;
     effect delete(id: LinkId, unchanged: u64) -> Result<(), CasError>;
+    effect purge(id: LinkId) -> Result<bool, CasError>;
     read list(after: Option<LinkId>, limit: usize) -> Result<Vec<RecordSummary>, CasError>;
     read changes(after: u64, limit: usize) -> Result<Vec<RecordSummary>, CasError>;
 });

@@ -27,10 +27,14 @@ impl View {
 
 impl Controller {
     pub(crate) async fn observe(&self, key: &Key) -> Result<View, Trip> {
-        let manifest = self.ports.manifests.get(key).await.map_err(Trip::Manifests)?;
+        let (manifest, blind) = match self.ports.manifests.get(key).await {
+            Ok(manifest) => (manifest, None),
+            Err(fault) => (None, Some(fault)),
+        };
         let entry = self.ports.ledger.get(key).await?;
         let mut obs = self.base_observation();
         self.desk.describe(key, &mut obs);
+        obs.blind = blind;
         // A message whose attempt somebody else gave up is of no use any more, and it holds `S` (invariant 2).
         let mine = |number| entry.as_ref().is_some_and(|e| pending_of(&e.value, number, &obs.me));
         if obs.held.is_some_and(|held| !mine(held.attempt)) {
@@ -43,6 +47,12 @@ impl Controller {
                     Ok(record) => record.map(|r| r.value),
                     // Bytes that are no record are as good as none: a gateway that was taken over wrote them.
                     Err(CasError::Failed(fault)) if fault.class == Class::Permanent => None,
+                    // What can't be read is left out: nothing is concluded from it, and what is owed goes on.
+                    Err(CasError::Failed(fault)) => {
+                        self.desk.block_store(fault, self.now(), self.jitter());
+                        self.desk.describe(key, &mut obs);
+                        continue;
+                    }
                     Err(error) => return Err(error.into()),
                 };
                 obs.records.insert(attempt.number, record);

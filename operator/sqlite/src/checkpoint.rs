@@ -76,8 +76,7 @@ pub(crate) fn serve(file: &Path, profile: Profile, due: &Due) {
 
 /// Copies what can be copied without holding anybody up. Answers whether the log is long by now.
 pub(crate) fn copy(connection: &Connection) -> Result<bool, rusqlite::Error> {
-    let pages = connection
-        .prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?
-        .query_row([], |row| row.get::<_, i64>(1))?;
+    let pages =
+        connection.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?.query_row([], |row| row.get::<_, i64>(1))?;
     Ok(pages >= LONG)
 }

@@ -135,11 +135,7 @@ impl LinkStore for EmbeddedStore {
     async fn replace(&self, record: &Record, unchanged: u64) -> Result<u64, CasError> {
         let id = record.id();
         let new = Row::of(record, self.max_bytes).map_err(CasError::Failed)?;
-        self.database
-            .write(new.content.len() + new.meta.len(), move |turn| {
-                replace(turn, id, unchanged, &new)
-            })
-            .await
+        self.database.write(new.content.len() + new.meta.len(), move |turn| replace(turn, id, unchanged, &new)).await
     }
 
     async fn delete(&self, id: LinkId, unchanged: u64) -> Result<(), CasError> {
@@ -149,6 +145,10 @@ impl LinkStore for EmbeddedStore {
                 remove(turn, row)
             })
             .await
+    }
+
+    async fn purge(&self, id: LinkId) -> Result<bool, CasError> {
+        Self::purge(self, id).await
     }
 
     async fn list(&self, after: Option<LinkId>, limit: usize) -> Result<Vec<RecordSummary>, CasError> {

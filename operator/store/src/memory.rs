@@ -130,6 +130,10 @@ impl LinkStore for MemoryStore {
         Ok(())
     }
 
+    async fn purge(&self, id: LinkId) -> Result<bool, CasError> {
+        Ok(self.lock().by_id.remove(&id).is_some())
+    }
+
     async fn list(&self, after: Option<LinkId>, limit: usize) -> Result<Vec<RecordSummary>, CasError> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let records = self.lock();

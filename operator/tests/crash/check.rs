@@ -73,7 +73,12 @@ pub async fn afterwards(place: &Place) -> Vec<Told> {
         let entry = ledger.get(&delivery.key()).await.unwrap().unwrap().value;
         assert!(delivery.is_over(place.case.story, &entry), "{entry:?}\n{}", place.tale());
         let told = told(place, delivery.name, delivery.links.len());
-        assert_eq!(told.attempt, if place.case.story == Story::Removed { 0 } else { u64::from(entry.attempt) }, "{}", place.tale());
+        assert_eq!(
+            told.attempt,
+            if place.case.story == Story::Removed { 0 } else { u64::from(entry.attempt) },
+            "{}",
+            place.tale()
+        );
         let count = |kind| told.audit.get(kind).copied().unwrap_or_default();
         assert_eq!(count("Claimed"), usize::from(delivery.opens), "{told:?}\n{}", place.tale());
         let proven = entry.attempts.iter().filter(|a| a.evidence.is_some()).count();

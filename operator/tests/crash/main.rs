@@ -73,7 +73,7 @@ async fn at_every_failpoint(story: Story, what: impl Fn(usize) -> What) -> Tally
         }
     }
     let all: BTreeSet<String> = recorded.iter().cloned().collect();
-    println!("{story:?}: {} cases at {} kinds of failpoints in {:?}", recorded.len(), all.len(), begin.elapsed());
+    eprintln!("{story:?}: {} cases at {} kinds of failpoints in {:?}", recorded.len(), all.len(), begin.elapsed());
     Tally { all, hit, wrong }
 }
 

@@ -15,14 +15,41 @@ use crate::command::{cargo, output, run};
 
 /// Everything in one build, so that shared dependencies always get the same features and are built once.
 const BUILD: &[&str] = &[
-    "build", "--profile", "bench-release", "--locked", "-p", "ps-envelope", "-p", "ps-store", "-p", "ps-mail", "-p",
-    "ps-gateway", "-p", "ps-operator", "--bin", "password-sender-operator", "--bin", "password-sender-gateway",
-    "--example", "seal_speed", "--example", "claim_body", "--example", "cycles", "--example", "send_speed", "--example",
+    "build",
+    "--profile",
+    "bench-release",
+    "--locked",
+    "-p",
+    "ps-envelope",
+    "-p",
+    "ps-store",
+    "-p",
+    "ps-mail",
+    "-p",
+    "ps-gateway",
+    "-p",
+    "ps-operator",
+    "--bin",
+    "password-sender-operator",
+    "--bin",
+    "password-sender-gateway",
+    "--example",
+    "seal_speed",
+    "--example",
+    "claim_body",
+    "--example",
+    "cycles",
+    "--example",
+    "send_speed",
+    "--example",
     "load",
 ];
 /// Kibibytes of the sealed payloads.
-const SIZES: [(u32, Aim, Aim); 3] =
-    [(1, Aim::None, Aim::None), (64, Aim::AtLeast(0.95), Aim::AtLeast(0.95)), (256, Aim::AtLeast(0.95), Aim::AtLeast(0.95))];
+const SIZES: [(u32, Aim, Aim); 3] = [
+    (1, Aim::None, Aim::None),
+    (64, Aim::AtLeast(0.95), Aim::AtLeast(0.95)),
+    (256, Aim::AtLeast(0.95), Aim::AtLeast(0.95)),
+];
 /// Connections at once.
 const CONNECTIONS: [u32; 2] = [8, 64];
 
@@ -112,7 +139,12 @@ impl Programs {
             table.add(&name("claim, p50"), found.get("claim_p50_ms")?, "ms", Aim::None);
             table.add(&name("claim, p99"), found.get("claim_p99_ms")?, "ms", Aim::AtMost(5.0));
             let found = self.measure("load", &[links, &address, &many, &long, "put"])?;
-            table.add(&name("put by another process + claim"), found.get("claims_per_s")?, "cycles/s", Aim::AtLeast(10_000.0));
+            table.add(
+                &name("put by another process + claim"),
+                found.get("claims_per_s")?,
+                "cycles/s",
+                Aim::AtLeast(10_000.0),
+            );
             table.add(&name("put, p99, two writers"), found.get("put_p99_ms")?, "ms", Aim::None);
             table.add(&name("claim, p99, two writers"), found.get("claim_p99_ms")?, "ms", Aim::AtMost(5.0));
             drop(process);
@@ -133,10 +165,22 @@ fn wait_for(port: u16) -> Result<()> {
     }
 }
 
-/// `VmRSS` of a process in MiB.
-pub(super) fn resident(pid: u32) -> Result<f64> {
+/// Memory of a process in MiB: resident (`VmRSS`), and the part of it that is its own and no file's (`RssAnon`).
+pub(super) fn memory(pid: u32) -> Result<(f64, f64)> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    let kib: f64 = line.trim().trim_end_matches("kB").trim().parse()?;
-    Ok(kib / 1024.0)
+    let field = |name: &str| -> Result<f64> {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).with_context(|| format!("no {name}"))?;
+        let kib: f64 = line.trim().trim_end_matches("kB").trim().parse()?;
+        Ok(kib / 1024.0)
+    };
+    Ok((field("VmRSS:")?, field("RssAnon:")?))
+}
+
+/// Seconds of processor time that a process has used.
+pub(super) fn processor_time(pid: u32) -> Result<f64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let (_, fields) = stat.rsplit_once(") ").context("no process status")?;
+    // utime and stime, in ticks of which Linux has a hundred in a second for everybody who asks.
+    let ticks: f64 = fields.split_whitespace().skip(11).take(2).filter_map(|n| n.parse::<f64>().ok()).sum();
+    Ok(ticks / 100.0)
 }

@@ -13,9 +13,11 @@ use ps_testbed::process::{Process, Signal};
 use ps_testbed::{OpenBao, RunDir, SmtpServer, TokenOptions, free_port, unique};
 use serde_json::{Value, json};
 
-use super::programs::{Programs, resident};
+use super::programs::{Programs, memory, processor_time};
 
 const SOON: Duration = Duration::from_secs(30);
+/// A start with ten thousand links looks at each of them first.
+const START: Duration = Duration::from_secs(300);
 
 /// An operator with its gateway.
 pub(super) struct Stand {
@@ -80,7 +82,7 @@ impl Stand {
                 if let Some(status) = process.ended()? {
                     bail!("the operator ended ({status}):\n{}", process.log_text()?);
                 }
-                ensure!(start.elapsed() < SOON, "the operator is not ready:\n{}", process.log_text()?);
+                ensure!(start.elapsed() < START, "the operator is not ready:\n{}", process.log_text()?);
                 std::thread::sleep(Duration::from_micros(500));
             }
         };
@@ -102,12 +104,17 @@ impl Stand {
         self.process.as_ref().context("the operator does not run")
     }
 
-    /// Resident memory in MiB: the operator's and its gateway's.
-    pub(super) fn memory(&self) -> Result<(f64, f64)> {
+    /// Memory in MiB, resident and its own part, of the operator and of its gateway.
+    pub(super) fn memory(&self) -> Result<[(f64, f64); 2]> {
         let pid = self.process()?.pid();
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
         let gateway = children.split_whitespace().next().context("the operator has no gateway")?;
-        Ok((resident(pid)?, resident(gateway.parse()?)?))
+        Ok([memory(pid)?, memory(gateway.parse()?)?])
+    }
+
+    /// Seconds of processor time that the operator has used.
+    pub(super) fn processor_time(&self) -> Result<f64> {
+        processor_time(self.process()?.pid())
     }
 
     /// Puts a file into the manifests folder, whole at once.
@@ -155,7 +162,8 @@ impl Stand {
 
 /// A manifest. JSON is YAML.
 pub(super) fn object(kind: &str, name: &str, spec: &Value) -> String {
-    json!({"apiVersion": "passwordsender.io/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}).to_string()
+    json!({"apiVersion": "passwordsender.io/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec})
+        .to_string()
 }
 
 /// A delivery of both keys of a KV secret.

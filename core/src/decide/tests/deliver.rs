@@ -82,6 +82,15 @@ fn after_deliver_before_nothing_is_sent_until_asked_for() {
 }
 
 #[test]
+fn while_a_link_is_live_no_other_is_made() {
+    let mut live = entry(vec![attempt(accepted())]);
+    live.attempts[0].link.revoke = Some(RevokeCause::Redelivered);
+    let again = Spec { redeliver: Some("2".into()), ..spec() };
+    let obs = Observation { records: BTreeMap::new(), ..seen(&live) };
+    assert_eq!(decided(again, &live, &obs, 1100).action, Action::Rest, "invariant 5");
+}
+
+#[test]
 fn what_was_delivered_before_is_rotated_before_it_is_sent_again() {
     let mut owing = done();
     owing.attempts[0].obligation =

@@ -16,7 +16,7 @@ use ps_core::ports::{Connection, MailError, Reading};
 use ps_core::rotation::{Lifetime, Step, lifetime, tag};
 use ps_core::time::Timestamp;
 
-use super::Trip;
+use super::{Trip, stored};
 use super::seal::{Sealed, seal};
 use crate::controller::Controller;
 use crate::desk::HeldMail;
@@ -91,7 +91,7 @@ impl Controller {
         self.log.wrote(Some(&before.value), &entry);
 
         let record = Record::Link(Box::new(Link::new(sealed, expires_at, ciphertext, preview)));
-        self.ports.store.insert(&record).await?;
+        stored(self.ports.store.insert(&record).await)?;
         drop(record);
 
         // Superseded while we were slow? Then the id is void, and mailing it would only puzzle the recipient.

@@ -2,11 +2,12 @@
 
 use ps_core::decide::after;
 use ps_core::entry::{Attempt, Entry, MailState};
+use ps_core::error::Class;
 use ps_core::ids::{Key, LinkId};
 use ps_core::link::{Command, Link, Record, apply};
 use ps_core::ports::CasError;
 
-use super::{Trip, attempt_of};
+use super::{Trip, attempt_of, stored};
 use crate::controller::Controller;
 use crate::observe::View;
 
@@ -20,10 +21,11 @@ impl Controller {
     }
 
     async fn command(&self, id: LinkId, command: &Command) -> Result<(), Trip> {
-        let Some(before) = self.ports.store.get(id).await? else { return Ok(()) };
+        let Some(before) = stored(self.ports.store.get(id).await)? else { return Ok(()) };
         let Some(link) = before.value.link() else { return Ok(()) };
         if let Some(next) = apply(link, command, self.now()).next {
-            self.ports.store.replace(&Record::Link(Box::new(next)), before.version).await?;
+            stored(self.ports.store.replace(&Record::Link(Box::new(next)), before.version).await)?;
+            self.desk.unblock_store();
         }
         Ok(())
     }
@@ -54,7 +56,15 @@ impl Controller {
     async fn void_if(&self, id: LinkId, may: impl Fn(&Link) -> bool) -> Result<bool, Trip> {
         let void = Record::Void { id };
         loop {
-            let before = self.ports.store.get(id).await?;
+            let before = match self.ports.store.get(id).await {
+                Ok(before) => before,
+                // Bytes that are no record: somebody with write access to the store left them.
+                Err(CasError::Failed(fault)) if fault.class == Class::Permanent => {
+                    stored(self.ports.store.purge(id).await)?;
+                    continue;
+                }
+                Err(error) => return stored(Err(error)),
+            };
             let done = match &before {
                 None => self.ports.store.insert(&void).await,
                 Some(found) => match found.value.link() {
@@ -64,9 +74,12 @@ impl Controller {
                 },
             };
             match done {
-                Ok(_) => return Ok(true),
+                Ok(_) => {
+                    self.desk.unblock_store();
+                    return Ok(true);
+                }
                 Err(CasError::AlreadyExists | CasError::Conflict) => {}
-                Err(error) => return Err(error.into()),
+                Err(error) => return stored(Err(error)),
             }
         }
     }

@@ -29,7 +29,9 @@ pub(crate) enum Trip {
     Vault { connection: Box<ConnectionRef>, attempt: u32, fault: Fault },
     /// This delivery alone.
     Delivery { attempt: u32, fault: Fault },
-    /// The ledger or the store.
+    /// The links store: links stay as they are for a while, what is owed is done.
+    Store(Fault),
+    /// The ledger.
     Storage(Fault),
     /// The source of manifests.
     Manifests(Fault),
@@ -40,13 +42,14 @@ pub(crate) enum Trip {
 impl Trip {
     /// Whether the delivery can be decided on: the trouble is part of the next observation.
     pub(crate) const fn goes_on(&self) -> bool {
-        matches!(self, Self::Mail(_) | Self::Vault { .. } | Self::Delivery { .. })
+        matches!(self, Self::Mail(_) | Self::Store(_) | Self::Vault { .. } | Self::Delivery { .. })
     }
 
     pub(crate) fn fault(&self) -> Fault {
         match self {
             Self::Lost => Fault::new(Class::Transient, "lost-race", "somebody else was first"),
             Self::Mail(fault)
+            | Self::Store(fault)
             | Self::Vault { fault, .. }
             | Self::Delivery { fault, .. }
             | Self::Storage(fault)
@@ -98,6 +101,9 @@ impl Controller {
     async fn persist(&self, view: &View, entry: &Entry) -> Result<(), Trip> {
         let Some(before) = &view.entry else { return Err(Trip::Lost) };
         self.ports.ledger.replace(entry, before.version).await?;
+        for attempt in entry.attempts.iter().filter(|a| a.evidence.is_some()) {
+            self.desk.proven(&attempt.source_key);
+        }
         self.log.wrote(Some(&before.value), entry);
         Ok(())
     }
@@ -127,8 +133,22 @@ impl Controller {
         move |fault| Trip::Vault { connection: connection.clone(), attempt, fault }
     }
 
-    async fn look(&self, key: &Key, attempt: &Attempt) -> Result<(), Trip> {
+    /// The connection of an attempt, if it still leads to the server that the credential came from: another server's
+    /// answers would prove nothing, and a rotation there would kill somebody else's credential.
+    async fn reconnect(&self, attempt: &Attempt) -> Result<Connection, Trip> {
         let at = self.connect(&attempt.connection, attempt.number).await?;
+        if attempt.source.index_key(&at.address, &at.vault_namespace) == attempt.source_key {
+            return Ok(at);
+        }
+        let message = format!("connection {} leads to another server or namespace than when this was delivered", attempt.connection.name);
+        let fault = Fault::new(Class::Misconfigured, "connection-changed", message)
+            .field("spec.address")
+            .remedy("Point it back until what was delivered is rotated, and use a connection of another name for the new server");
+        Err(Trip::Delivery { attempt: attempt.number, fault })
+    }
+
+    async fn look(&self, key: &Key, attempt: &Attempt) -> Result<(), Trip> {
+        let at = self.reconnect(attempt).await?;
         let sight = self
             .ports
             .vault
@@ -142,7 +162,13 @@ impl Controller {
     }
 
     async fn rotate(&self, key: &Key, attempt: &Attempt, step: &Step) -> Result<(), Trip> {
-        let at = self.connect(&attempt.connection, attempt.number).await?;
+        let at = self.reconnect(attempt).await?;
+        let seen = self.desk.seen_at(key, attempt.number);
+        let turn = self.desk.begin_step(attempt.source_key, step, seen, self.now());
+        let _under_way = turn.map_err(|fault| {
+            self.desk.forget_sight(key, attempt.number);
+            Trip::Delivery { attempt: attempt.number, fault }
+        })?;
         // Whatever comes back, it may have happened: the next decision starts from a new look.
         self.desk.forget_sight(key, attempt.number);
         let done = self.ports.vault.rotate(&at, &attempt.source, step).await;
@@ -183,13 +209,20 @@ impl Controller {
     }
 
     async fn delete_record(&self, key: &Key, view: &View, attempt: &Attempt) -> Result<(), Trip> {
-        if let Some(record) = self.ports.store.get(attempt.record).await? {
+        let found = match self.ports.store.get(attempt.record).await {
+            Err(CasError::Failed(fault)) if fault.class == Class::Permanent => {
+                stored(self.ports.store.purge(attempt.record).await)?;
+                None
+            }
+            found => stored(found)?,
+        };
+        if let Some(record) = found {
             // Only what was read may go: a dispute, or a forgery, that came since is looked at first.
             let read = view.obs.records.get(&attempt.number).and_then(Option::as_ref);
             if read != Some(&record.value) {
                 return Err(Trip::Lost);
             }
-            self.ports.store.delete(attempt.record, record.version).await?;
+            stored(self.ports.store.delete(attempt.record, record.version).await)?;
         }
         self.update(key, |e| Some(after::record_deleted(e, attempt.number))).await
     }
@@ -200,6 +233,14 @@ impl Controller {
         self.desk.forget(key);
         Ok(())
     }
+}
+
+/// A store's answer: somebody else was first, or the store itself failed.
+fn stored<T>(answer: Result<T, CasError>) -> Result<T, Trip> {
+    answer.map_err(|error| match error {
+        CasError::Failed(fault) => Trip::Store(fault),
+        CasError::AlreadyExists | CasError::Conflict => Trip::Lost,
+    })
 }
 
 fn attempt_of(view: &View, number: u32) -> Result<&Attempt, Trip> {

@@ -23,6 +23,11 @@ pub(super) fn is_interesting(name: &str) -> bool {
     is_manifest(name) || name == MARKER || name == CONFIRM
 }
 
+/// Whether a file of this name is one that we write ourselves all the time: a status file, or the draft of one.
+pub(super) fn is_status(name: &str) -> bool {
+    name.ends_with(STATUS) || name.strip_suffix(".new").is_some_and(|draft| draft.ends_with(STATUS))
+}
+
 /// The status file of an object: `NAME.status.yaml`, or `NAMESPACE_NAME.status.yaml` outside `default`; an underscore is
 /// in neither, so no two objects share one. `None` if the name would be too long for a file.
 pub(super) fn status_file(key: &Key) -> Option<String> {

@@ -55,7 +55,7 @@ pub(super) struct Update<'a> {
 /// The stamp in an object's status file. Junk, or a file of another object's name inside, is read for what it says: a
 /// stamp that was made for another name shows itself.
 pub(super) fn stamp(folder: &Path, key: &Key) -> Option<Stamp> {
-    content(folder, key)?.metadata.annotations.remove(STAMP_ANNOTATION).map(Stamp::from_annotation)
+    head(&text(folder, key)?)?.metadata.annotations.remove(STAMP_ANNOTATION).map(Stamp::from_annotation)
 }
 
 /// Writes what changed. Atomic: a reader sees the old file or the new one. The stamp is durable when this returns, the
@@ -65,7 +65,10 @@ pub(super) fn stamp(folder: &Path, key: &Key) -> Option<Stamp> {
 /// Transient, code `status-not-written`.
 pub(super) fn write(folder: &Path, update: &Update<'_>) -> Result<(), Fault> {
     let name = file_name(update.key)?;
-    let old = content(folder, update.key);
+    let there = text(folder, update.key);
+    // What is about to be replaced need not be read.
+    let read = if update.status.is_some() { head } else { whole };
+    let old = there.as_deref().and_then(read);
     let mut new =
         Content { api_version: API_VERSION.to_owned(), kind: Kind::Delivery.as_str().to_owned(), ..Content::default() };
     new.metadata.name.clone_from(&update.key.name);
@@ -86,7 +89,7 @@ pub(super) fn write(folder: &Path, update: &Update<'_>) -> Result<(), Fault> {
     }
     let text = serde_yaml::to_string(&new).map_err(|_| failed(&name, "it has no YAML form"))?;
     let text = format!("{HEADER}{text}");
-    if std::fs::read_to_string(folder.join(&name)).is_ok_and(|there| there == text) {
+    if there.is_some_and(|there| there == text) {
         return Ok(());
     }
     replace(folder, &name, &text, update.stamp.is_some()).map_err(|e| failed(&name, &e.kind().to_string()))
@@ -105,23 +108,38 @@ pub(super) fn remove(folder: &Path, key: &Key) -> Result<(), Fault> {
     }
 }
 
-fn content(folder: &Path, key: &Key) -> Option<Content> {
+/// The text of an object's status file; `None` if there is none, or none that could be ours.
+fn text(folder: &Path, key: &Key) -> Option<String> {
     let path = folder.join(status_file(key)?);
     let meta = std::fs::metadata(&path).ok()?;
     if !meta.is_file() || meta.len() > MOST {
         return None;
     }
-    serde_yaml::from_str(&std::fs::read_to_string(path).ok()?).ok()
+    std::fs::read_to_string(path).ok()
+}
+
+fn whole(text: &str) -> Option<Content> {
+    serde_yaml::from_str(text).ok()
+}
+
+/// Everything but the status, which is the last and the longest part of what we write.
+fn head(text: &str) -> Option<Content> {
+    let cut = text.split_once("\nstatus:").and_then(|(head, _)| whole(head));
+    // Somebody may have sorted it otherwise.
+    cut.filter(|content| content.metadata.annotations.contains_key(STAMP_ANNOTATION)).or_else(|| whole(text))
 }
 
 fn replace(folder: &Path, name: &str, text: &str, durable: bool) -> std::io::Result<()> {
     let temporary = folder.join(format!(".{name}.new"));
-    // What a crash left behind; made anew, so that a link put there by somebody else is not followed.
-    match std::fs::remove_file(&temporary) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
-        _ => {}
-    }
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o644).open(&temporary)?;
+    let make = || std::fs::OpenOptions::new().write(true).create_new(true).mode(0o644).open(&temporary);
+    let mut file = match make() {
+        // What a crash left behind; made anew, so that a link put there by somebody else is not followed.
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
+            std::fs::remove_file(&temporary)?;
+            make()?
+        }
+        made => made?,
+    };
     file.set_permissions(std::fs::Permissions::from_mode(0o644))?;
     file.write_all(text.as_bytes())?;
     if durable {
@@ -171,6 +189,24 @@ mod tests {
         remove(folder.path(), &key).unwrap();
         remove(folder.path(), &key).unwrap();
         assert_eq!(stamp(folder.path(), &key), None);
+    }
+
+    #[test]
+    fn the_stamp_is_read_whatever_the_status_says_and_wherever_it_stands() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = Key::new("default", "a");
+        let file = folder.path().join("a.status.yaml");
+        let meta = "metadata: {annotations: {passwordsender.io/stamp: s}}";
+        let seen = Some(Stamp::from_annotation("s"));
+        for text in [
+            format!("{meta}\nstatus: {{summary: Delivered}}\n"),
+            format!("status: {{summary: Delivered}}\n{meta}\n"),
+            format!("kind: x\nstatus:\n  summary: Delivered\n{meta}\n"),
+            format!("{meta}\nstatus: [broken\n"),
+        ] {
+            std::fs::write(&file, &text).unwrap();
+            assert_eq!(stamp(folder.path(), &key), seen, "{text}");
+        }
     }
 
     #[test]

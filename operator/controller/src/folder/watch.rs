@@ -10,7 +10,7 @@ use notify::{EventKind, RecursiveMode, Watcher as _};
 use ps_core::ids::Key;
 use tokio::sync::Notify;
 
-use super::names::is_interesting;
+use super::names::{is_interesting, is_status};
 use super::{FolderSource, lock};
 
 /// The folder is looked at this often even if nothing woke us: network file systems report nothing.
@@ -113,12 +113,14 @@ fn matters(event: &notify::Event) -> bool {
         event.kind,
         EventKind::Access(kind) if kind != notify::event::AccessKind::Close(notify::event::AccessMode::Write)
     );
-    let named = |path: &std::path::PathBuf| path.file_name().and_then(|name| name.to_str()).is_some_and(is_interesting);
+    let concerns_us = |path: &std::path::PathBuf| match path.file_name().and_then(|name| name.to_str()) {
+        // Not even asked whether it is a folder: ten events come with every status that we write.
+        Some(name) if is_status(name) => false,
+        Some(name) if is_interesting(name) => true,
+        _ => path.is_dir(),
+    };
     // Without a path, and for the folder itself, it is better to look.
-    !reading
-        && (event.paths.is_empty()
-            || event.paths.iter().any(|path| named(path) || path.is_dir())
-            || event.need_rescan())
+    !reading && (event.paths.is_empty() || event.paths.iter().any(concerns_us) || event.need_rescan())
 }
 
 fn identity(folder: &Path) -> Option<Identity> {

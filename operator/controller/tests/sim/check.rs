@@ -116,6 +116,11 @@ fn audited(w: &State) {
         let first = contents.entry(event.id()).or_insert(event);
         assert_eq!(*first, event, "{EveryChangeIsAudited}: two events of one id");
     }
+    for (entry, _) in w.ledger.values() {
+        let stream = (entry.key.clone(), entry.incarnation(), Writer::Operator, 0);
+        let written = streams.get(&stream).map_or(0, |seqs| seqs.len() as u64);
+        assert_eq!(written, entry.next_seq, "{EveryChangeIsAudited}: {} is not whole", entry.key);
+    }
     for (stream, seqs) in streams {
         assert_eq!(seqs.last().copied(), Some(seqs.len() as u64 - 1), "{EveryChangeIsAudited}: gap in {stream:?}");
     }

@@ -148,6 +148,9 @@ impl LinkStore for Sim {
         w.store.remove(&id);
         Ok(())
     }
+    async fn purge(&self, id: LinkId) -> Result<bool, CasError> {
+        Ok(self.world.lock().store.remove(&id).is_some())
+    }
     async fn list(&self, after: Option<LinkId>, limit: usize) -> Result<Vec<RecordSummary>, CasError> {
         let w = self.world.lock();
         let all = w.store.iter().filter(|(id, _)| after.is_none_or(|a| **id > a)).take(limit);

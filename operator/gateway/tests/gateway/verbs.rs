@@ -98,6 +98,9 @@ impl LinkStore for Stubborn {
     async fn delete(&self, id: LinkId, unchanged: u64) -> Result<(), CasError> {
         self.inner.delete(id, unchanged).await
     }
+    async fn purge(&self, id: LinkId) -> Result<bool, CasError> {
+        self.inner.purge(id).await
+    }
     async fn list(&self, after: Option<LinkId>, limit: usize) -> Result<Vec<RecordSummary>, CasError> {
         self.inner.list(after, limit).await
     }
