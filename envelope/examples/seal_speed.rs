@@ -105,25 +105,31 @@ fn measure(kib: usize, total: Duration) {
     let message = bare_seal(&plain);
     let stretched = ps_envelope::Stretched::none();
 
-    let [bare, hash, whole] = race(total, [
-        &mut || drop(black_box(bare_seal(black_box(&plain)))),
-        &mut || {
-            black_box(Digest::of(black_box(&message)));
-        },
-        &mut || drop(black_box(sealed(&payload, &preview, &code))),
-    ]);
-    let [bare_open, opened, derivations, whole_open] = race(total, [
-        &mut || drop(black_box(bare_open(black_box(&message)))),
-        &mut || {
-            let key = key(&link.secret, &stretched, None).unwrap();
-            drop(black_box(key.open(&facts(), link.sealed.id, black_box(&link.ciphertext)).unwrap()));
-        },
-        &mut || {
-            drop(black_box(derive(&link.secret).unwrap()));
-            drop(black_box(key(&link.secret, &stretched, None).unwrap()));
-        },
-        &mut || drop(black_box(opener.unlock(facts(), None).unwrap().open(None, &link.ciphertext).unwrap())),
-    ]);
+    let [bare, hash, whole] = race(
+        total,
+        [
+            &mut || drop(black_box(bare_seal(black_box(&plain)))),
+            &mut || {
+                black_box(Digest::of(black_box(&message)));
+            },
+            &mut || drop(black_box(sealed(&payload, &preview, &code))),
+        ],
+    );
+    let [bare_open, opened, derivations, whole_open] = race(
+        total,
+        [
+            &mut || drop(black_box(bare_open(black_box(&message)))),
+            &mut || {
+                let key = key(&link.secret, &stretched, None).unwrap();
+                drop(black_box(key.open(&facts(), link.sealed.id, black_box(&link.ciphertext)).unwrap()));
+            },
+            &mut || {
+                drop(black_box(derive(&link.secret).unwrap()));
+                drop(black_box(key(&link.secret, &stretched, None).unwrap()));
+            },
+            &mut || drop(black_box(opener.unlock(facts(), None).unwrap().open(None, &link.ciphertext).unwrap())),
+        ],
+    );
     let figure = |name: &str, value: f64| println!("figure {kib}k.{name} {value:.4}");
     figure("bytes", plain.len() as f64);
     figure("bare_seal_us", bare);

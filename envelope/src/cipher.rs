@@ -83,19 +83,10 @@ impl MessageKey {
         // Room for the tag is there from the start, so that the buffer never moves while it holds plaintext.
         let mut buffer = Zeroizing::new(Vec::with_capacity(padded + TAG_BYTES));
         buffer.resize(padded, 0);
-        let (head, rest) = buffer
-            .split_first_chunk_mut::<LENGTH_BYTES>()
-            .ok_or(Error::Frame)?;
-        *head = u32::try_from(json_len)
-            .map_err(|_| Error::TooLarge)?
-            .to_be_bytes();
+        let (head, rest) = buffer.split_first_chunk_mut::<LENGTH_BYTES>().ok_or(Error::Frame)?;
+        *head = u32::try_from(json_len).map_err(|_| Error::TooLarge)?.to_be_bytes();
         write(rest.get_mut(..json_len).ok_or(Error::Frame)?)?;
-        let tag = encrypt(
-            self.bytes.expose(),
-            &Nonce::default(),
-            &facts.aad(self.purpose, id),
-            &mut buffer,
-        )?;
+        let tag = encrypt(self.bytes.expose(), &Nonce::default(), &facts.aad(self.purpose, id), &mut buffer)?;
         buffer.extend_from_slice(&tag);
         // Nothing but ciphertext is left in it.
         Ok(std::mem::take(&mut *buffer))
@@ -106,9 +97,7 @@ impl MessageKey {
     /// # Errors
     /// [`Error::MessageLength`] or [`Error::NotAuthentic`].
     pub fn open(self, facts: &Facts, id: LinkId, message: &[u8]) -> Result<SecretBytes, Error> {
-        let (body, tag) = message
-            .split_last_chunk::<TAG_BYTES>()
-            .ok_or(Error::MessageLength)?;
+        let (body, tag) = message.split_last_chunk::<TAG_BYTES>().ok_or(Error::MessageLength)?;
         let padded = body.len() >= pad::padded_len(0) && pad::padme(body.len()) == body.len();
         if !padded || message.len() > self.purpose.max_message() {
             return Err(Error::MessageLength);
@@ -129,31 +118,15 @@ impl fmt::Debug for MessageKey {
 }
 
 /// The cipher as it is used here. The key is copied once, into a state that wipes itself.
-fn encrypt(
-    key: &[u8],
-    nonce: &Nonce,
-    aad: &[u8],
-    buffer: &mut [u8],
-) -> Result<[u8; TAG_BYTES], Error> {
+fn encrypt(key: &[u8], nonce: &Nonce, aad: &[u8], buffer: &mut [u8]) -> Result<[u8; TAG_BYTES], Error> {
     let cipher = ChaCha20Poly1305::new_from_slice(key).map_err(|_| Error::Length("key"))?;
-    cipher
-        .encrypt_inout_detached(nonce, aad, buffer.into())
-        .map(Into::into)
-        .map_err(|_| Error::TooLarge)
+    cipher.encrypt_inout_detached(nonce, aad, buffer.into()).map(Into::into).map_err(|_| Error::TooLarge)
 }
 
-fn decrypt(
-    key: &[u8],
-    nonce: &Nonce,
-    aad: &[u8],
-    buffer: &mut [u8],
-    tag: &[u8; TAG_BYTES],
-) -> Result<(), Error> {
+fn decrypt(key: &[u8], nonce: &Nonce, aad: &[u8], buffer: &mut [u8], tag: &[u8; TAG_BYTES]) -> Result<(), Error> {
     let cipher = ChaCha20Poly1305::new_from_slice(key).map_err(|_| Error::Length("key"))?;
     let tag: &Tag = tag.into();
-    cipher
-        .decrypt_inout_detached(nonce, aad, buffer.into(), tag)
-        .map_err(|_| Error::NotAuthentic)
+    cipher.decrypt_inout_detached(nonce, aad, buffer.into(), tag).map_err(|_| Error::NotAuthentic)
 }
 
 #[cfg(test)]

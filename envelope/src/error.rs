@@ -42,9 +42,7 @@ pub enum Error {
     #[error("the sealed message has an impossible length")]
     MessageLength,
     /// Wrong key, wrong associated data or a changed message.
-    #[error(
-        "the sealed message does not open: it was changed, or the passphrase or the link is wrong"
-    )]
+    #[error("the sealed message does not open: it was changed, or the passphrase or the link is wrong")]
     NotAuthentic,
     /// The opened message is not framed and padded as the protocol says.
     #[error("the opened message is not padded as it must be")]
@@ -162,12 +160,8 @@ impl Error {
             Self::PublicUrl => {
                 "Set the public URL to where the gateway is reached, such as https://secrets.example.com"
             }
-            Self::PassphraseEmpty | Self::PassphraseTooLong => {
-                "Choose a passphrase of 1 to 1024 bytes"
-            }
-            Self::NotAuthentic => {
-                "Check the passphrase and the link, or ask the sender for a new one"
-            }
+            Self::PassphraseEmpty | Self::PassphraseTooLong => "Choose a passphrase of 1 to 1024 bytes",
+            Self::NotAuthentic => "Check the passphrase and the link, or ask the sender for a new one",
             Self::TooLarge => "Send less in one delivery: at most 1 MiB, files included",
             Self::TooLong(_) => "Shorten the text",
             Self::ItemCount => "Name 1 to 64 fields and files",

@@ -29,9 +29,7 @@ impl Facts {
         let mut kinds = kinds.to_vec();
         kinds.sort_unstable();
         kinds.dedup();
-        let kdf = kinds
-            .contains(&Verification::Passphrase)
-            .then_some(Kdf::Argon2id19456x2x1);
+        let kdf = kinds.contains(&Verification::Passphrase).then_some(Kdf::Argon2id19456x2x1);
         Self::checked(not_after, kinds, kdf)
     }
 
@@ -40,38 +38,24 @@ impl Facts {
     /// # Errors
     /// [`Error::Kinds`] for names that are unknown, repeated or out of order, [`Error::Kdf`] for parameters that
     /// are unknown, missing or superfluous, [`Error::Time`] as above.
-    pub fn from_lookup(
-        not_after: Timestamp,
-        kinds: &[impl AsRef<str>],
-        kdf: Option<&str>,
-    ) -> Result<Self, Error> {
+    pub fn from_lookup(not_after: Timestamp, kinds: &[impl AsRef<str>], kdf: Option<&str>) -> Result<Self, Error> {
         let names = kinds.iter().map(|name| Verification::parse(name.as_ref()));
         let kinds = names.collect::<Option<Vec<_>>>().ok_or(Error::Kinds)?;
         if !kinds.is_sorted_by(|a, b| a < b) {
             return Err(Error::Kinds);
         }
-        let kdf = kdf
-            .map(|name| Kdf::parse(name).ok_or(Error::Kdf))
-            .transpose()?;
+        let kdf = kdf.map(|name| Kdf::parse(name).ok_or(Error::Kdf)).transpose()?;
         Self::checked(not_after, kinds, kdf)
     }
 
-    fn checked(
-        not_after: Timestamp,
-        kinds: Vec<Verification>,
-        kdf: Option<Kdf>,
-    ) -> Result<Self, Error> {
+    fn checked(not_after: Timestamp, kinds: Vec<Verification>, kdf: Option<Kdf>) -> Result<Self, Error> {
         if !(0..TIME_LIMIT).contains(&not_after.as_millis()) {
             return Err(Error::Time);
         }
         if kdf.is_some() != kinds.contains(&Verification::Passphrase) {
             return Err(Error::Kdf);
         }
-        Ok(Self {
-            not_after,
-            kinds,
-            kdf,
-        })
+        Ok(Self { not_after, kinds, kdf })
     }
 
     /// The latest expiry that the record can ever have.
@@ -101,9 +85,7 @@ impl Facts {
     /// Whether `R` goes into the key.
     #[must_use]
     pub fn needs_factor(&self) -> bool {
-        self.kinds
-            .iter()
-            .any(|k| matches!(k, Verification::EmailCode | Verification::Oidc))
+        self.kinds.iter().any(|k| matches!(k, Verification::EmailCode | Verification::Oidc))
     }
 
     /// The associated data of one message of the link `id`.
@@ -141,11 +123,7 @@ mod tests {
             (&["passphrase"], Some("argon2id-8-1-1"), Error::Kdf),
             (&["passphrase"], Some(""), Error::Kdf),
         ] {
-            assert_eq!(
-                Facts::from_lookup(at, kinds, kdf).err(),
-                Some(want),
-                "{kinds:?}"
-            );
+            assert_eq!(Facts::from_lookup(at, kinds, kdf).err(), Some(want), "{kinds:?}");
         }
     }
 
@@ -153,24 +131,13 @@ mod tests {
     fn times_stay_countable() {
         assert!(Facts::new(Timestamp::from_millis(TIME_LIMIT - 1), &[]).is_ok());
         for bad in [-1, TIME_LIMIT, i64::MIN, i64::MAX] {
-            assert_eq!(
-                Facts::new(Timestamp::from_millis(bad), &[]).err(),
-                Some(Error::Time),
-                "{bad}"
-            );
+            assert_eq!(Facts::new(Timestamp::from_millis(bad), &[]).err(), Some(Error::Time), "{bad}");
         }
     }
 
     #[test]
     fn a_sealer_may_name_kinds_in_any_order() {
-        let facts = Facts::new(
-            Timestamp::EPOCH,
-            &[
-                Verification::Oidc,
-                Verification::Passphrase,
-                Verification::Oidc,
-            ],
-        );
+        let facts = Facts::new(Timestamp::EPOCH, &[Verification::Oidc, Verification::Passphrase, Verification::Oidc]);
         assert_eq!(kinds_text(facts.unwrap().kinds()), "passphrase,oidc");
     }
 }

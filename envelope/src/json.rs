@@ -37,14 +37,7 @@ pub(crate) trait Sink {
                 b'\r' => self.raw(b"\\r"),
                 other => {
                     let digit = |n: u8| if n < 10 { b'0' + n } else { b'a' + n - 10 };
-                    self.raw(&[
-                        b'\\',
-                        b'u',
-                        b'0',
-                        b'0',
-                        digit(other >> 4),
-                        digit(other & 15),
-                    ]);
+                    self.raw(&[b'\\', b'u', b'0', b'0', digit(other >> 4), digit(other & 15)]);
                 }
             }
             rest = tail;
@@ -97,22 +90,14 @@ impl<'a> Writer<'a> {
     }
 
     pub(crate) fn finish(self) -> Result<(), Error> {
-        if self.rest.is_some_and(|rest| rest.is_empty()) {
-            Ok(())
-        } else {
-            Err(Error::Frame)
-        }
+        if self.rest.is_some_and(|rest| rest.is_empty()) { Ok(()) } else { Err(Error::Frame) }
     }
 
     fn put(&mut self, len: usize, write: impl FnOnce(&mut [u8])) {
-        self.rest = self
-            .rest
-            .take()
-            .and_then(|rest| rest.split_at_mut_checked(len))
-            .map(|(place, tail)| {
-                write(place);
-                tail
-            });
+        self.rest = self.rest.take().and_then(|rest| rest.split_at_mut_checked(len)).map(|(place, tail)| {
+            write(place);
+            tail
+        });
     }
 }
 
@@ -123,9 +108,7 @@ impl Sink for Writer<'_> {
 
     fn base64(&mut self, bytes: &[u8]) {
         let mut written = None;
-        self.put(b64_len(bytes.len()), |place| {
-            written = b64_into(bytes, place)
-        });
+        self.put(b64_len(bytes.len()), |place| written = b64_into(bytes, place));
         if written.is_none() {
             self.rest = None;
         }
@@ -143,19 +126,12 @@ impl<'a> Reader<'a> {
     /// [`Error::Json`] unless `json` is UTF-8.
     pub(crate) fn new(json: &'a [u8]) -> Result<Self, Error> {
         std::str::from_utf8(json).map_err(|_| Error::Json)?;
-        Ok(Self {
-            rest: json,
-            depth: 0,
-        })
+        Ok(Self { rest: json, depth: 0 })
     }
 
     /// Nothing but white space may follow.
     pub(crate) fn end(mut self) -> Result<(), Error> {
-        if self.peek().is_none() {
-            Ok(())
-        } else {
-            Err(Error::Json)
-        }
+        if self.peek().is_none() { Ok(()) } else { Err(Error::Json) }
     }
 
     /// The next byte that is not white space.
@@ -173,11 +149,7 @@ impl<'a> Reader<'a> {
     }
 
     fn expect(&mut self, byte: u8) -> Result<(), Error> {
-        if self.peek() == Some(byte) && self.bump().is_some() {
-            Ok(())
-        } else {
-            Err(Error::Json)
-        }
+        if self.peek() == Some(byte) && self.bump().is_some() { Ok(()) } else { Err(Error::Json) }
     }
 
     /// An object; `member` gets each decoded name and must read or [`Reader::skip`] its value.
@@ -238,11 +210,7 @@ impl<'a> Reader<'a> {
     pub(crate) fn string(&mut self, what: &'static str) -> Result<SecretString, Error> {
         self.of_type(what, |b| b == b'"')?;
         let (text, lone) = self.decode()?;
-        if lone {
-            Err(Error::Surrogate(what))
-        } else {
-            Ok(text)
-        }
+        if lone { Err(Error::Surrogate(what)) } else { Ok(text) }
     }
 
     /// Canonical base64url in a string.
@@ -306,9 +274,7 @@ impl<'a> Reader<'a> {
             self.take_if(|b| matches!(b, b'+' | b'-'));
             self.digits()?;
         }
-        let text = start
-            .get(..start.len() - self.rest.len())
-            .and_then(|t| std::str::from_utf8(t).ok());
+        let text = start.get(..start.len() - self.rest.len()).and_then(|t| std::str::from_utf8(t).ok());
         text.and_then(|t| t.parse().ok()).ok_or(Error::Json)
     }
 
@@ -344,9 +310,7 @@ impl<'a> Reader<'a> {
             }
         }
         let bytes = SecretBytes::new(std::mem::take(&mut *out));
-        SecretString::from_utf8(bytes)
-            .map(|text| (text, lone))
-            .map_err(|_| Error::Json)
+        SecretString::from_utf8(bytes).map(|text| (text, lone)).map_err(|_| Error::Json)
     }
 
     /// Bytes up to the closing quote, or to the end.
@@ -376,11 +340,7 @@ impl<'a> Reader<'a> {
             b't' => '\t',
             b'u' => {
                 let high = self.hex4()?;
-                let code = if (0xd800..0xdc00).contains(&high) {
-                    self.low_half(high)?
-                } else {
-                    Some(high)
-                };
+                let code = if (0xd800..0xdc00).contains(&high) { self.low_half(high)? } else { Some(high) };
                 code.and_then(char::from_u32).unwrap_or_else(|| {
                     *lone = true;
                     char::REPLACEMENT_CHARACTER
@@ -407,10 +367,7 @@ impl<'a> Reader<'a> {
 
     fn hex4(&mut self) -> Result<u32, Error> {
         (0..4).try_fold(0, |sum, _| {
-            let digit = self
-                .bump()
-                .and_then(|b| char::from(b).to_digit(16))
-                .ok_or(Error::Json)?;
+            let digit = self.bump().and_then(|b| char::from(b).to_digit(16)).ok_or(Error::Json)?;
             Ok(sum * 16 + digit)
         })
     }

@@ -69,20 +69,9 @@ fn forbidden_forms_are_refused() {
 
 #[test]
 fn surrogates_pair_up_or_are_seen() {
-    let read = |json: &str| {
-        Reader::new(json.as_bytes())
-            .unwrap()
-            .string("x")
-            .map(|t| t.expose().to_owned())
-    };
+    let read = |json: &str| Reader::new(json.as_bytes()).unwrap().string("x").map(|t| t.expose().to_owned());
     assert_eq!(read(r#""\ud83d\ude00\u00e9\u0041""#).as_deref(), Ok("😀éA"));
-    for lone in [
-        r#""\ud83d""#,
-        r#""\ude00""#,
-        r#""\ud83d\ud83d""#,
-        r#""\ud83dx""#,
-        r#""\ud83d\n""#,
-    ] {
+    for lone in [r#""\ud83d""#, r#""\ude00""#, r#""\ud83d\ud83d""#, r#""\ud83dx""#, r#""\ud83d\n""#] {
         assert_eq!(read(lone), Err(Error::Surrogate("x")), "{lone}");
     }
     assert_eq!(read(r#""\ud83d\u""#), Err(Error::Json));
@@ -92,14 +81,9 @@ fn surrogates_pair_up_or_are_seen() {
 #[test]
 fn integers_have_many_spellings() {
     let read = |json: &str| Reader::new(json.as_bytes()).unwrap().integer("n");
-    for (json, want) in [
-        ("0", 0),
-        ("-0", 0),
-        ("1.0", 1),
-        ("1e3", 1000),
-        ("10e-1", 1),
-        ("9007199254740991", (1 << 53) - 1),
-    ] {
+    for (json, want) in
+        [("0", 0), ("-0", 0), ("1.0", 1), ("1e3", 1000), ("10e-1", 1), ("9007199254740991", (1 << 53) - 1)]
+    {
         assert_eq!(read(json), Ok(want), "{json}");
     }
     for bad in ["-1", "0.5", "9007199254740992", "1e400", "1e-1"] {

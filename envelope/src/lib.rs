@@ -8,13 +8,7 @@
 //! place. Plaintext is encoded straight into the buffer that is then encrypted in place. What we cannot wipe is
 //! what the primitives keep on the stack while they work: registers, and the copies that they return by value
 //! (each is wiped where we hold it). Hash states wipe themselves by the `zeroize` features of `hmac` and `sha2`.
-#![cfg_attr(
-    test,
-    allow(
-        clippy::indexing_slicing,
-        reason = "a panic in a test is its failure report"
-    )
-)]
+#![cfg_attr(test, allow(clippy::indexing_slicing, reason = "a panic in a test is its failure report"))]
 
 mod cipher;
 mod derive;
@@ -38,8 +32,8 @@ pub use opener::{ClaimToken, Opener, Unlocked};
 pub use opening_code::OpeningCode;
 pub use passphrase::{MAX_PASSPHRASE_BYTES, Passphrase, Stretched};
 pub use payload::{
-    Field, FieldKind, File, MAX_ITEMS, MAX_PAYLOAD_JSON, MAX_PREVIEW_JSON, MAX_PREVIEW_SENDER,
-    MAX_PREVIEW_TITLE, Payload, Preview,
+    Field, FieldKind, File, MAX_ITEMS, MAX_PAYLOAD_JSON, MAX_PREVIEW_JSON, MAX_PREVIEW_SENDER, MAX_PREVIEW_TITLE,
+    Payload, Preview,
 };
 pub use seal::{SealInput, SealedLink, seal};
 pub use token::{FRAGMENT_PREFIX, FreshSecret, LinkSecret};

@@ -44,20 +44,8 @@ impl Opener {
     /// # Errors
     /// None in practice.
     pub fn new(secret: LinkSecret) -> Result<Self, Error> {
-        let Derived {
-            id,
-            access,
-            decline,
-            salt,
-            preview_key: _,
-        } = derive(&secret)?;
-        Ok(Self {
-            secret,
-            id,
-            access,
-            decline,
-            salt,
-        })
+        let Derived { id, access, decline, salt, preview_key: _ } = derive(&secret)?;
+        Ok(Self { secret, id, access, decline, salt })
     }
 
     /// The record's name.
@@ -83,9 +71,7 @@ impl Opener {
     /// # Errors
     /// Whatever is wrong with the message, its padding or its JSON.
     pub fn open_preview(&self, facts: &Facts, message: &[u8]) -> Result<Preview, Error> {
-        let plain = derive(&self.secret)?
-            .preview_key
-            .open(facts, self.id, message)?;
+        let plain = derive(&self.secret)?.preview_key.open(facts, self.id, message)?;
         Preview::from_json(pad::unframe(plain.expose(), Purpose::Preview.max_json())?)
     }
 
@@ -94,27 +80,16 @@ impl Opener {
     ///
     /// # Errors
     /// [`Error::Factor`] if passphrase and facts do not fit together.
-    pub fn unlock(
-        &self,
-        facts: Facts,
-        passphrase: Option<&Passphrase>,
-    ) -> Result<Unlocked<'_>, Error> {
+    pub fn unlock(&self, facts: Facts, passphrase: Option<&Passphrase>) -> Result<Unlocked<'_>, Error> {
         let p = stretch(&facts, passphrase, &self.salt)?;
         let proof = proof(&self.secret, &p)?;
-        Ok(Unlocked {
-            opener: self,
-            facts,
-            p,
-            proof,
-        })
+        Ok(Unlocked { opener: self, facts, p, proof })
     }
 }
 
 impl fmt::Debug for Opener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Opener")
-            .field("id", &self.id)
-            .finish_non_exhaustive()
+        f.debug_struct("Opener").field("id", &self.id).finish_non_exhaustive()
     }
 }
 
@@ -139,17 +114,14 @@ impl Unlocked<'_> {
     /// [`Error::Factor`] if `R` is missing or superfluous, else whatever is wrong with the message.
     pub fn open(&self, r: Option<&FactorSecret>, message: &[u8]) -> Result<Payload, Error> {
         check_factor(&self.facts, r)?;
-        let plain =
-            key(&self.opener.secret, &self.p, r)?.open(&self.facts, self.opener.id, message)?;
+        let plain = key(&self.opener.secret, &self.p, r)?.open(&self.facts, self.opener.id, message)?;
         Payload::from_json(pad::unframe(plain.expose(), Purpose::Payload.max_json())?)
     }
 }
 
 impl fmt::Debug for Unlocked<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Unlocked")
-            .field("id", &self.opener.id)
-            .finish_non_exhaustive()
+        f.debug_struct("Unlocked").field("id", &self.opener.id).finish_non_exhaustive()
     }
 }
 
@@ -170,10 +142,7 @@ impl ClaimToken {
     /// # Errors
     /// [`Error::Length`] for anything else.
     pub fn parse(text: &str) -> Result<Self, Error> {
-        secret_from_b64(text.as_bytes())
-            .filter(|t| t.len() == 32)
-            .map(Self)
-            .ok_or(Error::Length("token"))
+        secret_from_b64(text.as_bytes()).filter(|t| t.len() == 32).map(Self).ok_or(Error::Length("token"))
     }
 
     /// base64url, for `claim` again, `acknowledge` and the client's own memory.

@@ -26,9 +26,7 @@ impl OpeningCode {
     /// # Errors
     /// None in practice.
     pub fn from_random(mut random: [u8; 5]) -> Result<Self, Error> {
-        let mut bits = random
-            .iter()
-            .fold(0_u64, |bits, byte| (bits << 8) | u64::from(*byte));
+        let mut bits = random.iter().fold(0_u64, |bits, byte| (bits << 8) | u64::from(*byte));
         let mut values = Zeroizing::new([0_u8; RANDOM]);
         for value in values.iter_mut() {
             *value = (bits & 31) as u8;
@@ -42,15 +40,11 @@ impl OpeningCode {
     fn from_values(values: &[u8; RANDOM]) -> Result<Self, Error> {
         let text = SecretBytes::try_fill(RANDOM + 1, |out| {
             for (place, value) in out.iter_mut().zip(values.iter().chain([&check(values)])) {
-                *place = *ALPHABET
-                    .get(usize::from(*value))
-                    .ok_or(Error::OpeningCode)?;
+                *place = *ALPHABET.get(usize::from(*value)).ok_or(Error::OpeningCode)?;
             }
             Ok(())
         })?;
-        SecretString::from_utf8(text)
-            .map(Self)
-            .map_err(|_| Error::OpeningCode)
+        SecretString::from_utf8(text).map(Self).map_err(|_| Error::OpeningCode)
     }
 
     /// Reads what a person typed: spaces and hyphens are skipped, case does not matter, `O` is `0`, `I` and `L` are `1`.
@@ -66,9 +60,7 @@ impl OpeningCode {
             count += 1;
         }
         match values.split_first_chunk::<RANDOM>() {
-            Some((random, [last])) if count == RANDOM + 1 && check(random) == *last => {
-                Self::from_values(random)
-            }
+            Some((random, [last])) if count == RANDOM + 1 && check(random) == *last => Self::from_values(random),
             _ => Err(Error::OpeningCode),
         }
     }
@@ -84,16 +76,9 @@ impl OpeningCode {
     /// # Errors
     /// None in practice.
     pub fn shown(&self) -> Result<SecretString, Error> {
-        let (left, right) = self
-            .0
-            .expose()
-            .split_at_checked(4)
-            .ok_or(Error::OpeningCode)?;
+        let (left, right) = self.0.expose().split_at_checked(4).ok_or(Error::OpeningCode)?;
         let text = SecretBytes::try_fill(9, |out| {
-            for (place, byte) in out
-                .iter_mut()
-                .zip(left.bytes().chain([b'-']).chain(right.bytes()))
-            {
+            for (place, byte) in out.iter_mut().zip(left.bytes().chain([b'-']).chain(right.bytes())) {
                 *place = byte;
             }
             Ok::<(), Error>(())
@@ -120,10 +105,7 @@ fn value_of(byte: u8) -> Option<u8> {
         b'I' | b'L' => b'1',
         other => other,
     };
-    ALPHABET
-        .iter()
-        .position(|c| *c == canonical)
-        .and_then(|at| u8::try_from(at).ok())
+    ALPHABET.iter().position(|c| *c == canonical).and_then(|at| u8::try_from(at).ok())
 }
 
 /// The check value over GF(32) with `x^5 + x^2 + 1`, which is primitive: neighbours have different weights,
@@ -141,12 +123,7 @@ mod tests {
 
     #[test]
     fn a_code_reads_back_in_every_spelling() {
-        for random in [
-            [0; 5],
-            [0xff; 5],
-            [1, 2, 3, 4, 5],
-            [0x08, 0x42, 0x10, 0x84, 0x21],
-        ] {
+        for random in [[0; 5], [0xff; 5], [1, 2, 3, 4, 5], [0x08, 0x42, 0x10, 0x84, 0x21]] {
             let code = OpeningCode::from_random(random).unwrap();
             let shown = code.shown().unwrap();
             assert_eq!(shown.expose().len(), 9);
@@ -158,11 +135,7 @@ mod tests {
                 code.expose().chars().flat_map(|c| [c, '-', ' ']).collect(),
             ];
             for typed in spellings {
-                assert_eq!(
-                    OpeningCode::parse(&typed).unwrap().expose(),
-                    code.expose(),
-                    "{typed}"
-                );
+                assert_eq!(OpeningCode::parse(&typed).unwrap().expose(), code.expose(), "{typed}");
             }
         }
     }
@@ -170,12 +143,7 @@ mod tests {
     /// Exhaustive over positions and characters: the code is linear, so what holds for a few words holds for all.
     #[test]
     fn every_wrong_character_and_every_swap_of_neighbours_is_found() {
-        for random in [
-            [0; 5],
-            [0xff; 5],
-            [9, 200, 31, 4, 77],
-            [0x12, 0x34, 0x56, 0x78, 0x9a],
-        ] {
+        for random in [[0; 5], [0xff; 5], [9, 200, 31, 4, 77], [0x12, 0x34, 0x56, 0x78, 0x9a]] {
             let code = OpeningCode::from_random(random).unwrap();
             let good = code.expose().as_bytes();
             for at in 0..8 {
@@ -196,10 +164,7 @@ mod tests {
     /// The same for swaps, over every pair of values at every pair of neighbours.
     #[test]
     fn swaps_of_all_pairs_are_found() {
-        for (a, b) in (0..32_u8)
-            .flat_map(|a| (0..32_u8).map(move |b| (a, b)))
-            .filter(|(a, b)| a != b)
-        {
+        for (a, b) in (0..32_u8).flat_map(|a| (0..32_u8).map(move |b| (a, b))).filter(|(a, b)| a != b) {
             for at in 0..6 {
                 let mut values = [0_u8; RANDOM];
                 values[at] = a;
@@ -231,11 +196,7 @@ mod tests {
             "００００００００",
             "0000_0000",
         ] {
-            assert_eq!(
-                OpeningCode::parse(bad).err(),
-                Some(Error::OpeningCode),
-                "{bad}"
-            );
+            assert_eq!(OpeningCode::parse(bad).err(), Some(Error::OpeningCode), "{bad}");
         }
         assert!(OpeningCode::parse("00000000").is_ok());
     }

@@ -35,19 +35,13 @@ pub fn padded_len(json_len: usize) -> usize {
 /// [`Error::Frame`] if the length in front does not fit, the padded length is not the one that belongs to it, or a
 /// padding byte is not zero; [`Error::TooLarge`] for more than `max` bytes of JSON.
 pub fn unframe(plaintext: &[u8], max: usize) -> Result<&[u8], Error> {
-    let (head, rest) = plaintext
-        .split_first_chunk::<LENGTH_BYTES>()
-        .ok_or(Error::Frame)?;
+    let (head, rest) = plaintext.split_first_chunk::<LENGTH_BYTES>().ok_or(Error::Frame)?;
     let len = usize::try_from(u32::from_be_bytes(*head)).map_err(|_| Error::Frame)?;
     let (json, padding) = rest.split_at_checked(len).ok_or(Error::Frame)?;
     if plaintext.len() != padded_len(len) || padding.iter().fold(0, |all, byte| all | byte) != 0 {
         return Err(Error::Frame);
     }
-    if len > max {
-        Err(Error::TooLarge)
-    } else {
-        Ok(json)
-    }
+    if len > max { Err(Error::TooLarge) } else { Ok(json) }
 }
 
 #[cfg(test)]
@@ -58,27 +52,12 @@ mod tests {
 
     #[test]
     fn known_lengths() {
-        for (len, want) in [
-            (0, 256),
-            (252, 256),
-            (253, 272),
-            (268, 272),
-            (269, 288),
-            (1020, 1024),
-            (1021, 1088),
-        ] {
+        for (len, want) in [(0, 256), (252, 256), (253, 272), (268, 272), (269, 288), (1020, 1024), (1021, 1088)] {
             assert_eq!(padded_len(len), want, "{len}");
         }
-        for (len, want) in [
-            (0, 0),
-            (1, 1),
-            (2, 2),
-            (3, 3),
-            (8, 8),
-            (9, 10),
-            (100, 104),
-            (usize::MAX, usize::MAX & !((1 << 57) - 1)),
-        ] {
+        for (len, want) in
+            [(0, 0), (1, 1), (2, 2), (3, 3), (8, 8), (9, 10), (100, 104), (usize::MAX, usize::MAX & !((1 << 57) - 1))]
+        {
             assert_eq!(padme(len), want, "{len}");
         }
     }

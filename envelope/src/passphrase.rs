@@ -22,10 +22,7 @@ impl Passphrase {
     /// # Errors
     /// [`Error::PassphraseEmpty`] or [`Error::PassphraseTooLong`], by what is left after normalisation.
     pub fn new(typed: &str) -> Result<Self, Error> {
-        let text = typed
-            .strip_suffix("\r\n")
-            .or_else(|| typed.strip_suffix('\n'))
-            .unwrap_or(typed);
+        let text = typed.strip_suffix("\r\n").or_else(|| typed.strip_suffix('\n')).unwrap_or(typed);
         // Twice through the iterator, so that the result is written once, into a buffer of the right size.
         let mut len = 0_usize;
         for c in text.nfc() {
@@ -40,17 +37,14 @@ impl Passphrase {
         let bytes = SecretBytes::try_fill(len, |out| {
             let mut rest = out;
             for c in text.nfc() {
-                let (place, tail) = std::mem::take(&mut rest)
-                    .split_at_mut_checked(c.len_utf8())
-                    .ok_or(Error::Derivation)?;
+                let (place, tail) =
+                    std::mem::take(&mut rest).split_at_mut_checked(c.len_utf8()).ok_or(Error::Derivation)?;
                 c.encode_utf8(place);
                 rest = tail;
             }
             Ok(())
         })?;
-        SecretString::from_utf8(bytes)
-            .map(Self)
-            .map_err(|_| Error::Derivation)
+        SecretString::from_utf8(bytes).map(Self).map_err(|_| Error::Derivation)
     }
 
     /// The normalised text. Each call is a place to review.
@@ -68,23 +62,14 @@ impl Passphrase {
         let (memory_kib, passes, lanes) = match kdf {
             Kdf::Argon2id19456x2x1 => (19_456, 2, 1),
         };
-        let params =
-            Params::new(memory_kib, passes, lanes, Some(32)).map_err(|_| Error::Derivation)?;
+        let params = Params::new(memory_kib, passes, lanes, Some(32)).map_err(|_| Error::Derivation)?;
         let mut memory = Memory(Vec::new());
-        memory
-            .0
-            .try_reserve_exact(params.block_count())
-            .map_err(|_| Error::Derivation)?;
+        memory.0.try_reserve_exact(params.block_count()).map_err(|_| Error::Derivation)?;
         memory.0.resize(params.block_count(), Block::new());
         let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
         let bytes = SecretBytes::try_fill(32, |out| {
             argon
-                .hash_password_into_with_memory(
-                    self.0.expose().as_bytes(),
-                    salt,
-                    out,
-                    memory.0.as_mut_slice(),
-                )
+                .hash_password_into_with_memory(self.0.expose().as_bytes(), salt, out, memory.0.as_mut_slice())
                 .map_err(|_| Error::Derivation)
         })?;
         Ok(Stretched(bytes))
@@ -123,11 +108,7 @@ impl Stretched {
     /// # Errors
     /// [`Error::Length`] for any other number of bytes.
     pub fn from_bytes(bytes: SecretBytes) -> Result<Self, Error> {
-        if matches!(bytes.len(), 0 | 32) {
-            Ok(Self(bytes))
-        } else {
-            Err(Error::Length("P"))
-        }
+        if matches!(bytes.len(), 0 | 32) { Ok(Self(bytes)) } else { Err(Error::Length("P")) }
     }
 
     /// The bytes. Each call is a place to review.
@@ -168,16 +149,10 @@ mod tests {
     fn bounds_hold_after_normalisation() {
         assert_eq!(Passphrase::new("\r\n").err(), Some(Error::PassphraseEmpty));
         assert!(Passphrase::new(&"a".repeat(1024)).is_ok());
-        assert_eq!(
-            Passphrase::new(&"a".repeat(1025)).err(),
-            Some(Error::PassphraseTooLong)
-        );
+        assert_eq!(Passphrase::new(&"a".repeat(1025)).err(), Some(Error::PassphraseTooLong));
         // 3 bytes decomposed, 2 composed.
         assert!(Passphrase::new(&"e\u{301}".repeat(512)).is_ok());
-        assert_eq!(
-            Passphrase::new(&"e\u{301}".repeat(513)).err(),
-            Some(Error::PassphraseTooLong)
-        );
+        assert_eq!(Passphrase::new(&"e\u{301}".repeat(513)).err(), Some(Error::PassphraseTooLong));
     }
 
     proptest! {

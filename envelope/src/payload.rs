@@ -61,17 +61,10 @@ impl FieldKind {
     /// Inverse of [`FieldKind::as_str`]; anything that this version does not know is [`FieldKind::Unknown`].
     #[must_use]
     pub fn parse(name: &str) -> Self {
-        [
-            Self::Text,
-            Self::Password,
-            Self::Url,
-            Self::Multiline,
-            Self::Totp,
-            Self::SshKey,
-        ]
-        .into_iter()
-        .find(|kind| kind.as_str() == name)
-        .unwrap_or(Self::Unknown)
+        [Self::Text, Self::Password, Self::Url, Self::Multiline, Self::Totp, Self::SshKey]
+            .into_iter()
+            .find(|kind| kind.as_str() == name)
+            .unwrap_or(Self::Unknown)
     }
 }
 
@@ -102,21 +95,12 @@ impl File {
     /// recipient's choice. `None` if nothing is left.
     #[must_use]
     pub fn plain_name(&self) -> Option<String> {
-        let last = self
-            .name
-            .rsplit(['/', '\\', ':'])
-            .next()
-            .unwrap_or_default();
+        let last = self.name.rsplit(['/', '\\', ':']).next().unwrap_or_default();
         // Marks that turn the direction of writing can hide a name's real ending.
         let turns = |c| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
         let reserved = |c| matches!(c, '<' | '>' | '"' | '|' | '?' | '*');
-        let kept: String = last
-            .chars()
-            .filter(|c| !c.is_control() && !turns(*c) && !reserved(*c))
-            .collect();
-        let name = kept
-            .trim_start_matches(['.', ' ', '-'])
-            .trim_end_matches(['.', ' ']);
+        let kept: String = last.chars().filter(|c| !c.is_control() && !turns(*c) && !reserved(*c)).collect();
+        let name = kept.trim_start_matches(['.', ' ', '-']).trim_end_matches(['.', ' ']);
         (!name.is_empty() && name.len() <= 255).then(|| name.to_owned())
     }
 }
@@ -158,11 +142,7 @@ impl Payload {
         }
         let mut keys: Vec<_> = self.fields.iter().map(|f| f.key.as_str()).collect();
         keys.sort_unstable();
-        if keys.is_sorted_by(|a, b| a < b) {
-            Ok(())
-        } else {
-            Err(Error::FieldKeyRepeated)
-        }
+        if keys.is_sorted_by(|a, b| a < b) { Ok(()) } else { Err(Error::FieldKeyRepeated) }
     }
 
     /// Reads JSON. See the module's section for what is refused.
@@ -194,15 +174,8 @@ impl fmt::Debug for Payload {
 
 impl fmt::Debug for Field {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            key: _,
-            label: _,
-            kind,
-            value: _,
-        } = self;
-        f.debug_struct("Field")
-            .field("kind", kind)
-            .finish_non_exhaustive()
+        let Self { key: _, label: _, kind, value: _ } = self;
+        f.debug_struct("Field").field("kind", kind).finish_non_exhaustive()
     }
 }
 
@@ -227,10 +200,9 @@ impl Preview {
     /// # Errors
     /// [`Error::TooLong`].
     pub fn validate(&self) -> Result<(), Error> {
-        for (name, text, max) in [
-            ("title", &self.title, MAX_PREVIEW_TITLE),
-            ("sender", &self.sender, MAX_PREVIEW_SENDER),
-        ] {
+        for (name, text, max) in
+            [("title", &self.title, MAX_PREVIEW_TITLE), ("sender", &self.sender, MAX_PREVIEW_SENDER)]
+        {
             if text.expose().chars().count() > max {
                 return Err(Error::TooLong(name));
             }
@@ -271,11 +243,7 @@ pub(crate) trait Content {
         self.check()?;
         let mut counter = Counter::default();
         self.write(&mut counter);
-        if counter.0 > Self::MAX {
-            Err(Error::TooLarge)
-        } else {
-            Ok(counter.0)
-        }
+        if counter.0 > Self::MAX { Err(Error::TooLarge) } else { Ok(counter.0) }
     }
 
     /// Writes into a buffer of exactly [`Content::json_len`] bytes.

@@ -3,9 +3,7 @@
 use ps_core::secret::SecretString;
 use ps_core::time::Span;
 
-use super::{
-    Field, FieldKind, File, MAX_ITEMS, MAX_PAYLOAD_JSON, MAX_PREVIEW_JSON, Payload, Preview,
-};
+use super::{Field, FieldKind, File, MAX_ITEMS, MAX_PAYLOAD_JSON, MAX_PREVIEW_JSON, Payload, Preview};
 use crate::Error;
 use crate::json::Reader;
 
@@ -23,20 +21,12 @@ pub(super) fn payload(json: &[u8]) -> Result<Payload, Error> {
         "v" => once(&mut version, "v", reader.integer("v")),
         "title" => once(&mut title, "title", reader.string("title")),
         "purpose" => once(&mut purpose, "purpose", reader.string("purpose")),
-        "environment" => once(
-            &mut environment,
-            "environment",
-            reader.string("environment"),
-        ),
+        "environment" => once(&mut environment, "environment", reader.string("environment")),
         "url" => once(&mut url, "url", reader.string("url")),
         "note" => once(&mut note, "note", reader.string("note")),
         "sender" => once(&mut sender, "sender", reader.string("sender")),
         "worksForMs" => once(&mut works_for, "worksForMs", reader.integer("worksForMs")),
-        "fields" => once(
-            &mut fields,
-            "fields",
-            list(reader, "fields", &mut items, field),
-        ),
+        "fields" => once(&mut fields, "fields", list(reader, "fields", &mut items, field)),
         "files" => once(&mut files, "files", list(reader, "files", &mut items, file)),
         _ => reader.skip(),
     })?;
@@ -71,10 +61,8 @@ pub(super) fn preview(json: &[u8]) -> Result<Preview, Error> {
     })?;
     reader.end()?;
     is_version_1(version)?;
-    let preview = Preview {
-        title: title.ok_or(Error::Missing("title"))?,
-        sender: sender.ok_or(Error::Missing("sender"))?,
-    };
+    let preview =
+        Preview { title: title.ok_or(Error::Missing("title"))?, sender: sender.ok_or(Error::Missing("sender"))? };
     preview.validate()?;
     Ok(preview)
 }
@@ -112,16 +100,8 @@ fn file(reader: &mut Reader<'_>) -> Result<File, Error> {
 }
 
 /// Keeps the first value of a member and refuses a second one.
-fn once<T>(
-    place: &mut Option<T>,
-    name: &'static str,
-    value: Result<T, Error>,
-) -> Result<(), Error> {
-    if place.replace(value?).is_some() {
-        Err(Error::Duplicate(name))
-    } else {
-        Ok(())
-    }
+fn once<T>(place: &mut Option<T>, name: &'static str, value: Result<T, Error>) -> Result<(), Error> {
+    if place.replace(value?).is_some() { Err(Error::Duplicate(name)) } else { Ok(()) }
 }
 
 /// A list that stops growing where the payload's limit is.
@@ -154,6 +134,5 @@ fn is_version_1(version: Option<i64>) -> Result<(), Error> {
 
 /// Names and labels are no secrets: they stand in the manifest too.
 fn plain(text: Option<SecretString>, name: &'static str) -> Result<String, Error> {
-    text.map(|t| t.expose().to_owned())
-        .ok_or(Error::Missing(name))
+    text.map(|t| t.expose().to_owned()).ok_or(Error::Missing(name))
 }

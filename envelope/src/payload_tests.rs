@@ -9,12 +9,7 @@ fn secret(text: &str) -> SecretString {
 }
 
 fn field(key: &str, value: &str) -> Field {
-    Field {
-        key: key.into(),
-        label: String::new(),
-        kind: FieldKind::Password,
-        value: secret(value),
-    }
+    Field { key: key.into(), label: String::new(), kind: FieldKind::Password, value: secret(value) }
 }
 
 #[test]
@@ -23,11 +18,7 @@ fn a_payload_is_written_as_section_5_says() {
         title: Some(secret("T")),
         works_for: Some(Span::from_secs(5)),
         fields: vec![field("k", "\"\u{1}é")],
-        files: vec![File {
-            name: "f".into(),
-            media_type: "t".into(),
-            data: SecretBytes::new(vec![0xfb, 0xff]),
-        }],
+        files: vec![File { name: "f".into(), media_type: "t".into(), data: SecretBytes::new(vec![0xfb, 0xff]) }],
         ..Payload::default()
     };
     let want = concat!(
@@ -35,92 +26,39 @@ fn a_payload_is_written_as_section_5_says() {
         r#""fields":[{"key":"k","label":"","kind":"password","value":"\"\u0001é"}],"#,
         r#""files":[{"name":"f","type":"t","data":"-_8"}]}"#
     );
-    assert_eq!(
-        std::str::from_utf8(payload.to_json().unwrap().expose()).unwrap(),
-        want
-    );
+    assert_eq!(std::str::from_utf8(payload.to_json().unwrap().expose()).unwrap(), want);
 }
 
 #[test]
 fn a_sealer_is_held_to_the_limits() {
-    let with = |fields: Vec<Field>| {
-        Payload {
-            fields,
-            ..Payload::default()
-        }
-        .to_json()
-        .err()
-    };
+    let with = |fields: Vec<Field>| Payload { fields, ..Payload::default() }.to_json().err();
     assert_eq!(with(vec![]), Some(Error::ItemCount));
-    assert_eq!(
-        with((0..65).map(|n| field(&n.to_string(), "")).collect()),
-        Some(Error::ItemCount)
-    );
-    assert_eq!(
-        with((0..64).map(|n| field(&n.to_string(), "")).collect()),
-        None
-    );
+    assert_eq!(with((0..65).map(|n| field(&n.to_string(), "")).collect()), Some(Error::ItemCount));
+    assert_eq!(with((0..64).map(|n| field(&n.to_string(), "")).collect()), None);
     assert_eq!(with(vec![field("", "v")]), Some(Error::FieldKey));
-    assert_eq!(
-        with(vec![field("a", "v"), field("b", ""), field("a", "w")]),
-        Some(Error::FieldKeyRepeated)
-    );
-    assert_eq!(
-        with(vec![Field {
-            kind: FieldKind::Unknown,
-            ..field("k", "")
-        }]),
-        Some(Error::FieldKind)
-    );
+    assert_eq!(with(vec![field("a", "v"), field("b", ""), field("a", "w")]), Some(Error::FieldKeyRepeated));
+    assert_eq!(with(vec![Field { kind: FieldKind::Unknown, ..field("k", "") }]), Some(Error::FieldKind));
     let rest = with_overhead();
-    assert_eq!(
-        with(vec![field("k", &"x".repeat(MAX_PAYLOAD_JSON - rest))]),
-        None
-    );
-    assert_eq!(
-        with(vec![field("k", &"x".repeat(MAX_PAYLOAD_JSON - rest + 1))]),
-        Some(Error::TooLarge)
-    );
+    assert_eq!(with(vec![field("k", &"x".repeat(MAX_PAYLOAD_JSON - rest))]), None);
+    assert_eq!(with(vec![field("k", &"x".repeat(MAX_PAYLOAD_JSON - rest + 1))]), Some(Error::TooLarge));
     // A control character takes six bytes.
-    assert_eq!(
-        with(vec![field("k", &"\u{1}".repeat(MAX_PAYLOAD_JSON / 6))]),
-        Some(Error::TooLarge)
-    );
-    let long = Payload {
-        works_for: Some(Span::from_millis(1 << 53)),
-        fields: vec![field("k", "")],
-        ..Payload::default()
-    };
+    assert_eq!(with(vec![field("k", &"\u{1}".repeat(MAX_PAYLOAD_JSON / 6))]), Some(Error::TooLarge));
+    let long =
+        Payload { works_for: Some(Span::from_millis(1 << 53)), fields: vec![field("k", "")], ..Payload::default() };
     assert_eq!(long.to_json().err(), Some(Error::Number("worksForMs")));
 }
 
 fn with_overhead() -> usize {
-    Payload {
-        fields: vec![field("k", "")],
-        ..Payload::default()
-    }
-    .to_json()
-    .unwrap()
-    .len()
+    Payload { fields: vec![field("k", "")], ..Payload::default() }.to_json().unwrap().len()
 }
 
 #[test]
 fn a_preview_is_held_to_the_limits() {
-    let preview = |title: &str, sender: &str| {
-        Preview {
-            title: secret(title),
-            sender: secret(sender),
-        }
-        .to_json()
-        .err()
-    };
+    let preview = |title: &str, sender: &str| Preview { title: secret(title), sender: secret(sender) }.to_json().err();
     assert_eq!(preview("", ""), None);
     assert_eq!(preview(&"é".repeat(200), &"é".repeat(320)), None);
     assert_eq!(preview(&"é".repeat(201), ""), Some(Error::TooLong("title")));
-    assert_eq!(
-        preview("", &"é".repeat(321)),
-        Some(Error::TooLong("sender"))
-    );
+    assert_eq!(preview("", &"é".repeat(321)), Some(Error::TooLong("sender")));
     // 520 control characters fit as text; escaped they are 3120 bytes, and that fits too.
     assert_eq!(preview(&"\u{1}".repeat(200), &"\u{1}".repeat(320)), None);
 }
@@ -129,12 +67,7 @@ fn a_preview_is_held_to_the_limits() {
 fn a_saved_file_stays_in_its_folder() {
     let plain = |name: &str| {
         let data = SecretBytes::default();
-        File {
-            name: name.into(),
-            media_type: String::new(),
-            data,
-        }
-        .plain_name()
+        File { name: name.into(), media_type: String::new(), data }.plain_name()
     };
     for (name, want) in [
         ("ca.pem", "ca.pem"),
@@ -155,20 +88,10 @@ fn a_saved_file_stays_in_its_folder() {
 
 #[test]
 fn nothing_prints() {
-    let payload = Payload {
-        title: Some(secret("Canary")),
-        fields: vec![field("Canary", "Canary")],
-        ..Payload::default()
-    };
-    let preview = Preview {
-        title: secret("Canary"),
-        sender: secret("Canary"),
-    };
-    let file = File {
-        name: "Canary".into(),
-        media_type: "Canary".into(),
-        data: SecretBytes::new(b"Canary".to_vec()),
-    };
+    let payload =
+        Payload { title: Some(secret("Canary")), fields: vec![field("Canary", "Canary")], ..Payload::default() };
+    let preview = Preview { title: secret("Canary"), sender: secret("Canary") };
+    let file = File { name: "Canary".into(), media_type: "Canary".into(), data: SecretBytes::new(b"Canary".to_vec()) };
     let told = format!("{payload:?} {:#?} {preview:?} {file:?}", payload.fields);
     assert!(!told.contains("Canary"), "{told}");
 }

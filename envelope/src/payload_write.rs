@@ -1,8 +1,6 @@
 //! From payload and preview to JSON.
 
-use super::{
-    Content, Field, FieldKind, File, MAX_PAYLOAD_JSON, MAX_PREVIEW_JSON, Payload, Preview,
-};
+use super::{Content, Field, FieldKind, File, MAX_PAYLOAD_JSON, MAX_PREVIEW_JSON, Payload, Preview};
 use crate::Error;
 use crate::json::Sink;
 
@@ -14,29 +12,13 @@ impl Content for Payload {
         if self.fields.iter().any(|f| f.kind == FieldKind::Unknown) {
             return Err(Error::FieldKind);
         }
-        let too_long = self
-            .works_for
-            .is_some_and(|span| span.as_millis() >= 1 << 53);
-        if too_long {
-            Err(Error::Number("worksForMs"))
-        } else {
-            Ok(())
-        }
+        let too_long = self.works_for.is_some_and(|span| span.as_millis() >= 1 << 53);
+        if too_long { Err(Error::Number("worksForMs")) } else { Ok(()) }
     }
 
     fn write(&self, out: &mut impl Sink) {
         // Every member by name, so that a new one cannot be forgotten here.
-        let Self {
-            title,
-            purpose,
-            environment,
-            url,
-            note,
-            sender,
-            works_for,
-            fields,
-            files,
-        } = self;
+        let Self { title, purpose, environment, url, note, sender, works_for, fields, files } = self;
         out.raw(b"{\"v\":1");
         let texts = [
             ("title", title),
@@ -84,12 +66,7 @@ impl Content for Preview {
 }
 
 fn field(out: &mut impl Sink, field: &Field) {
-    let Field {
-        key,
-        label,
-        kind,
-        value,
-    } = field;
+    let Field { key, label, kind, value } = field;
     for (open, name, text) in [
         (&b"{"[..], "key", key.as_str()),
         (b",", "label", label),
@@ -103,11 +80,7 @@ fn field(out: &mut impl Sink, field: &Field) {
 }
 
 fn file(out: &mut impl Sink, file: &File) {
-    let File {
-        name,
-        media_type,
-        data,
-    } = file;
+    let File { name, media_type, data } = file;
     member(out, b"{", "name");
     out.text(name);
     member(out, b",", "type");

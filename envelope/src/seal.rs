@@ -65,35 +65,19 @@ impl fmt::Debug for SealedLink {
 /// [`Error::Factor`] if passphrase or `R` do not fit the kinds, [`Error::Time`], and whatever is wrong with payload or
 /// preview ([`Payload::to_json`], [`Preview::to_json`]). Nothing is half done: there is no effect besides the answer.
 pub fn seal(input: SealInput<'_>) -> Result<SealedLink, Error> {
-    let SealInput {
-        secret,
-        passphrase,
-        factor,
-        opening_code,
-        payload,
-        preview,
-        not_after,
-        claim_window,
-        kinds,
-    } = input;
+    let SealInput { secret, passphrase, factor, opening_code, payload, preview, not_after, claim_window, kinds } =
+        input;
     let facts = Facts::new(not_after, kinds)?;
     check_factor(&facts, factor)?;
     let payload_len = payload.json_len()?;
     let preview_len = preview.json_len()?;
 
     let secret = secret.used();
-    let Derived {
-        id,
-        access,
-        decline,
-        salt,
-        preview_key,
-    } = derive(&secret)?;
+    let Derived { id, access, decline, salt, preview_key } = derive(&secret)?;
     let p = stretch(&facts, passphrase, &salt)?;
     let proof = proof(&secret, &p)?;
 
-    let ciphertext =
-        key(&secret, &p, factor)?.seal(&facts, id, payload_len, |out| payload.write_into(out))?;
+    let ciphertext = key(&secret, &p, factor)?.seal(&facts, id, payload_len, |out| payload.write_into(out))?;
     let preview = preview_key.seal(&facts, id, preview_len, |out| preview.write_into(out))?;
     let sealed = Sealed {
         id,
@@ -108,20 +92,11 @@ pub fn seal(input: SealInput<'_>) -> Result<SealedLink, Error> {
         ciphertext_hash: Digest::of(&ciphertext),
         preview_hash: Digest::of(&preview),
     };
-    Ok(SealedLink {
-        secret,
-        sealed,
-        ciphertext,
-        preview,
-    })
+    Ok(SealedLink { secret, sealed, ciphertext, preview })
 }
 
 /// `P`, if passphrase and facts agree about whether there is one.
-pub(crate) fn stretch(
-    facts: &Facts,
-    passphrase: Option<&Passphrase>,
-    salt: &[u8; 16],
-) -> Result<Stretched, Error> {
+pub(crate) fn stretch(facts: &Facts, passphrase: Option<&Passphrase>, salt: &[u8; 16]) -> Result<Stretched, Error> {
     match (facts.kdf(), passphrase) {
         (Some(kdf), Some(passphrase)) => passphrase.stretch(kdf, salt),
         (None, None) => Ok(Stretched::none()),
@@ -131,9 +106,5 @@ pub(crate) fn stretch(
 
 /// Whether `R` is there exactly if the facts demand it.
 pub(crate) fn check_factor(facts: &Facts, factor: Option<&FactorSecret>) -> Result<(), Error> {
-    if facts.needs_factor() == factor.is_some() {
-        Ok(())
-    } else {
-        Err(Error::Factor("R"))
-    }
+    if facts.needs_factor() == factor.is_some() { Ok(()) } else { Err(Error::Factor("R")) }
 }

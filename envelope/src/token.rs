@@ -78,12 +78,8 @@ impl LinkSecret {
     /// fragment, white space nor control characters.
     pub fn to_url(&self, public_url: &str) -> Result<SecretString, Error> {
         let base = public_url.strip_suffix('/').unwrap_or(public_url);
-        let rest = base
-            .strip_prefix("https://")
-            .or_else(|| base.strip_prefix("http://"));
-        let foreign = |c: char| {
-            c.is_whitespace() || c.is_control() || matches!(c, '#' | '?' | '\\' | '"' | '<' | '>')
-        };
+        let rest = base.strip_prefix("https://").or_else(|| base.strip_prefix("http://"));
+        let foreign = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '#' | '?' | '\\' | '"' | '<' | '>');
         if rest.is_none_or(|r| r.is_empty() || r.starts_with('/')) || base.contains(foreign) {
             return Err(Error::PublicUrl);
         }
@@ -95,16 +91,12 @@ impl LinkSecret {
     /// # Errors
     /// [`Error::Fragment`] for anything else.
     pub fn parse_fragment(fragment: &str) -> Result<Self, Error> {
-        let text = fragment
-            .strip_prefix(FRAGMENT_PREFIX)
-            .ok_or(Error::Fragment)?;
+        let text = fragment.strip_prefix(FRAGMENT_PREFIX).ok_or(Error::Fragment)?;
         if text.len() != b64_len(SECRET_BYTES) {
             return Err(Error::Fragment);
         }
         // 43 characters are 32 bytes and two unused bits.
-        secret_from_b64(text.as_bytes())
-            .map(Self)
-            .ok_or(Error::Fragment)
+        secret_from_b64(text.as_bytes()).map(Self).ok_or(Error::Fragment)
     }
 
     /// The bytes of `S`. Each call is a place to review.
@@ -132,10 +124,7 @@ mod tests {
     fn a_fragment_reads_back() {
         let text = secret().to_fragment().unwrap();
         assert_eq!(text.expose().len(), 47);
-        assert_eq!(
-            LinkSecret::parse_fragment(text.expose()).unwrap().expose(),
-            [7; 32]
-        );
+        assert_eq!(LinkSecret::parse_fragment(text.expose()).unwrap().expose(), [7; 32]);
     }
 
     #[test]
@@ -143,22 +132,12 @@ mod tests {
         let fragment = secret().to_fragment().unwrap();
         for base in ["https://s.example", "https://s.example/"] {
             let url = secret().to_url(base).unwrap();
-            assert_eq!(
-                url.expose(),
-                format!("https://s.example/#{}", fragment.expose())
-            );
+            assert_eq!(url.expose(), format!("https://s.example/#{}", fragment.expose()));
         }
         assert!(secret().to_url("https://s.example:8443/sub/path").is_ok());
-        for bad in [
-            "",
-            "s.example",
-            "ftp://s.example",
-            "https://",
-            "https:///x",
-            "https://a#b",
-            "https://a?b",
-            "https://a b",
-        ] {
+        for bad in
+            ["", "s.example", "ftp://s.example", "https://", "https:///x", "https://a#b", "https://a?b", "https://a b"]
+        {
             assert_eq!(secret().to_url(bad).err(), Some(Error::PublicUrl), "{bad}");
         }
     }

@@ -24,8 +24,7 @@ static MADE: LazyLock<Vec<(&str, String)>> = LazyLock::new(make::all);
 
 /// The committed file of one suite.
 fn load(suite: &str) -> Vec<Value> {
-    let path =
-        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("vectors/{suite}.json"));
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("vectors/{suite}.json"));
     let file: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     assert_eq!(file["protocol"], "password-sender/v1");
     assert_eq!(file["suite"], suite);
@@ -44,11 +43,7 @@ fn check(suite: &str, answer: impl Fn(&Value) -> Result<Value, Error>) -> (usize
                 accepted += 1;
             }
             (false, Err(error)) => {
-                assert_eq!(
-                    error.code(),
-                    case["error"].as_str().unwrap(),
-                    "{suite}: {name}"
-                );
+                assert_eq!(error.code(), case["error"].as_str().unwrap(), "{suite}: {name}");
                 refused += 1;
             }
             (true, Err(error)) => panic!("{suite}: {name}: refused, {error}"),
@@ -61,13 +56,8 @@ fn check(suite: &str, answer: impl Fn(&Value) -> Result<Value, Error>) -> (usize
 /// Long bytes written out, so that both spellings compare.
 fn expanded(value: &Value) -> Value {
     match value {
-        Value::Object(members) if members.contains_key("unit") => {
-            ps_core::encode::b64(&run::bytes(value)).into()
-        }
-        Value::Object(members) => members
-            .iter()
-            .map(|(k, v)| (k.clone(), expanded(v)))
-            .collect(),
+        Value::Object(members) if members.contains_key("unit") => ps_core::encode::b64(&run::bytes(value)).into(),
+        Value::Object(members) => members.iter().map(|(k, v)| (k.clone(), expanded(v))).collect(),
         Value::Array(items) => items.iter().map(expanded).collect(),
         other => other.clone(),
     }
@@ -108,13 +98,9 @@ suites! {
 #[test]
 fn the_files_are_what_the_generator_makes() {
     for (name, text) in MADE.iter() {
-        let path =
-            std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("vectors/{name}.json"));
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("vectors/{name}.json"));
         let committed = std::fs::read_to_string(path).unwrap();
-        assert!(
-            committed == *text,
-            "{name}.json is out of date: cargo run -p ps-envelope --example make-vectors"
-        );
+        assert!(committed == *text, "{name}.json is out of date: cargo run -p ps-envelope --example make-vectors");
     }
 }
 

@@ -64,7 +64,8 @@ impl Gateway {
     /// # Errors
     /// If somebody else has it.
     pub fn bind(&self) -> anyhow::Result<TcpListener> {
-        let listener = TcpListener::bind(self.listen).with_context(|| format!("{} can't be listened on", self.listen))?;
+        let listener =
+            TcpListener::bind(self.listen).with_context(|| format!("{} can't be listened on", self.listen))?;
         listener.set_nonblocking(true).context("the socket can't be made non-blocking")?;
         Ok(listener)
     }
@@ -102,12 +103,7 @@ impl Gateway {
         if let Some(said) = child.stderr.take() {
             tokio::spawn(repeat(said));
         }
-        Ok(Running {
-            child,
-            nudge: sender(nudge_ours)?,
-            wake: receiver(wake_ours)?,
-            buffer: vec![0; 256],
-        })
+        Ok(Running { child, nudge: sender(nudge_ours)?, wake: receiver(wake_ours)?, buffer: vec![0; 256] })
     }
 }
 

@@ -27,6 +27,7 @@ pub struct SystemRandom;
 
 impl Random for SystemRandom {
     fn fill(&self, out: &mut [u8]) -> Result<(), Fault> {
-        getrandom::fill(out).map_err(|_| Fault::new(Class::Transient, "no-randomness", "the system gives no randomness"))
+        getrandom::fill(out)
+            .map_err(|_| Fault::new(Class::Transient, "no-randomness", "the system gives no randomness"))
     }
 }

@@ -280,12 +280,16 @@ impl Config {
 
     fn check(&self) -> Result<(), ConfigError> {
         let field = |field, why: &str| Err(ConfigError::Field { field, why: why.to_owned() });
-        let loopback = ["http://127.0.0.1", "http://localhost", "http://[::1]"].iter().any(|p| self.public_url.starts_with(p));
+        let loopback =
+            ["http://127.0.0.1", "http://localhost", "http://[::1]"].iter().any(|p| self.public_url.starts_with(p));
         if !self.public_url.starts_with("https://") && !loopback {
             return field("publicUrl", "must begin with https:// (http:// is for loopback only)");
         }
         if self.public_url.ends_with('/') || self.public_url.contains(['#', '?', ' ', '\n']) {
-            return field("publicUrl", "scheme, host, optional port and path only; no trailing slash, no query, no fragment");
+            return field(
+                "publicUrl",
+                "scheme, host, optional port and path only; no trailing slash, no query, no fragment",
+            );
         }
         match (&self.smtp, &self.outbox) {
             (None, None) => return field("smtp", "name a mail server here, or an outbox folder to try things out"),

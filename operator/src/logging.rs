@@ -13,7 +13,19 @@ const SILENT: [&str; 6] = ["rustify", "vaultrs", "lettre", "hyper", "hyper_util"
 /// # Errors
 /// If one is installed already, or the level is unknown.
 pub fn init(log: &Log) -> anyhow::Result<()> {
-    let ours = ["password_sender_operator", "ps_operator", "ps_controller", "ps_core", "ps_vault", "ps_mail", "ps_audit", "ps_store", "ps_ledger", "ps_sqlite", "ps_api"];
+    let ours = [
+        "password_sender_operator",
+        "ps_operator",
+        "ps_controller",
+        "ps_core",
+        "ps_vault",
+        "ps_mail",
+        "ps_audit",
+        "ps_store",
+        "ps_ledger",
+        "ps_sqlite",
+        "ps_api",
+    ];
     let directives = ours.iter().map(|name| format!("{name}={}", log.level));
     let directives = directives.chain(SILENT.iter().map(|name| format!("{name}=off"))).collect::<Vec<_>>().join(",");
     let filter = EnvFilter::try_new(format!("warn,{directives}"))?;

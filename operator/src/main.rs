@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use ps_operator::config::Config;
 use ps_hardening::WipeOnFree;
+use ps_operator::config::Config;
 use ps_operator::{logging, restore, standalone};
 
 #[global_allocator]

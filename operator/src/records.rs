@@ -30,8 +30,7 @@ pub struct Damaged(#[source] pub Fault);
 /// Whether a fault says that the file itself is not what we made.
 #[must_use]
 pub fn is_damage(fault: &Fault) -> bool {
-    ["store-schema-foreign", "store-corrupt", "store-file-odd", "store-counter-lost"]
-        .contains(&fault.code.as_str())
+    ["store-schema-foreign", "store-corrupt", "store-file-odd", "store-counter-lost"].contains(&fault.code.as_str())
 }
 
 /// Renames the store's files, so that the next open makes a fresh one. They are kept for an investigation: they hold

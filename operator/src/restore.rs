@@ -81,7 +81,10 @@ pub async fn check(ledger: &dyn Ledger, trail: &FileTrail) -> anyhow::Result<Opt
     let has = |event: &Event| known.get(&event.delivery).is_some_and(|k| k.has(event));
     let witness = ps_audit::witness(trail.read_from(common.audit_head)?, has)?;
     let why = witness.map(|event| {
-        format!("the audit trail tells of {:?} of {} at {}, which this ledger does not know", event.kind, event.delivery, event.at)
+        format!(
+            "the audit trail tells of {:?} of {} at {}, which this ledger does not know",
+            event.kind, event.delivery, event.at
+        )
     });
     let head = trail.head().n;
     remember(ledger, |c| match &why {

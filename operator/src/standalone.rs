@@ -1,8 +1,8 @@
 //! `standalone`: manifests from a folder, embedded store and ledger, the gateway as a child.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -96,7 +96,9 @@ pub async fn run(config: Config, places: Places) -> anyhow::Result<()> {
     let trail = Arc::new(lease::open(|| FileTrail::open(&audit_file, &common.ledger_id, mirror())).await?);
     let restored = restore::check(&*ledger, &trail).await?;
     if let Some(why) = &restored {
-        tracing::error!("a restore was noticed: {why}. Open links are withdrawn and rotated; new manifests wait for `restore accept`");
+        tracing::error!(
+            "a restore was noticed: {why}. Open links are withdrawn and rotated; new manifests wait for `restore accept`"
+        );
     }
     let gateway = Gateway {
         program,
@@ -248,7 +250,12 @@ fn gateway_log(level: &str) -> String {
 }
 
 /// Waits until this process holds the data folder; `false` if it was told to stop before.
-async fn wait_for_lease(ledger: &EmbeddedLedger, lease: &Lease, health: &Health, stop: &mut Stop) -> anyhow::Result<bool> {
+async fn wait_for_lease(
+    ledger: &EmbeddedLedger,
+    lease: &Lease,
+    health: &Health,
+    stop: &mut Stop,
+) -> anyhow::Result<bool> {
     let mut told = false;
     loop {
         health.beat(now());
@@ -275,7 +282,10 @@ type Mailers = (Arc<dyn Mailer>, Option<Arc<SmtpMailer>>);
 
 fn mailer(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<Mailers> {
     if let Some(outbox) = &config.outbox {
-        let from = format!("password-sender@{}", if config.mail_domain().contains('.') { config.mail_domain() } else { "localhost.localdomain".into() });
+        let from = format!(
+            "password-sender@{}",
+            if config.mail_domain().contains('.') { config.mail_domain() } else { "localhost.localdomain".into() }
+        );
         let mailer = OutboxMailer::new(outbox, &from, &config.sender, clock.clone())?;
         return Ok((Arc::new(mailer), None));
     }
@@ -293,7 +303,10 @@ pub fn smtp_config(config: &Config) -> anyhow::Result<SmtpConfig> {
         Some((name, rest)) => (name.trim().trim_matches('"').to_owned(), rest.trim_end_matches('>').trim().to_owned()),
         None => (config.sender.clone(), smtp.from.trim().to_owned()),
     };
-    let ca = smtp.ca_file.as_ref().map(|p| std::fs::read_to_string(p).with_context(|| format!("smtp.caFile: {}", p.display())));
+    let ca = smtp
+        .ca_file
+        .as_ref()
+        .map(|p| std::fs::read_to_string(p).with_context(|| format!("smtp.caFile: {}", p.display())));
     let limit = smtp.timeout.to_std();
     let default = Timeouts::default();
     let timeouts = Timeouts {

@@ -137,7 +137,11 @@ fn made_anew(manifest: &Manifest, mut next: Entry, obs: &Observation, now: Times
 pub(super) fn stamp(mine: Option<&Manifest>, entry: &Entry) -> Next {
     let manifest = mine.filter(|m| !entry.removed && m.stamp.as_ref() != Some(&entry.stamp))?;
     // Another name's stamp is on a copy; it is told apart before an entry is made, and here it is overwritten.
-    let reason = if manifest.stamp.is_some() { "the object carries another stamp" } else { "the object carries no stamp of ours yet" };
+    let reason = if manifest.stamp.is_some() {
+        "the object carries another stamp"
+    } else {
+        "the object carries no stamp of ours yet"
+    };
     Some((Action::Stamp(entry.stamp.clone()), reason.into()))
 }
 

@@ -6,15 +6,12 @@ use ps_core::link::{Kdf, Sealed, kinds_text};
 use ps_core::secret::SecretBytes;
 use ps_core::time::{Span, Timestamp};
 use ps_envelope::{
-    Error, FactorSecret, Facts, LinkSecret, Opener, OpeningCode, Passphrase, Payload, Preview,
-    Purpose, Stretched, pad,
+    Error, FactorSecret, Facts, LinkSecret, Opener, OpeningCode, Passphrase, Payload, Preview, Purpose, Stretched, pad,
 };
 use serde_json::{Value, json};
 
 pub(crate) fn text<'a>(input: &'a Value, name: &str) -> &'a str {
-    input[name]
-        .as_str()
-        .unwrap_or_else(|| panic!("{name} is not text"))
+    input[name].as_str().unwrap_or_else(|| panic!("{name} is not text"))
 }
 
 /// BYTES of the README: base64url text, or a prefix, a unit many times and a suffix.
@@ -24,12 +21,7 @@ pub(crate) fn bytes(value: &Value) -> Vec<u8> {
         return read(value);
     }
     let times = usize::try_from(value["times"].as_u64().unwrap()).unwrap();
-    [
-        read(&value["prefix"]),
-        read(&value["unit"]).repeat(times),
-        read(&value["suffix"]),
-    ]
-    .concat()
+    [read(&value["prefix"]), read(&value["unit"]).repeat(times), read(&value["suffix"])].concat()
 }
 
 fn purpose(input: &Value) -> Purpose {
@@ -45,24 +37,12 @@ fn link(input: &Value) -> LinkSecret {
 }
 
 fn factor(value: &Value) -> Result<Option<FactorSecret>, Error> {
-    value
-        .as_str()
-        .map(|r| FactorSecret::from_bytes(SecretBytes::new(from_b64(r).unwrap())))
-        .transpose()
+    value.as_str().map(|r| FactorSecret::from_bytes(SecretBytes::new(from_b64(r).unwrap()))).transpose()
 }
 
 fn told(input: &Value) -> Result<Facts, Error> {
-    let kinds: Vec<_> = input["kinds"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|k| k.as_str().unwrap())
-        .collect();
-    Facts::from_lookup(
-        Timestamp::from_millis(input["notAfter"].as_i64().unwrap()),
-        &kinds,
-        input["kdf"].as_str(),
-    )
+    let kinds: Vec<_> = input["kinds"].as_array().unwrap().iter().map(|k| k.as_str().unwrap()).collect();
+    Facts::from_lookup(Timestamp::from_millis(input["notAfter"].as_i64().unwrap()), &kinds, input["kdf"].as_str())
 }
 
 pub(crate) fn base64(input: &Value) -> Result<Value, Error> {
@@ -78,28 +58,20 @@ pub(crate) fn fragment(input: &Value) -> Result<Value, Error> {
 pub(crate) fn passphrase(input: &Value) -> Result<Value, Error> {
     let passphrase = Passphrase::new(text(input, "typed"))?;
     let salt = input["salt"].as_str().map(|s| from_b64_array(s).unwrap());
-    let p = salt
-        .map(|salt| passphrase.stretch(Kdf::Argon2id19456x2x1, &salt))
-        .transpose()?;
+    let p = salt.map(|salt| passphrase.stretch(Kdf::Argon2id19456x2x1, &salt)).transpose()?;
     Ok(json!({"normalised": b64(passphrase.expose().as_bytes()), "p": p.map(|p| b64(p.expose()))}))
 }
 
 pub(crate) fn opening_code(input: &Value) -> Result<Value, Error> {
     let code = OpeningCode::parse(text(input, "typed"))?;
     let id = LinkId::parse(text(input, "id")).unwrap();
-    Ok(
-        json!({"code": code.expose(), "shown": code.shown()?.expose(), "hash": b64(&code.hash(id).0)}),
-    )
+    Ok(json!({"code": code.expose(), "shown": code.shown()?.expose(), "hash": b64(&code.hash(id).0)}))
 }
 
 pub(crate) fn derive(input: &Value) -> Result<Value, Error> {
     let s = link(input);
     let p = Stretched::from_bytes(SecretBytes::new(from_b64(text(input, "p")).unwrap()))?;
-    let r = if text(input, "r").is_empty() {
-        None
-    } else {
-        factor(&input["r"])?
-    };
+    let r = if text(input, "r").is_empty() { None } else { factor(&input["r"])? };
     let d = ps_envelope::derive(&s)?;
     Ok(json!({
         "id": d.id.to_string(), "access": b64(d.access.expose()), "decline": b64(d.decline.expose()),
@@ -111,22 +83,13 @@ pub(crate) fn derive(input: &Value) -> Result<Value, Error> {
 
 pub(crate) fn facts(input: &Value) -> Result<Value, Error> {
     let facts = told(input)?;
-    Ok(
-        json!({"kindsText": kinds_text(facts.kinds()), "kdfText": facts.kdf().map_or("", Kdf::as_str)}),
-    )
+    Ok(json!({"kindsText": kinds_text(facts.kinds()), "kdfText": facts.kdf().map_or("", Kdf::as_str)}))
 }
 
 pub(crate) fn aad(input: &Value) -> Result<Value, Error> {
-    let kinds: Vec<_> = text(input, "kindsText")
-        .split(',')
-        .filter(|k| !k.is_empty())
-        .collect();
+    let kinds: Vec<_> = text(input, "kindsText").split(',').filter(|k| !k.is_empty()).collect();
     let kdf = Some(text(input, "kdfText")).filter(|k| !k.is_empty());
-    let facts = Facts::from_lookup(
-        Timestamp::from_millis(input["notAfter"].as_i64().unwrap()),
-        &kinds,
-        kdf,
-    )?;
+    let facts = Facts::from_lookup(Timestamp::from_millis(input["notAfter"].as_i64().unwrap()), &kinds, kdf)?;
     let id = LinkId::parse(text(input, "id")).unwrap();
     Ok(json!({"aad": b64(&facts.aad(purpose(input), id))}))
 }
@@ -145,10 +108,7 @@ pub(crate) fn payload(input: &Value) -> Result<Value, Error> {
     let payload = Payload::from_json(&bytes(&input["json"]))?;
     // What we read we can write, and read again, unless it is of a later version.
     match payload.to_json() {
-        Ok(written) => assert_eq!(
-            shown(&Payload::from_json(written.expose())?),
-            shown(&payload)
-        ),
+        Ok(written) => assert_eq!(shown(&Payload::from_json(written.expose())?), shown(&payload)),
         Err(error) => assert_eq!(error, Error::FieldKind),
     }
     Ok(json!({"payload": shown(&payload)}))
@@ -186,9 +146,8 @@ fn shown(payload: &Payload) -> Value {
     }
     if !payload.files.is_empty() {
         let files = payload.files.iter();
-        out["files"] = files
-            .map(|f| json!({"name": f.name, "type": f.media_type, "data": b64(f.data.expose())}))
-            .collect();
+        out["files"] =
+            files.map(|f| json!({"name": f.name, "type": f.media_type, "data": b64(f.data.expose())})).collect();
     }
     out
 }
@@ -208,16 +167,12 @@ pub(crate) fn open(input: &Value) -> Result<Value, Error> {
     if purpose == Purpose::Preview {
         let preview = opener.open_preview(&facts, &message)?;
         out["plaintext"] = b64(d.preview_key.open(&facts, d.id, &message)?.expose()).into();
-        out["preview"] =
-            json!({"title": preview.title.expose(), "sender": preview.sender.expose()});
+        out["preview"] = json!({"title": preview.title.expose(), "sender": preview.sender.expose()});
         return Ok(out);
     }
 
     // As a client does it, and then step by step for the values in between.
-    let passphrase = input["passphrase"]
-        .as_str()
-        .map(Passphrase::new)
-        .transpose()?;
+    let passphrase = input["passphrase"].as_str().map(Passphrase::new).transpose()?;
     let r = factor(&input["r"])?;
     let unlocked = opener.unlock(facts.clone(), passphrase.as_ref())?;
     let payload = unlocked.open(r.as_ref(), &message)?;
@@ -225,10 +180,7 @@ pub(crate) fn open(input: &Value) -> Result<Value, Error> {
         (Some(passphrase), Some(kdf)) => passphrase.stretch(kdf, &d.salt)?,
         _ => Stretched::none(),
     };
-    assert_eq!(
-        unlocked.proof().expose(),
-        ps_envelope::proof(&s, &p)?.expose()
-    );
+    assert_eq!(unlocked.proof().expose(), ps_envelope::proof(&s, &p)?.expose());
     let key = ps_envelope::key(&s, &p, r.as_ref())?;
     out["p"] = b64(p.expose()).into();
     out["proof"] = b64(unlocked.proof().expose()).into();
@@ -245,10 +197,7 @@ pub(crate) fn record(input: &Value) -> Result<Value, Error> {
         (Some(typed), Some(kdf)) => Passphrase::new(typed)?.stretch(kdf, &d.salt)?,
         _ => Stretched::none(),
     };
-    let code = input["openingCode"]
-        .as_str()
-        .map(OpeningCode::parse)
-        .transpose()?;
+    let code = input["openingCode"].as_str().map(OpeningCode::parse).transpose()?;
     let sealed = Sealed {
         id: d.id,
         access: Digest::of(d.access.expose()),

@@ -158,19 +158,33 @@ impl Desk {
     ///
     /// Two deliveries of one source must not both rotate it because both saw it before: the second one looks again. And a
     /// step that succeeds without an effect that can be seen is not taken again at once: each time it waits longer.
-    pub(crate) fn begin_step(&self, source: Digest, step: &Step, seen: Option<Timestamp>, now: Timestamp) -> Result<UnderWay<'_>, Fault> {
+    pub(crate) fn begin_step(
+        &self,
+        source: Digest,
+        step: &Step,
+        seen: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<UnderWay<'_>, Fault> {
         let mut state = self.state();
         let mut since = now;
         if let Some(last) = state.steps.get(&source) {
             // A step from the future was taken before the clock was set back, and says nothing.
             let stale = last.at <= now && seen.is_none_or(|seen| seen < last.at);
             if last.under_way || stale {
-                return Err(Fault::new(Class::Transient, "rotation-under-way", "another delivery of the same source is rotating it"));
+                return Err(Fault::new(
+                    Class::Transient,
+                    "rotation-under-way",
+                    "another delivery of the same source is rotating it",
+                ));
             }
             if last.step == *step && !last.proven && now.since(last.at) < Span::from_secs(3600) {
                 since = last.since;
                 if now < backoff::next_try(Class::Transient, since, last.at, u16::MAX / 2) {
-                    return Err(Fault::new(Class::Transient, "rotation-without-effect", "the same step was taken a moment ago, and nothing has changed yet"));
+                    return Err(Fault::new(
+                        Class::Transient,
+                        "rotation-without-effect",
+                        "the same step was taken a moment ago, and nothing has changed yet",
+                    ));
                 }
             }
         }

@@ -14,7 +14,7 @@ use super::parts::{Command, PARTS, Part};
 use crate::command::{Times, cargo, command, seconds};
 
 /// No test program may take longer; what hangs is killed, and fails.
-const DEADLINE: Duration = Duration::from_secs(600);
+const DEADLINE: Duration = Duration::from_secs(900);
 /// After this a program is named as still running.
 const LONG: Duration = Duration::from_secs(30);
 
@@ -68,6 +68,10 @@ impl Runner<'_> {
                 .env("CARGO_MANIFEST_DIR", &program.folder)
                 .env_remove(ENVIRONMENT_VARIABLE);
             test.args(only);
+            if self.part == "flows" {
+                // They wait for servers, mails and due times far more than they compute.
+                test.env("RUST_TEST_THREADS", "8");
+            }
             if let Some(environment) = environment {
                 test.env(ENVIRONMENT_VARIABLE, environment);
             }

@@ -34,11 +34,7 @@ pub(super) fn padding() -> Vec<Value> {
     .into_iter()
     .map(|(len, want): (usize, usize)| {
         assert_eq!(padded_len(len), want, "{len}");
-        good(
-            &format!("{len} bytes of JSON"),
-            json!({"length": len}),
-            json!({"padded": want}),
-        )
+        good(&format!("{len} bytes of JSON"), json!({"length": len}), json!({"padded": want}))
     })
     .collect()
 }
@@ -52,12 +48,7 @@ fn framed(json: &[u8]) -> Vec<u8> {
 
 pub(super) fn frame() -> Vec<Value> {
     let mut cases = Vec::new();
-    for (name, len) in [
-        ("short", 2),
-        ("full to the last byte", 252),
-        ("first of the next step", 253),
-        ("long", 1021),
-    ] {
+    for (name, len) in [("short", 2), ("full to the last byte", 252), ("first of the next step", 253), ("long", 1021)] {
         let json = vec![b'x'; len];
         let input = json!({"plaintext": b64(&framed(&json)), "purpose": "payload"});
         cases.push(good(name, input, json!({"json": b64(&json)})));
@@ -69,29 +60,13 @@ pub(super) fn frame() -> Vec<Value> {
         json!({"plaintext": repeated(&head, zero, padded_len(len) - 4, b""), "purpose": purpose})
     };
     let zeros = |len| json!({"json": repeated(b"", zero, len, b"")});
-    cases.push(good(
-        "largest payload",
-        edge(MAX_PAYLOAD_JSON, "payload"),
-        zeros(MAX_PAYLOAD_JSON),
-    ));
-    cases.push(good(
-        "largest preview",
-        edge(MAX_PREVIEW_JSON, "preview"),
-        zeros(MAX_PREVIEW_JSON),
-    ));
-    cases.push(bad(
-        "payload too large",
-        edge((1 << 20) + 1, "payload"),
-        "too-large",
-    ));
+    cases.push(good("largest payload", edge(MAX_PAYLOAD_JSON, "payload"), zeros(MAX_PAYLOAD_JSON)));
+    cases.push(good("largest preview", edge(MAX_PREVIEW_JSON, "preview"), zeros(MAX_PREVIEW_JSON)));
+    cases.push(bad("payload too large", edge((1 << 20) + 1, "payload"), "too-large"));
     cases.push(bad("preview too large", edge(4097, "preview"), "too-large"));
 
     let mut refuse = |name: &str, plain: Vec<u8>| {
-        cases.push(bad(
-            name,
-            json!({"plaintext": b64(&plain), "purpose": "payload"}),
-            "bad-frame",
-        ));
+        cases.push(bad(name, json!({"plaintext": b64(&plain), "purpose": "payload"}), "bad-frame"));
     };
     let plain = framed(b"{}");
     let changed = |at: usize, byte: u8| {
@@ -140,110 +115,33 @@ pub(super) fn frame() -> Vec<Value> {
 pub(super) fn preview() -> Vec<Value> {
     let mut cases = Vec::new();
     let mut accept = |name: &str, text: String, title: &str, sender: &str| {
-        cases.push(good(
-            name,
-            json!({"json": b64(text.as_bytes())}),
-            json!({"title": title, "sender": sender}),
-        ));
+        cases.push(good(name, json!({"json": b64(text.as_bytes())}), json!({"title": title, "sender": sender})));
     };
-    let p =
-        |title: &str, sender: &str| format!(r#"{{"v":1,"title":"{title}","sender":"{sender}"}}"#);
-    accept(
-        "usual",
-        p("Database", "ops@example.com"),
-        "Database",
-        "ops@example.com",
-    );
+    let p = |title: &str, sender: &str| format!(r#"{{"v":1,"title":"{title}","sender":"{sender}"}}"#);
+    accept("usual", p("Database", "ops@example.com"), "Database", "ops@example.com");
     accept("both empty", p("", ""), "", "");
     let (keys, long) = ("\u{1f511}".repeat(200), "é".repeat(320));
-    accept(
-        "longest, in characters outside the basic plane",
-        p(&keys, &long),
-        &keys,
-        &long,
-    );
-    accept(
-        "unknown member",
-        r#"{"v":1,"title":"T","sender":"S","logo":[1]}"#.into(),
-        "T",
-        "S",
-    );
+    accept("longest, in characters outside the basic plane", p(&keys, &long), &keys, &long);
+    accept("unknown member", r#"{"v":1,"title":"T","sender":"S","logo":[1]}"#.into(), "T", "S");
     let least = p("", "");
     let spaces = MAX_PREVIEW_JSON - least.len();
-    accept(
-        "4096 bytes",
-        format!("{least}{}", " ".repeat(spaces)),
-        "",
-        "",
-    );
+    accept("4096 bytes", format!("{least}{}", " ".repeat(spaces)), "", "");
     let mut refuse = |name: &str, text: String, error: &str| {
         cases.push(bad(name, json!({"json": b64(text.as_bytes())}), error));
     };
-    refuse(
-        "4097 bytes",
-        format!("{least}{}", " ".repeat(spaces + 1)),
-        "too-large",
-    );
-    refuse(
-        "title of 201 characters",
-        p(&"a".repeat(201), ""),
-        "text-too-long",
-    );
-    refuse(
-        "sender of 321 characters",
-        p("", &"a".repeat(321)),
-        "text-too-long",
-    );
-    refuse(
-        "no title",
-        r#"{"v":1,"sender":""}"#.into(),
-        "missing-member",
-    );
-    refuse(
-        "no sender",
-        r#"{"v":1,"title":""}"#.into(),
-        "missing-member",
-    );
-    refuse(
-        "no version",
-        r#"{"title":"","sender":""}"#.into(),
-        "missing-member",
-    );
-    refuse(
-        "version 2",
-        r#"{"v":2,"title":"","sender":""}"#.into(),
-        "bad-version",
-    );
-    refuse(
-        "title null",
-        r#"{"v":1,"title":null,"sender":""}"#.into(),
-        "wrong-type",
-    );
-    refuse(
-        "sender an array",
-        r#"{"v":1,"title":"","sender":[""]}"#.into(),
-        "wrong-type",
-    );
-    refuse(
-        "title twice",
-        r#"{"v":1,"title":"","title":"","sender":""}"#.into(),
-        "duplicate-member",
-    );
-    refuse(
-        "sender twice",
-        r#"{"v":1,"title":"","sender":"","sender":""}"#.into(),
-        "duplicate-member",
-    );
-    refuse(
-        "lone surrogate",
-        r#"{"v":1,"title":"\ud800","sender":""}"#.into(),
-        "lone-surrogate",
-    );
+    refuse("4097 bytes", format!("{least}{}", " ".repeat(spaces + 1)), "too-large");
+    refuse("title of 201 characters", p(&"a".repeat(201), ""), "text-too-long");
+    refuse("sender of 321 characters", p("", &"a".repeat(321)), "text-too-long");
+    refuse("no title", r#"{"v":1,"sender":""}"#.into(), "missing-member");
+    refuse("no sender", r#"{"v":1,"title":""}"#.into(), "missing-member");
+    refuse("no version", r#"{"title":"","sender":""}"#.into(), "missing-member");
+    refuse("version 2", r#"{"v":2,"title":"","sender":""}"#.into(), "bad-version");
+    refuse("title null", r#"{"v":1,"title":null,"sender":""}"#.into(), "wrong-type");
+    refuse("sender an array", r#"{"v":1,"title":"","sender":[""]}"#.into(), "wrong-type");
+    refuse("title twice", r#"{"v":1,"title":"","title":"","sender":""}"#.into(), "duplicate-member");
+    refuse("sender twice", r#"{"v":1,"title":"","sender":"","sender":""}"#.into(), "duplicate-member");
+    refuse("lone surrogate", r#"{"v":1,"title":"\ud800","sender":""}"#.into(), "lone-surrogate");
     refuse("text", r#""T""#.into(), "wrong-type");
-    refuse(
-        "cut off",
-        r#"{"v":1,"title":"","sender":""#.into(),
-        "bad-json",
-    );
+    refuse("cut off", r#"{"v":1,"title":"","sender":""#.into(), "bad-json");
     cases
 }

@@ -28,18 +28,12 @@ pub(crate) fn all() -> Vec<(&'static str, String)> {
         ("preview", content::preview()),
         ("open", open::open()),
     ];
-    suites
-        .into_iter()
-        .map(|(name, cases)| (name, file(name, &cases)))
-        .collect()
+    suites.into_iter().map(|(name, cases)| (name, file(name, &cases))).collect()
 }
 
 /// One case on each line, so that a difference shows where it is.
 fn file(suite: &str, cases: &[Value]) -> String {
-    let lines: Vec<_> = cases
-        .iter()
-        .map(|case| format!("  {}", sorted(case)))
-        .collect();
+    let lines: Vec<_> = cases.iter().map(|case| format!("  {}", sorted(case))).collect();
     format!(
         "{{\"protocol\": \"password-sender/v1\", \"suite\": \"{suite}\", \"cases\": [\n{}\n]}}\n",
         lines.join(",\n")
@@ -52,12 +46,7 @@ fn sorted(value: &Value) -> Value {
         Value::Object(members) => {
             let mut names: Vec<_> = members.keys().collect();
             names.sort();
-            Value::Object(
-                names
-                    .into_iter()
-                    .map(|n| (n.clone(), sorted(&members[n])))
-                    .collect::<Map<_, _>>(),
-            )
+            Value::Object(names.into_iter().map(|n| (n.clone(), sorted(&members[n]))).collect::<Map<_, _>>())
         }
         Value::Array(items) => items.iter().map(sorted).collect(),
         other => other.clone(),

@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 use super::sealed::{ALL_KINDS, link_secret, names};
 use super::{good, open_refused, seed};
 
-pub(super) const PAYLOAD: &str = r#"{"v":1,"title":"Database","fields":[{"key":"pass","label":"Password","kind":"password","value":"hunter2"}]}"#;
+pub(super) const PAYLOAD: &str =
+    r#"{"v":1,"title":"Database","fields":[{"key":"pass","label":"Password","kind":"password","value":"hunter2"}]}"#;
 pub(super) const PREVIEW: &str = r#"{"v":1,"title":"Database","sender":"ops@example.com"}"#;
 
 /// A message and all that it was made of.
@@ -35,8 +36,7 @@ impl Message {
         let with = |wanted: &[Verification]| kinds.iter().any(|k| wanted.contains(k));
         Self {
             s: seed(name),
-            passphrase: with(&[Verification::Passphrase])
-                .then(|| "correct horse battery staple".into()),
+            passphrase: with(&[Verification::Passphrase]).then(|| "correct horse battery staple".into()),
             r: with(&[Verification::EmailCode, Verification::Oidc]).then(|| seed("r")),
             purpose,
             kinds: kinds.to_vec(),
@@ -58,28 +58,18 @@ impl Message {
     }
 
     pub(super) fn p(&self) -> Stretched {
-        self.passphrase
-            .as_ref()
-            .map_or_else(Stretched::none, |typed| {
-                let facts = self.facts();
-                Passphrase::new(typed)
-                    .unwrap()
-                    .stretch(facts.kdf().unwrap(), &self.derived().salt)
-                    .unwrap()
-            })
+        self.passphrase.as_ref().map_or_else(Stretched::none, |typed| {
+            let facts = self.facts();
+            Passphrase::new(typed).unwrap().stretch(facts.kdf().unwrap(), &self.derived().salt).unwrap()
+        })
     }
 
     pub(super) fn key(&self) -> Vec<u8> {
         if self.purpose == Purpose::Preview {
             return self.derived().preview_key.expose().to_vec();
         }
-        let r = self
-            .r
-            .map(|r| FactorSecret::from_bytes(SecretBytes::new(r.to_vec())).unwrap());
-        ps_envelope::key(&link_secret(&self.s), &self.p(), r.as_ref())
-            .unwrap()
-            .expose()
-            .to_vec()
+        let r = self.r.map(|r| FactorSecret::from_bytes(SecretBytes::new(r.to_vec())).unwrap());
+        ps_envelope::key(&link_secret(&self.s), &self.p(), r.as_ref()).unwrap().expose().to_vec()
     }
 
     pub(super) fn aad(&self) -> Vec<u8> {
@@ -117,9 +107,7 @@ impl Message {
 pub(super) fn encrypt(key: &[u8], nonce: [u8; 12], aad: &[u8], plaintext: &[u8]) -> Vec<u8> {
     let mut message = plaintext.to_vec();
     let cipher = ChaCha20Poly1305::new_from_slice(key).unwrap();
-    let tag = cipher
-        .encrypt_inout_detached(&Nonce::from(nonce), aad, message.as_mut_slice().into())
-        .unwrap();
+    let tag = cipher.encrypt_inout_detached(&Nonce::from(nonce), aad, message.as_mut_slice().into()).unwrap();
     message.extend_from_slice(&tag);
     message
 }
@@ -131,8 +119,7 @@ pub(super) fn open() -> Vec<Value> {
 }
 
 fn accepted() -> Vec<Value> {
-    let fields =
-        json!([{"key": "pass", "label": "Password", "kind": "password", "value": "hunter2"}]);
+    let fields = json!([{"key": "pass", "label": "Password", "kind": "password", "value": "hunter2"}]);
     let payload = json!({"title": "Database", "fields": fields});
     let preview = json!({"title": "Database", "sender": "ops@example.com"});
     let mut cases = Vec::new();
@@ -160,27 +147,16 @@ fn accepted() -> Vec<Value> {
     for len in [252, 253, 268, 269] {
         let name = format!("JSON of {len} bytes");
         let json = format!("{PAYLOAD}{}", " ".repeat(len - PAYLOAD.len()));
-        cases.push(
-            Message::new(&name, Purpose::Payload, &[], json.as_bytes())
-                .good(&name, payload.clone()),
-        );
+        cases.push(Message::new(&name, Purpose::Payload, &[], json.as_bytes()).good(&name, payload.clone()));
     }
     let rich = r#"{"v":1,"worksForMs":3600000,"fields":[{"key":"k","label":"é","kind":"later","value":"\ud83d\ude00"}],"files":[{"name":"a.bin","type":"application/octet-stream","data":"AP8"}],"later":{"v":9}}"#;
-    cases.push(
-        Message::new(
-            "a later minor version",
-            Purpose::Payload,
-            &[],
-            rich.as_bytes(),
-        )
-        .good(
-            "a later minor version",
-            json!({
-                "worksForMs": 3_600_000,
-                "fields": [{"key": "k", "label": "é", "kind": "unknown", "value": "😀"}],
-                "files": [{"name": "a.bin", "type": "application/octet-stream", "data": "AP8"}],
-            }),
-        ),
-    );
+    cases.push(Message::new("a later minor version", Purpose::Payload, &[], rich.as_bytes()).good(
+        "a later minor version",
+        json!({
+            "worksForMs": 3_600_000,
+            "fields": [{"key": "k", "label": "é", "kind": "unknown", "value": "😀"}],
+            "files": [{"name": "a.bin", "type": "application/octet-stream", "data": "AP8"}],
+        }),
+    ));
     cases
 }

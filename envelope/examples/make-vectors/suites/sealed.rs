@@ -42,18 +42,8 @@ pub(super) fn derive() -> Vec<Value> {
         ("passphrase", seed("s"), &p, &none),
         ("e-mailed code", seed("s"), &none, &r),
         ("passphrase and e-mailed code", seed("s"), &p, &r),
-        (
-            "passphrase and e-mailed code trade places",
-            seed("s"),
-            &r,
-            &p,
-        ),
-        (
-            "the e-mailed code's bytes as passphrase",
-            seed("s"),
-            &r,
-            &none,
-        ),
+        ("passphrase and e-mailed code trade places", seed("s"), &r, &p),
+        ("the e-mailed code's bytes as passphrase", seed("s"), &r, &none),
         ("zero link", [0; 32], &none, &none),
         ("link with all bits set", [0xff; 32], &none, &none),
         ("zero link, zero passphrase", [0; 32], &vec![0; 32], &none),
@@ -62,8 +52,7 @@ pub(super) fn derive() -> Vec<Value> {
         let link = link_secret(&s);
         let d = ps_envelope::derive(&link).unwrap();
         let stretched = Stretched::from_bytes(SecretBytes::new(p.clone())).unwrap();
-        let factor =
-            (!r.is_empty()).then(|| FactorSecret::from_bytes(SecretBytes::new(r.clone())).unwrap());
+        let factor = (!r.is_empty()).then(|| FactorSecret::from_bytes(SecretBytes::new(r.clone())).unwrap());
         cases.push(good(
             name,
             json!({"s": b64(&s), "p": b64(p), "r": b64(r)}),
@@ -87,11 +76,7 @@ pub(super) fn derive() -> Vec<Value> {
         ("R of 16 bytes", vec![], vec![1; 16]),
         ("R of 64 bytes", vec![], vec![1; 64]),
     ] {
-        cases.push(bad(
-            name,
-            json!({"s": s, "p": b64(&p), "r": b64(&r)}),
-            "wrong-length",
-        ));
+        cases.push(bad(name, json!({"s": s, "p": b64(&p), "r": b64(&r)}), "wrong-length"));
     }
     cases
 }
@@ -109,64 +94,25 @@ pub(super) fn facts() -> Vec<Value> {
         cases.push(good(name, input(&names(kinds), kdf, at), output));
     }
     for (name, at) in [("time zero", 0), ("the last time", (1 << 53) - 1)] {
-        cases.push(good(
-            name,
-            input(&[], None, at),
-            json!({"kindsText": "", "kdfText": ""}),
-        ));
+        cases.push(good(name, input(&[], None, at), json!({"kindsText": "", "kdfText": ""})));
     }
     let p = "passphrase";
     for (name, kinds, kdf, error) in [
-        (
-            "another order",
-            &["emailCode", p][..],
-            Some(KDF),
-            "bad-kinds",
-        ),
+        ("another order", &["emailCode", p][..], Some(KDF), "bad-kinds"),
         ("a kind twice", &["oidc", "oidc"], None, "bad-kinds"),
         ("an unknown kind", &["sms"], None, "bad-kinds"),
         ("an empty kind", &[""], None, "bad-kinds"),
         ("a kind in upper case", &["OIDC"], None, "bad-kinds"),
-        (
-            "two kinds in one",
-            &["passphrase,oidc"],
-            Some(KDF),
-            "bad-kinds",
-        ),
+        ("two kinds in one", &["passphrase,oidc"], Some(KDF), "bad-kinds"),
         ("passphrase without parameters", &[p], None, "bad-kdf"),
-        (
-            "parameters without passphrase",
-            &["oidc"],
-            Some(KDF),
-            "bad-kdf",
-        ),
+        ("parameters without passphrase", &["oidc"], Some(KDF), "bad-kdf"),
         ("parameters without any kind", &[], Some(KDF), "bad-kdf"),
         ("empty parameters", &[p], Some(""), "bad-kdf"),
         ("weaker parameters", &[p], Some("argon2id-8-1-1"), "bad-kdf"),
-        (
-            "stronger parameters",
-            &[p],
-            Some("argon2id-65536-3-1"),
-            "bad-kdf",
-        ),
-        (
-            "another function",
-            &[p],
-            Some("argon2i-19456-2-1"),
-            "bad-kdf",
-        ),
-        (
-            "parameters in upper case",
-            &[p],
-            Some("ARGON2ID-19456-2-1"),
-            "bad-kdf",
-        ),
-        (
-            "parameters with a space",
-            &[p],
-            Some("argon2id-19456-2-1 "),
-            "bad-kdf",
-        ),
+        ("stronger parameters", &[p], Some("argon2id-65536-3-1"), "bad-kdf"),
+        ("another function", &[p], Some("argon2i-19456-2-1"), "bad-kdf"),
+        ("parameters in upper case", &[p], Some("ARGON2ID-19456-2-1"), "bad-kdf"),
+        ("parameters with a space", &[p], Some("argon2id-19456-2-1 "), "bad-kdf"),
     ] {
         cases.push(bad(name, input(kinds, kdf, at), error));
     }
@@ -209,14 +155,9 @@ pub(super) fn record() -> Vec<Value> {
         let facts = Facts::new(at, kinds).unwrap();
         let link = link_secret(&s);
         let d = ps_envelope::derive(&link).unwrap();
-        let typed = facts
-            .needs_passphrase()
-            .then_some("correct horse battery staple");
+        let typed = facts.needs_passphrase().then_some("correct horse battery staple");
         let p = typed.map_or_else(Stretched::none, |typed| {
-            Passphrase::new(typed)
-                .unwrap()
-                .stretch(facts.kdf().unwrap(), &d.salt)
-                .unwrap()
+            Passphrase::new(typed).unwrap().stretch(facts.kdf().unwrap(), &d.salt).unwrap()
         });
         let code = coded.then(|| OpeningCode::from_random([9, 8, 7, 6, 5]).unwrap());
         let sealed = Sealed {

@@ -16,8 +16,8 @@ use ps_core::ports::{Connection, MailError, Reading};
 use ps_core::rotation::{Lifetime, Step, lifetime, tag};
 use ps_core::time::Timestamp;
 
-use super::{Trip, stored};
 use super::seal::{Sealed, seal};
+use super::{Trip, stored};
 use crate::controller::Controller;
 use crate::desk::HeldMail;
 use crate::observe::View;

@@ -140,7 +140,10 @@ impl Controller {
         if attempt.source.index_key(&at.address, &at.vault_namespace) == attempt.source_key {
             return Ok(at);
         }
-        let message = format!("connection {} leads to another server or namespace than when this was delivered", attempt.connection.name);
+        let message = format!(
+            "connection {} leads to another server or namespace than when this was delivered",
+            attempt.connection.name
+        );
         let fault = Fault::new(Class::Misconfigured, "connection-changed", message)
             .field("spec.address")
             .remedy("Point it back until what was delivered is rotated, and use a connection of another name for the new server");
