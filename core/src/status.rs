@@ -133,7 +133,7 @@ pub fn project(
     if let Some(fault) = &stall {
         put("Stalled", "True", &camel(&fault.code), fault.to_string());
     }
-    let (delivered, retrieved, rotated) = (delivered(current), retrieved(current), rotated(current));
+    let (delivered, retrieved, rotated) = (delivered(current), retrieved(current), rotated(current, transient));
     put("Delivered", delivered.0, delivered.1, delivered.2);
     put("Retrieved", retrieved.0, retrieved.1, retrieved.2);
     put("Rotated", rotated.0, rotated.1, rotated.2.clone());
@@ -240,7 +240,8 @@ fn retrieved(current: Option<&Attempt>) -> Words {
     }
 }
 
-fn rotated(current: Option<&Attempt>) -> Words {
+/// `note` is what a rotation that is due waits for.
+fn rotated(current: Option<&Attempt>, note: Option<&Fault>) -> Words {
     let Some(attempt) = current else { return ("False", "NotDue", String::new()) };
     if let Some(evidence) = &attempt.evidence {
         let reach = match evidence.scope {
@@ -259,8 +260,14 @@ fn rotated(current: Option<&Attempt>) -> Words {
     match &attempt.obligation {
         None => ("False", "NotDue", "due after it is opened, or ends otherwise".into()),
         Some(o) if o.stalled.is_some() => ("False", "Stalled", "it does not succeed; it is tried on".into()),
-        Some(o) if o.begun_at.is_some() => ("False", "Rotating", format!("since {}", o.due)),
-        Some(o) => ("False", "Due", format!("at {} ({})", o.due, o.cause.as_str())),
+        Some(o) => {
+            let waits = note.map(|n| format!("; waits: {n}")).unwrap_or_default();
+            if o.begun_at.is_some() {
+                ("False", "Rotating", format!("since {}{waits}", o.due))
+            } else {
+                ("False", "Due", format!("at {} ({}){waits}", o.due, o.cause.as_str()))
+            }
+        }
     }
 }
 

@@ -35,6 +35,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "ps-mail",
             "ps-audit",
             "ps-controller",
+            "ps-hardening",
         ],
     ),
     // The audit chain, for `password-sender audit verify`.
