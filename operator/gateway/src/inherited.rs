@@ -126,8 +126,8 @@ impl Nudges {
         take(number).map(|fd| Self(fd, number))
     }
 
-    /// Moves `fence` as the operator says (and calls `lifted` each time that it is lifted), until the operator is gone, or has said nothing for `silence`. Must run on a
-    /// tokio runtime.
+    /// Moves `fence` as the operator says, and calls `lifted` each time that it is lifted, until the operator is gone or
+    /// has said nothing for `silence`. Must run on a tokio runtime.
     ///
     /// # Errors
     /// If it is not the reading end of a pipe.

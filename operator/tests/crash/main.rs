@@ -8,6 +8,7 @@
     clippy::panic,
     clippy::indexing_slicing,
     missing_docs,
+    clippy::print_stderr,
     unreachable_pub,
     reason = "a panic in a test is its failure report, and its functions are named for what they show"
 )]

@@ -163,8 +163,10 @@ async fn as_a_child_it_is_fenced_wakes_its_parent_and_ends_with_it() {
     assert_eq!(gateway.call("lookup", &holder.lookup()).await.status, 200);
     nudge.write_all(&[b'c', LIFT]).unwrap();
     gateway.wait_for("fence lifted");
-    assert_eq!(gateway.call("claim", &holder.claim()).await.status, 200);
     let mut byte = [0];
+    woken.read_exact(&mut byte).unwrap();
+    assert_eq!(byte[0], LIFT, "it says that claims are answered from now on");
+    assert_eq!(gateway.call("claim", &holder.claim()).await.status, 200);
     woken.read_exact(&mut byte).unwrap();
     nudge.write_all(&[RAISE]).unwrap();
     gateway.wait_for("fence raised");
