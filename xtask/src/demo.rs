@@ -146,7 +146,8 @@ fn operator(place: &Place) -> Command {
     command
 }
 
-fn program(name: &str) -> PathBuf {
+/// A program of this workspace, where cargo puts it. Not found through our own path: a build may have replaced us.
+pub(crate) fn program(name: &str) -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from);
     target.join("debug").join(name)
 }

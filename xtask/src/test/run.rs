@@ -91,7 +91,7 @@ impl Runner<'_> {
     }
 
     fn demo(&mut self) -> Result<()> {
-        let mut demo = Process::new(std::env::current_exe()?);
+        let mut demo = Process::new(crate::demo::program("xtask"));
         demo.args(["demo", "--open-for-me", "--built"]).env_remove(ENVIRONMENT_VARIABLE);
         self.one("cargo xtask demo --open-for-me", demo, Outcome::of_rust)
     }
