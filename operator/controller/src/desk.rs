@@ -227,3 +227,50 @@ fn trouble(before: Option<&Trouble>, fault: Fault, generation: i64, now: Timesta
     let until = backoff::next_try(fault.class, since, now, jitter);
     Trouble { fault, since, until, generation }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROLE: Digest = Digest([1; 32]);
+
+    fn at(secs: i64) -> Timestamp {
+        Timestamp::from_secs(secs)
+    }
+
+    fn refused(answer: Result<UnderWay<'_>, Fault>) -> String {
+        answer.err().map(|fault| fault.code).unwrap_or_default()
+    }
+
+    #[test]
+    fn one_step_at_a_time_per_source_and_a_look_before_the_next() {
+        let desk = Desk::default();
+        let first = desk.begin_step(ROLE, &Step::RotateRole, Some(at(10)), at(10)).unwrap();
+        assert_eq!(refused(desk.begin_step(ROLE, &Step::RotateRole, Some(at(11)), at(11))), "rotation-under-way");
+        drop(first);
+        desk.proven(&ROLE);
+        assert_eq!(refused(desk.begin_step(ROLE, &Step::RotateRole, Some(at(9)), at(30))), "rotation-under-way");
+        assert!(desk.begin_step(ROLE, &Step::RotateRole, Some(at(30)), at(30)).is_ok(), "it looked again");
+        assert!(desk.begin_step(Digest([2; 32]), &Step::RotateRole, None, at(30)).is_ok(), "another source");
+    }
+
+    #[test]
+    fn the_same_step_without_a_proof_waits_longer_each_time() {
+        let desk = Desk::default();
+        let mut now = at(1000);
+        let mut steps = 0;
+        for _ in 0..600 {
+            now = now + Span::from_secs(1);
+            steps += u32::from(desk.begin_step(ROLE, &Step::RotateRole, Some(now), now).is_ok());
+        }
+        assert!((5..40).contains(&steps), "{steps} steps in ten minutes");
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_does_not_block_a_source() {
+        let desk = Desk::default();
+        drop(desk.begin_step(ROLE, &Step::RotateRole, Some(at(5000)), at(5000)).unwrap());
+        desk.proven(&ROLE);
+        assert!(desk.begin_step(ROLE, &Step::RotateRole, Some(at(1400)), at(1400)).is_ok());
+    }
+}
