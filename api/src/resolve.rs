@@ -47,7 +47,7 @@ pub fn resolve(delivery: &SecretDelivery) -> Result<Spec, Fault> {
             name: spec.recipient.name.clone(),
             locale: spec.recipient.locale.clone(),
         },
-        connection: ConnectionRef { namespace, name: vault.connection_ref.name.clone() },
+        connection: ConnectionRef::namespaced(namespace, &vault.connection_ref.name),
         source: source(vault, spec.fields.as_deref())?,
         fields: fields(vault, spec.fields.as_deref()),
         context: context(spec),
@@ -104,17 +104,17 @@ pub fn connection(object: &VaultConnection) -> Result<Connection, Fault> {
             ));
         }
     };
+    let namespace = object.metadata.namespace.clone().unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned());
     Ok(Connection {
-        name: ConnectionRef {
-            namespace: object.metadata.namespace.clone().unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned()),
-            name: object.metadata.name.clone().unwrap_or_default(),
-        },
+        name: ConnectionRef::namespaced(&namespace, object.metadata.name.clone().unwrap_or_default()),
         address: address(&spec.address)?,
         vault_namespace: spec.namespace.clone().unwrap_or_default(),
         ca_pem: spec.ca_bundle.clone(),
         tls_server_name: spec.tls_server_name.clone(),
         timeout: span("spec.timeout", spec.timeout.as_deref())?.unwrap_or(Defaults::TIMEOUT),
         auth,
+        secrets_in: namespace,
+        cleanup: None,
     })
 }
 

@@ -22,6 +22,8 @@ pub struct Manifest {
     pub stamp: Option<Stamp>,
     /// Deletion was asked for; it goes once the source's `release` is called.
     pub deleting: bool,
+    /// A person asks to let it go at once, whatever its link and the ledger say (annotation `passwordsender.io/let-go`).
+    pub let_go: bool,
     /// What is asked, or why it can't be understood. A fault here leaves running deliveries as they are.
     pub spec: Result<Box<Spec>, Fault>,
 }
@@ -59,13 +61,58 @@ pub fn mask(email: &str) -> String {
     format!("{first}…@{domain}")
 }
 
-/// Which `VaultConnection`, with its namespace resolved.
+/// Which connection a delivery uses, and as which tenant.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ConnectionRef {
-    /// Namespace of the connection: always the delivery's own.
+    /// The tenant: always the delivery's own namespace. It is where a `VaultConnection` lies, and whose service account
+    /// logs in through either kind. For clean-up it is the operator's own namespace.
     pub namespace: String,
     /// Name of the connection.
     pub name: String,
+    /// Which kind of object it is.
+    #[serde(default, skip_serializing_if = "ConnectionKind::is_namespaced")]
+    pub kind: ConnectionKind,
+}
+
+impl ConnectionRef {
+    /// A `VaultConnection` of this namespace.
+    #[must_use]
+    pub fn namespaced(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { namespace: namespace.into(), name: name.into(), kind: ConnectionKind::VaultConnection }
+    }
+
+    /// A `ClusterVaultConnection`, used by this namespace.
+    #[must_use]
+    pub fn cluster(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { namespace: namespace.into(), name: name.into(), kind: ConnectionKind::ClusterVaultConnection }
+    }
+}
+
+/// The kinds of connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum ConnectionKind {
+    /// Lies in the namespace that uses it.
+    #[default]
+    VaultConnection,
+    /// Cluster-wide; lists the namespaces that may use it.
+    ClusterVaultConnection,
+}
+
+impl ConnectionKind {
+    /// Whether it is the default; kept out of digests and files, so that entries written before there were two kinds stay equal.
+    #[must_use]
+    pub const fn is_namespaced(&self) -> bool {
+        matches!(self, Self::VaultConnection)
+    }
+
+    /// The kind's name in manifests.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::VaultConnection => "VaultConnection",
+            Self::ClusterVaultConnection => "ClusterVaultConnection",
+        }
+    }
 }
 
 /// Where the credential lives.

@@ -13,6 +13,7 @@ use crate::error::Fault;
 use crate::ids::{Digest, Key, LinkId, Stamp};
 use crate::link::State;
 use crate::link::check::Tamper;
+use crate::ports::Connection;
 use crate::rotation::{Delivered, Evidence};
 use crate::time::{Span, Timestamp};
 
@@ -86,6 +87,9 @@ pub struct Attempt {
     pub digest: Digest,
     /// Through which connection.
     pub connection: ConnectionRef,
+    /// What that connection was when the credential was delivered: its object may go before the obligation is met.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolved: Option<Box<Connection>>,
     /// From which source.
     pub source: Source,
     /// The source's place in the ledger's index.

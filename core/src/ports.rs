@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
 use crate::audit::Event;
 use crate::delivery::{ConnectionRef, Identity, Manifest, SecretKeyRef, Source, SourceSight, Strategy};
@@ -122,6 +123,15 @@ pub trait Ledger: Send + Sync {
     /// # Errors
     /// `Failed`.
     async fn get(&self, key: &Key) -> Result<Option<Versioned<Entry>>, CasError>;
+    /// As [`Ledger::get`], and certainly as new as every write that ended before the call: what must be asked before
+    /// something is done that can't be undone. `get` may be behind other processes for a moment where a backend follows
+    /// a watch.
+    ///
+    /// # Errors
+    /// `Failed`.
+    async fn get_latest(&self, key: &Key) -> Result<Option<Versioned<Entry>>, CasError> {
+        self.get(key).await
+    }
     /// Adds the entry of a delivery that has none.
     ///
     /// # Errors
@@ -165,7 +175,8 @@ pub trait Ledger: Send + Sync {
 }
 
 /// A `VaultConnection`, resolved and checked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Connection {
     /// Which object it came from.
     pub name: ConnectionRef,
@@ -181,10 +192,16 @@ pub struct Connection {
     pub timeout: Span,
     /// How to log in.
     pub auth: Auth,
+    /// Namespace of the secrets that `auth` names: the connection's own, or the operator's for a cluster-wide one.
+    pub secrets_in: String,
+    /// The `ClusterVaultConnection` that cleans up when the tenant's own identity is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cleanup: Option<String>,
 }
 
 /// How to log in to Vault.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "method", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Auth {
     /// A token kept in a secret; renewed while that is possible.
     Token {
@@ -199,6 +216,17 @@ pub enum Auth {
         role_id: String,
         /// Where the secret id is.
         secret_id: SecretKeyRef,
+    },
+    /// The Kubernetes method: a token of a service account of the tenant's namespace, through TokenRequest.
+    Kubernetes {
+        /// Mount of the auth method, without `auth/`.
+        mount: String,
+        /// The role to log in as; not secret.
+        role: String,
+        /// Name of the service account, in the namespace of the [`ConnectionRef`].
+        service_account: String,
+        /// Audience of the token: never empty, never the API server's own.
+        audience: String,
     },
 }
 
@@ -215,6 +243,13 @@ pub trait Connections: Send + Sync {
     /// # Errors
     /// Misconfigured if it does not exist or is empty.
     async fn secret(&self, namespace: &str, key: &SecretKeyRef) -> Result<SecretString, Fault>;
+    /// Asks for a short-lived token of a service account (TokenRequest), for one login and never stored.
+    ///
+    /// # Errors
+    /// Misconfigured outside a cluster, if there is no such account, or if its audience would be the API server's own;
+    /// Denied if the operator may not ask for it; else transient.
+    async fn service_account_token(&self, namespace: &str, account: &str, audience: &str)
+    -> Result<SecretString, Fault>;
 }
 
 /// A credential, as read.

@@ -149,6 +149,10 @@ pub(super) fn stamp(mine: Option<&Manifest>, entry: &Entry) -> Next {
 pub(super) fn release(manifest: Option<&Manifest>, entry: &Entry) -> Next {
     let deleting = manifest.is_some_and(|m| m.deleting);
     let live = entry.attempts.iter().any(Attempt::link_is_live);
+    let let_go = manifest.is_some_and(|m| m.let_go);
+    if deleting && entry.removed && let_go && live {
+        return Some((Action::Release, "a person asks to let it go at once".into()));
+    }
     (deleting && entry.removed && !live)
         .then(|| (Action::Release, "its link is withdrawn and what it owes is written down".into()))
 }

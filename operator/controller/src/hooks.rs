@@ -145,6 +145,7 @@ hooked!(LinkStore, "store" {
 
 hooked!(Ledger, "ledger" {
     read get(key: &Key) -> Result<Option<Versioned<Entry>>, CasError>;
+    read get_latest(key: &Key) -> Result<Option<Versioned<Entry>>, CasError>;
     effect insert(entry: &Entry) -> Result<u64, CasError>;
     effect replace(entry: &Entry, unchanged: u64) -> Result<u64, CasError>;
     effect delete(key: &Key, unchanged: u64) -> Result<(), CasError>;
@@ -158,6 +159,7 @@ hooked!(Ledger, "ledger" {
 hooked!(Connections, "connections" {
     read resolve(name: &ConnectionRef) -> Result<Connection, Fault>;
     read secret(namespace: &str, key: &SecretKeyRef) -> Result<SecretString, Fault>;
+    read service_account_token(namespace: &str, account: &str, audience: &str) -> Result<SecretString, Fault>;
 });
 
 hooked!(Vault, "vault" {

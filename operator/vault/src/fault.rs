@@ -147,13 +147,15 @@ mod tests {
 
     fn at() -> Connection {
         Connection {
-            name: ConnectionRef { namespace: "team-a".into(), name: "prod".into() },
+            name: ConnectionRef::namespaced("team-a", "prod"),
             address: "http://127.0.0.1:1".into(),
             vault_namespace: String::new(),
             ca_pem: None,
             tls_server_name: None,
             timeout: Span::from_secs(1),
             auth: Auth::Token { secret: SecretKeyRef { name: "t".into(), key: "k".into() } },
+            secrets_in: "team-a".into(),
+            cleanup: None,
         }
     }
 

@@ -37,6 +37,10 @@ pub(crate) async fn login(peer: &Peer) -> Result<Session, Fault> {
     match &peer.at().auth {
         Auth::Token { secret } => by_token(peer, secret).await,
         Auth::AppRole { mount, role_id, secret_id } => by_app_role(peer, mount, role_id, secret_id).await,
+        Auth::Kubernetes { .. } => {
+            let message = format!("connection {}: not built yet", fault::name(peer.at()));
+            Err(Fault::new(Class::Misconfigured, "vault-login-unsupported", message))
+        }
     }
 }
 
@@ -136,7 +140,7 @@ fn issued(peer: &Peer, request: &Request, body: &ps_core::secret::SecretBytes) -
 
 /// Reads a secret of the connection's namespace, without the white space that editors leave around it.
 async fn secret(peer: &Peer, at: &SecretKeyRef) -> Result<SecretString, Fault> {
-    let found = peer.connections().secret(&peer.at().name.namespace, at).await?;
+    let found = peer.connections().secret(&peer.at().secrets_in, at).await?;
     let trimmed = found.expose().trim();
     if trimmed.is_empty() {
         let message = format!("key {} of secret {} is empty", at.key, at.name);

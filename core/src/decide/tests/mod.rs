@@ -23,7 +23,7 @@ pub(crate) fn stamp() -> Stamp {
 pub(crate) fn spec() -> Spec {
     Spec {
         recipient: Recipient { email: "alice@vendor.example".into(), name: None, locale: None },
-        connection: ConnectionRef { namespace: "default".into(), name: "vault".into() },
+        connection: ConnectionRef::namespaced("default", "vault"),
         source: Source::DatabaseStatic { mount: "db".into(), role: "app".into() },
         fields: vec![],
         context: Context::default(),
@@ -54,7 +54,7 @@ pub(crate) fn spec() -> Spec {
 /// The manifest that the entry is tied to.
 pub(crate) fn manifest(spec: Spec) -> Manifest {
     let spec = Ok(Box::new(spec));
-    Manifest { key: key(), uid: "u1".into(), generation: 1, stamp: Some(stamp()), deleting: false, spec }
+    Manifest { key: key(), uid: "u1".into(), generation: 1, stamp: Some(stamp()), deleting: false, let_go: false, spec }
 }
 
 pub(crate) fn accepted() -> MailState {
@@ -73,6 +73,7 @@ pub(crate) fn attempt(mail: MailState) -> Attempt {
         record: sample::ID,
         digest: sample::link(&[]).sealed.digest(),
         connection: spec.connection.clone(),
+        resolved: None,
         source: spec.source.clone(),
         source_key: Digest([7; 32]),
         identity: Identity::Static { rotated: at(500) },

@@ -61,6 +61,7 @@ impl Controller {
             record: sealed.id,
             digest: sealed.digest(),
             connection: spec.connection.clone(),
+            resolved: Some(Box::new(at.clone())),
             source: spec.source.clone(),
             source_key: spec.source.index_key(&at.address, &at.vault_namespace),
             identity,
@@ -95,7 +96,7 @@ impl Controller {
         drop(record);
 
         // Superseded while we were slow? Then the id is void, and mailing it would only puzzle the recipient.
-        if self.ports.ledger.get(key).await?.is_none_or(|e| e.version != version) {
+        if self.ports.ledger.get_latest(key).await?.is_none_or(|e| e.version != version) {
             return Err(Trip::Lost);
         }
         let mail = LinkMail {

@@ -260,6 +260,7 @@ impl Manifests for FolderSource {
             generation: known.note.generation,
             stamp: stamp.or_else(|| known.annotation.clone()),
             deleting: known.note.deleting,
+            let_go: false,
             spec: known.spec.as_ref().map(|spec| Box::new(spec.as_ref().clone())).map_err(Clone::clone),
         }))
     }
@@ -318,6 +319,13 @@ impl Connections for FolderSource {
     async fn secret(&self, namespace: &str, key: &SecretKeyRef) -> Result<SecretString, Fault> {
         let (folder, namespace, key) = (self.folders.secrets.clone(), namespace.to_owned(), key.clone());
         blocking(move || secrets::read(&folder, &namespace, &key)).await
+    }
+
+    async fn service_account_token(&self, _: &str, account: &str, _: &str) -> Result<SecretString, Fault> {
+        let message = format!("there are no service accounts outside a cluster, so nobody can log in as {account}");
+        Err(Fault::new(Class::Misconfigured, "no-service-accounts", message)
+            .field("spec.auth.kubernetes")
+            .remedy("Use appRole or token in the connections of a standalone operator"))
     }
 }
 

@@ -261,7 +261,7 @@ impl<'a> Pass<'a> {
             }
             Kind::Delivery => self.deliveries.entry(&document.key).or_default().push((file, document)),
             Kind::Connection => {
-                let name = ConnectionRef { namespace: document.key.namespace.clone(), name: document.key.name.clone() };
+                let name = ConnectionRef::namespaced(&document.key.namespace, &document.key.name);
                 self.connections.entry(name).or_default().push((file, document));
             }
         }

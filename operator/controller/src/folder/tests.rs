@@ -208,7 +208,7 @@ async fn a_folder_that_is_away_deletes_nothing() {
         assert_eq!((fault.class, fault.remedy.is_empty()), (Class::Transient, false), "{fault}");
         // What was never seen is not said to be absent.
         assert!(w.source.get(&key("unknown")).await.is_err());
-        let name = ConnectionRef { namespace: "default".into(), name: "prod".into() };
+        let name = ConnectionRef::namespaced("default", "prod");
         assert_eq!(w.source.resolve(&name).await.unwrap_err().class, Class::Transient);
     }
     std::fs::remove_dir(&there).unwrap();
@@ -295,7 +295,7 @@ async fn connections_and_secrets_come_from_the_folders() {
     let w = World::new(&[]).await;
     w.write("v.yaml", &connection_yaml("prod", 8200));
     w.wait().await;
-    let name = |name: &str| ConnectionRef { namespace: "default".into(), name: name.into() };
+    let name = |name: &str| ConnectionRef::namespaced("default", name);
     assert_eq!(w.source.resolve(&name("prod")).await.unwrap().address, "http://127.0.0.1:8200");
     let fault = w.source.resolve(&name("other")).await.unwrap_err();
     assert_eq!((fault.class, fault.code.as_str()), (Class::Misconfigured, "no-such-connection"));

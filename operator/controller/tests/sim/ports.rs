@@ -235,10 +235,15 @@ impl Connections for Sim {
             tls_server_name: None,
             timeout: Span::from_secs(10),
             auth: Auth::Token { secret: SecretKeyRef { name: "t".into(), key: "t".into() } },
+            secrets_in: name.namespace.clone(),
+            cleanup: None,
         })
     }
     async fn secret(&self, _: &str, _: &SecretKeyRef) -> Result<SecretString, Fault> {
         Ok(SecretString::new("token".into()))
+    }
+    async fn service_account_token(&self, _: &str, _: &str, _: &str) -> Result<SecretString, Fault> {
+        Ok(SecretString::new("jwt".into()))
     }
 }
 

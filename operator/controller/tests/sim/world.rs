@@ -201,7 +201,7 @@ impl State {
     pub fn put(&mut self, key: &Key, spec: Spec, stamp: Option<ps_core::ids::Stamp>) {
         let uid = format!("uid-{}", self.random());
         let manifest =
-            Manifest { key: key.clone(), uid, generation: 1, stamp, deleting: false, spec: Ok(Box::new(spec)) };
+            Manifest { key: key.clone(), uid, generation: 1, stamp, deleting: false, let_go: false, spec: Ok(Box::new(spec)) };
         self.manifests.insert(key.clone(), manifest);
     }
 
@@ -246,7 +246,7 @@ pub fn template(kind: usize) -> Spec {
     let reissue = matches!(kind, 1 | 4 | 7);
     Spec {
         recipient: Recipient { email: format!("d{kind}@vendor.example"), name: None, locale: None },
-        connection: ConnectionRef { namespace: "default".into(), name: format!("vault{}", kind % 2) },
+        connection: ConnectionRef::namespaced("default", format!("vault{}", kind % 2)),
         source,
         fields: vec![],
         context: Context::default(),

@@ -38,6 +38,10 @@ impl Connections for Secrets {
         let found = self.0.lock().unwrap().get(&format!("{}/{}", key.name, key.key)).cloned();
         found.map(SecretString::new).ok_or_else(|| Fault::new(Class::Misconfigured, "no-secret", key.name.clone()))
     }
+
+    async fn service_account_token(&self, _: &str, account: &str, _: &str) -> Result<SecretString, Fault> {
+        Err(Fault::new(Class::Misconfigured, "not-used", account.to_owned()))
+    }
 }
 
 /// The system's clock, which a test may push ahead.
@@ -171,13 +175,15 @@ pub(crate) fn key(name: &str, key: &str) -> SecretKeyRef {
 
 pub(crate) fn connection(address: &str, auth: Auth) -> Connection {
     Connection {
-        name: ConnectionRef { namespace: "team-a".into(), name: "prod".into() },
+        name: ConnectionRef::namespaced("team-a", "prod"),
         address: address.to_owned(),
         vault_namespace: String::new(),
         ca_pem: None,
         tls_server_name: None,
         timeout: Span::from_secs(20),
         auth,
+        secrets_in: "team-a".into(),
+        cleanup: None,
     }
 }
 
