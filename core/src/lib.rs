@@ -10,6 +10,7 @@
 
 pub mod audit;
 pub mod backoff;
+pub mod cleanup;
 pub mod decide;
 pub mod delivery;
 pub mod encode;

@@ -148,3 +148,7 @@ impl Manifests for FolderManifests {
         self.folder.put_status(key, uid, &shown).await
     }
 }
+
+#[cfg(test)]
+#[path = "adapters_tests.rs"]
+mod tests;

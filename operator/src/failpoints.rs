@@ -5,19 +5,20 @@
 //! | word | at each failpoint |
 //! |---|---|
 //! | `record:FILE` | its name is added to the file, before anything else is done |
-//! | `kill:N` | at the N-th (from 1): SIGKILL to this process |
-//! | `stop:N` | at the N-th: SIGSTOP to this process |
-//! | `erase-status:DIR` | every status in `*.status.yaml` there goes; the stamp stays |
-//! | `erase-status-file:DIR` | the whole files go, with the stamp |
+//! | `kill:NAME#N` | at the N-th time (from 1) of this name: SIGKILL to this process |
+//! | `stop:NAME#N` | the same with SIGSTOP |
+//! | `erase-status:DIR` | every status in `*.status.yaml` there goes; the stamp stays (not at those of [`around`]) |
+//! | `erase-status-file:DIR` | the whole files go, with the stamp (not at those of [`around`]) |
 //!
 //! A name is `<port>.<method>.<before|after>`. Nobody keeps a list of them: they are the methods of the ports, and only
-//! those that have an effect count. A status is a projection, so putting one is no failpoint.
+//! those that have an effect count. A status is a projection, so putting one is no failpoint. What has an effect and is
+//! reached past the controller's ports is an [`Own`].
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use anyhow::Context as _;
 use async_trait::async_trait;
@@ -30,12 +31,49 @@ use ps_core::ids::Key;
 /// The variable.
 pub const VARIABLE: &str = "PASSWORD_SENDER_FAILPOINTS";
 
+macro_rules! own {
+    ($($(#[$doc:meta])* $variant:ident = $port:literal $method:literal,)*) => {
+        /// An effect outside the controller's ports.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Own {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Own {
+            /// Every one, as `(port, method)`.
+            pub const ALL: &[(&str, &str)] = &[$(($port, $method),)*];
+
+            const fn parts(self) -> (&'static str, &'static str) {
+                match self {
+                    $(Self::$variant => ($port, $method),)*
+                }
+            }
+        }
+    };
+}
+
+own! {
+    /// The folder source remembers a manifest.
+    SaveNote = "notes" "save",
+    /// The folder source forgets a manifest.
+    RemoveNote = "notes" "remove",
+    /// The lease row is asked for by a process that does not have it.
+    TakeLease = "lease" "take",
+    /// The lease row is written again by the process that has it.
+    RenewLease = "lease" "renew",
+    /// The ledger-wide entry is read, and made if there is none. Only the first time of a process counts: later ones
+    /// find it there.
+    MakeCommon = "ledger" "common",
+    /// The ledger-wide entry is changed: a restore was noticed or accepted, or the audit trail is known so far.
+    ReplaceCommon = "ledger" "replace_common",
+}
+
 #[derive(Default)]
 struct Failpoints {
     record: Option<Mutex<File>>,
-    signal: Option<(u64, Signal)>,
+    signal: Option<(String, u64, Signal)>,
     erase: Option<(PathBuf, Erase)>,
-    count: AtomicU64,
+    counts: Mutex<HashMap<String, u64>>,
 }
 
 #[derive(Clone, Copy)]
@@ -44,16 +82,41 @@ enum Erase {
     File,
 }
 
-/// The hook that the environment asks for; `None` without the variable, and in a release build.
+/// The hook that the environment asks for, the same for the whole process; `None` without the variable, and in a release
+/// build.
 ///
 /// # Errors
 /// If the variable is there and can't be understood.
 pub fn from_env() -> anyhow::Result<Option<Arc<dyn Hook>>> {
-    if !cfg!(debug_assertions) {
-        return Ok(None);
+    match shared() {
+        Ok(None) => Ok(None),
+        Ok(Some(points)) => Ok(Some(points.clone())),
+        Err(why) => anyhow::bail!("{why}"),
     }
-    let Ok(text) = std::env::var(VARIABLE) else { return Ok(None) };
-    Ok(Some(Arc::new(Failpoints::parse(&text)?)))
+}
+
+fn shared() -> &'static Result<Option<Arc<Failpoints>>, String> {
+    static SHARED: OnceLock<Result<Option<Arc<Failpoints>>, String>> = OnceLock::new();
+    SHARED.get_or_init(|| {
+        if !cfg!(debug_assertions) {
+            return Ok(None);
+        }
+        let Ok(text) = std::env::var(VARIABLE) else { return Ok(None) };
+        Failpoints::parse(&text).map(|points| Some(Arc::new(points))).map_err(|error| format!("{error:#}"))
+    })
+}
+
+/// Does `call`, whose effect is `own`, with a failpoint before and one after it.
+pub async fn around<T>(own: Own, call: impl Future<Output = T>) -> T {
+    let Ok(Some(points)) = shared() else { return call.await };
+    let (port, method) = own.parts();
+    if own == Own::MakeCommon && points.has_passed(&format!("{port}.{method}.after")) {
+        return call.await;
+    }
+    points.reach(port, method, Phase::Before, false);
+    let done = call.await;
+    points.reach(port, method, Phase::After, false);
+    done
 }
 
 impl Failpoints {
@@ -63,8 +126,8 @@ impl Failpoints {
             let (what, value) = word.split_once(':').with_context(|| format!("{VARIABLE}: {word:?} has no colon"))?;
             match what {
                 "record" => all.record = Some(Mutex::new(File::options().create(true).append(true).open(value)?)),
-                "kill" => all.signal = Some((value.parse()?, Signal::SIGKILL)),
-                "stop" => all.signal = Some((value.parse()?, Signal::SIGSTOP)),
+                "kill" => all.signal = Some(place(value, Signal::SIGKILL)?),
+                "stop" => all.signal = Some(place(value, Signal::SIGSTOP)?),
                 "erase-status" => all.erase = Some((value.into(), Erase::Status)),
                 "erase-status-file" => all.erase = Some((value.into(), Erase::File)),
                 _ => anyhow::bail!("{VARIABLE}: {what:?} is not known"),
@@ -73,24 +136,54 @@ impl Failpoints {
         Ok(all)
     }
 
-    fn pass(&self, method: &str, name: &str) -> anyhow::Result<()> {
-        let count = self.count.fetch_add(1, Ordering::SeqCst) + 1;
+    fn count(&self, name: &str) -> anyhow::Result<u64> {
+        let mut counts = self.counts.lock().map_err(|_| anyhow::anyhow!("a failpoint panicked"))?;
+        let count = counts.entry(name.to_owned()).or_default();
+        *count += 1;
+        Ok(*count)
+    }
+
+    fn has_passed(&self, name: &str) -> bool {
+        self.counts.lock().is_ok_and(|counts| counts.contains_key(name))
+    }
+
+    /// Goes on, or says why a test's file could not be written.
+    fn reach(&self, port: &str, method: &str, phase: Phase, erase: bool) -> Fate {
+        let phase = if phase == Phase::Before { "before" } else { "after" };
+        match self.pass(method, &format!("{port}.{method}.{phase}"), erase) {
+            Ok(()) => Fate::Pass,
+            Err(error) => {
+                tracing::error!("a failpoint failed: {error:#}");
+                Fate::Fail
+            }
+        }
+    }
+
+    fn pass(&self, method: &str, name: &str, erase: bool) -> anyhow::Result<()> {
+        let count = self.count(name)?;
         if let Some(file) = &self.record {
             let mut file = file.lock().map_err(|_| anyhow::anyhow!("a failpoint panicked"))?;
             writeln!(file, "{name}")?;
         }
-        if let Some((folder, erase)) = &self.erase
+        if let Some((folder, erase)) = self.erase.as_ref().filter(|_| erase)
             && (matches!(erase, Erase::Status) || method != "put_stamp")
         {
             erase.all(folder)?;
         }
-        if let Some((at, signal)) = self.signal
-            && at == count
+        if let Some((at, nth, signal)) = &self.signal
+            && (at.as_str(), *nth) == (name, count)
         {
-            raise(signal)?;
+            raise(*signal)?;
         }
         Ok(())
     }
+}
+
+/// `NAME#N`.
+fn place(text: &str, signal: Signal) -> anyhow::Result<(String, u64, Signal)> {
+    let (name, nth) = text.split_once('#').with_context(|| format!("{VARIABLE}: {text:?} is not NAME#N"))?;
+    anyhow::ensure!(!name.is_empty(), "{VARIABLE}: {text:?} has no name");
+    Ok((name.to_owned(), nth.parse()?, signal))
 }
 
 impl Erase {
@@ -123,14 +216,7 @@ impl Hook for Failpoints {
         if !effect || method == "put_status" {
             return Fate::Pass;
         }
-        let phase = if phase == Phase::Before { "before" } else { "after" };
-        match self.pass(method, &format!("{port}.{method}.{phase}")) {
-            Ok(()) => Fate::Pass,
-            Err(error) => {
-                tracing::error!("a failpoint failed: {error:#}");
-                Fate::Fail
-            }
-        }
+        self.reach(port, method, phase, true)
     }
 }
 
@@ -143,8 +229,9 @@ pub struct HookedNotes {
 }
 
 impl HookedNotes {
-    async fn at(&self, method: &'static str, phase: Phase) -> Result<(), Fault> {
-        match self.hook.at("notes", method, phase, true).await {
+    async fn at(&self, own: Own, phase: Phase) -> Result<(), Fault> {
+        let (port, method) = own.parts();
+        match self.hook.at(port, method, phase, true).await {
             Fate::Pass => Ok(()),
             Fate::Fail => Err(Fault::new(Class::Transient, "injected", "failed on purpose, by a test")),
         }
@@ -158,15 +245,15 @@ impl ObjectMemory for HookedNotes {
     }
 
     async fn save(&self, note: &Note) -> Result<(), Fault> {
-        self.at("save", Phase::Before).await?;
+        self.at(Own::SaveNote, Phase::Before).await?;
         self.inner.save(note).await?;
-        self.at("save", Phase::After).await
+        self.at(Own::SaveNote, Phase::After).await
     }
 
     async fn remove(&self, key: &Key) -> Result<(), Fault> {
-        self.at("remove", Phase::Before).await?;
+        self.at(Own::RemoveNote, Phase::Before).await?;
         self.inner.remove(key).await?;
-        self.at("remove", Phase::After).await
+        self.at(Own::RemoveNote, Phase::After).await
     }
 
     async fn all(&self) -> Result<Vec<Note>, Fault> {
@@ -180,8 +267,9 @@ mod tests {
 
     #[test]
     fn words_are_understood_or_refused() {
-        assert!(Failpoints::parse("kill:3,erase-status:/tmp").is_ok_and(|f| f.signal == Some((3, Signal::SIGKILL))));
-        for junk in ["", "kill", "kill:", "kill:x", "hang:3", "kill:1,"] {
+        let wanted = Some(("store.insert.after".to_owned(), 3, Signal::SIGKILL));
+        assert!(Failpoints::parse("kill:store.insert.after#3,erase-status:/tmp").is_ok_and(|f| f.signal == wanted));
+        for junk in ["", "kill", "kill:", "kill:x", "kill:#1", "kill:x#", "kill:x#y", "hang:x#3", "kill:x#1,"] {
             assert!(Failpoints::parse(junk).is_err(), "{junk:?}");
         }
     }

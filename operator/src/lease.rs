@@ -9,6 +9,7 @@ use ps_core::time::Span;
 use ps_ledger::EmbeddedLedger;
 
 use crate::clock::now;
+use crate::failpoints::{self, Own};
 
 /// How often something that another process holds is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -59,7 +60,8 @@ impl Lease {
     pub async fn take(&self, ledger: &EmbeddedLedger) -> Result<bool, CasError> {
         let at = now();
         let until = at + self.span;
-        let taken = ledger.try_lease(&self.me, until, at).await?;
+        let own = if self.until.load(Ordering::Relaxed) > 0 { Own::RenewLease } else { Own::TakeLease };
+        let taken = failpoints::around(own, ledger.try_lease(&self.me, until, at)).await?;
         if taken {
             self.until.store(until.as_millis(), Ordering::Relaxed);
         } else if self.until.load(Ordering::Relaxed) > 0 {
@@ -115,3 +117,7 @@ impl Lease {
         !self.lost.load(Ordering::Relaxed)
     }
 }
+
+#[cfg(test)]
+#[path = "lease_tests.rs"]
+mod tests;

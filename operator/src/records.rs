@@ -172,3 +172,7 @@ pub async fn sweep_orphans(store: &dyn LinkStore, ledger: &EmbeddedLedger) {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "records_tests.rs"]
+mod tests;

@@ -12,6 +12,8 @@ use ps_core::entry::{Common, Entry};
 use ps_core::ids::Key;
 use ps_core::ports::{CasError, Ledger, Random, Versioned};
 
+use crate::failpoints::{self, Own};
+
 /// What the ledger knows of one delivery, as far as the trail can contradict it.
 struct Known {
     incarnation: String,
@@ -59,7 +61,7 @@ pub async fn common(ledger: &dyn Ledger, random: &dyn Random) -> anyhow::Result<
     random.fill(&mut tag_key)?;
     random.fill(&mut id)?;
     let fresh = Common { tag_key, ledger_id: ps_core::encode::b64(&id), audit_head: 0, restored: None };
-    ledger.common(&fresh).await.context("ledger.db")
+    failpoints::around(Own::MakeCommon, ledger.common(&fresh)).await.context("ledger.db")
 }
 
 /// Compares ledger and trail. Answers why a restore is certain, and remembers it in the ledger until a person accepts;
@@ -131,7 +133,7 @@ async fn remember(ledger: &dyn Ledger, change: impl Fn(&mut Common)) -> anyhow::
         if next == before.value {
             return Ok(());
         }
-        match ledger.replace_common(&next, before.version).await {
+        match failpoints::around(Own::ReplaceCommon, ledger.replace_common(&next, before.version)).await {
             Ok(_) => return Ok(()),
             Err(CasError::Conflict) => {}
             Err(error) => return Err(error.into()),

@@ -137,6 +137,7 @@ pub async fn run(config: Config, places: Places) -> anyhow::Result<()> {
     let ports = failpoints.map_or_else(|| ports.clone(), |hook| ports.clone().hooked(&hook));
     let settings = Settings {
         me: me.clone(),
+        namespace: String::new(),
         public_url: config.public_url.clone(),
         sender: config.sender.clone(),
         mail_domain: config.mail_domain(),

@@ -1,7 +1,7 @@
 //! Getting the pieces: each `ensure_*` finds one, or installs it, or fails with the command that would.
 //!
-//! Versions and hashes are pinned in `requirements.txt` and the two `package-lock.json`. Several processes may ask at
-//! once; a lock file lets one of them work.
+//! Versions and hashes are pinned in `requirements.txt`, the two `package-lock.json`, and `cluster/go.mod` with its
+//! `go.sum`. Several processes may ask at once; a lock file lets one of them work.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -13,6 +13,7 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::Uid;
 
 use crate::dirs::{state_dir, workspace};
+use crate::install_go::ClusterProgram;
 use crate::process;
 
 /// The OpenBao that the tests run against; the hash of its wheel is in `testbed/requirements.txt`.
@@ -33,11 +34,35 @@ pub enum Piece {
     Smtp,
     /// Chromium and the Node packages that drive it.
     Browser,
+    /// The database of the Kubernetes API.
+    Etcd,
+    /// The Kubernetes API server.
+    ApiServer,
+    /// The controllers that collect garbage, end namespaces and fill aggregated roles.
+    ControllerManager,
+    /// Kubernetes' command line.
+    Kubectl,
+    /// The installer of charts.
+    Helm,
 }
 
 impl Piece {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::OpenBao, Self::Postgres, Self::Smtp, Self::Browser];
+    pub const ALL: [Self; 9] = [
+        Self::OpenBao,
+        Self::Postgres,
+        Self::Smtp,
+        Self::Browser,
+        Self::Etcd,
+        Self::ApiServer,
+        Self::ControllerManager,
+        Self::Kubectl,
+        Self::Helm,
+    ];
+
+    /// What a Kubernetes API takes ([`crate::Cluster`]). Built from Go sources: about ten minutes on two cores, once.
+    pub const CLUSTER: [Self; 5] =
+        [Self::Etcd, Self::ApiServer, Self::ControllerManager, Self::Kubectl, Self::Helm];
 
     /// For people.
     #[must_use]
@@ -47,6 +72,29 @@ impl Piece {
             Self::Postgres => "PostgreSQL",
             Self::Smtp => "SMTP server",
             Self::Browser => "Chromium",
+            Self::Etcd => "etcd",
+            Self::ApiServer => "Kubernetes API server",
+            Self::ControllerManager => "controller manager",
+            Self::Kubectl => "kubectl",
+            Self::Helm => "Helm",
+        }
+    }
+
+    /// Why [`Piece::ensure`] will take minutes; `None` if it won't.
+    #[must_use]
+    pub fn warning(self) -> Option<&'static str> {
+        let program = self.cluster_program()?;
+        program.is_missing().then_some("is built from Go sources, once: the API server takes about six minutes on two cores")
+    }
+
+    fn cluster_program(self) -> Option<ClusterProgram> {
+        match self {
+            Self::Etcd => Some(ClusterProgram::Etcd),
+            Self::ApiServer => Some(ClusterProgram::ApiServer),
+            Self::ControllerManager => Some(ClusterProgram::ControllerManager),
+            Self::Kubectl => Some(ClusterProgram::Kubectl),
+            Self::Helm => Some(ClusterProgram::Helm),
+            Self::OpenBao | Self::Postgres | Self::Smtp | Self::Browser => None,
         }
     }
 
@@ -60,6 +108,11 @@ impl Piece {
             Self::Postgres => ensure_postgres(),
             Self::Smtp => ensure_node_packages("testbed/smtp"),
             Self::Browser => ensure_node_packages("testbed/browser").and_then(|_| ensure_chromium()),
+            Self::Etcd => ClusterProgram::Etcd.ensure(),
+            Self::ApiServer => ClusterProgram::ApiServer.ensure(),
+            Self::ControllerManager => ClusterProgram::ControllerManager.ensure(),
+            Self::Kubectl => ClusterProgram::Kubectl.ensure(),
+            Self::Helm => ClusterProgram::Helm.ensure(),
         }
     }
 }
@@ -215,7 +268,8 @@ pub fn on_path(program: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|folder| folder.join(program)).find(|candidate| candidate.is_file())
 }
 
-fn lock(name: &str) -> Result<Flock<File>> {
+/// Held, it keeps other processes from installing the same.
+pub(crate) fn lock(name: &str) -> Result<Flock<File>> {
     fs::create_dir_all(state_dir())?;
     let path = state_dir().join(format!("install-{name}.lock"));
     let file = File::create(&path).with_context(|| format!("making {}", path.display()))?;

@@ -44,6 +44,8 @@ pub struct Ports {
 pub struct Settings {
     /// A name that no other process, and no earlier start of this one, has.
     pub me: String,
+    /// The operator's own namespace, as which clean-up connections are used; empty outside a cluster.
+    pub namespace: String,
     /// Where links lead: scheme, host, optional port and path, no trailing slash.
     pub public_url: String,
     /// The sender's name where a manifest gives none.

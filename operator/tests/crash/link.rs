@@ -24,8 +24,9 @@ pub struct Link {
 }
 
 impl Link {
-    pub fn new(invitation: &Invitation) -> Self {
-        let (base, fragment) = invitation.link.split_once("/#").unwrap();
+    /// As `base` serves it: for a folder that was copied, another gateway than the mail names.
+    pub fn new(invitation: &Invitation, base: &str) -> Self {
+        let (_, fragment) = invitation.link.split_once("/#").unwrap();
         let token = ClaimToken::from_fill(|out| {
             use std::io::Read as _;
             std::fs::File::open("/dev/urandom")?.read_exact(out)

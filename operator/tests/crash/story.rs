@@ -1,5 +1,7 @@
 //! The stories: what is applied, what the recipient and the sender do, and how it ends.
 
+use std::collections::BTreeMap;
+
 use ps_core::entry::{Entry, MailState};
 use ps_core::ids::Key;
 use ps_testbed::{OpenBao, Testbed, unique, wait_until};
@@ -7,6 +9,7 @@ use serde_json::json;
 use tokio::sync::OnceCell;
 
 use crate::link::Link;
+use crate::past::{NAMES, Past, past};
 use crate::support::{KvSource, RoleSource, SOON, Stand, kv_delivery, role_delivery};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,28 +22,68 @@ pub enum Story {
     Removed,
     /// Two deliveries of one static role; one is opened, so the other one's link must end.
     Shared,
+    /// Two KV secrets that were delivered and rotated long ago. Both records go, one of them in spite of junk in its
+    /// place; one manifest is gone, so its entry goes as well.
+    Forgotten,
+    /// The ledger is older than the audit trail: a KV secret waits for `restore accept`, and is opened then.
+    Restored,
 }
 
 impl Story {
-    pub const ALL: [Self; 4] = [Self::Role, Self::Kv, Self::Removed, Self::Shared];
+    pub const ALL: [Self; 6] =
+        [Self::Role, Self::Kv, Self::Removed, Self::Shared, Self::Forgotten, Self::Restored];
 
     /// Whether the recipient waits until the status says `Delivered`.
     pub const fn is_patient(self) -> bool {
         matches!(self, Self::Kv)
     }
+
+    /// The failpoints of a recorded run that are tried in this story, each as its name and which time it was passed. Those
+    /// of a start are the same in every story that begins with nothing, and one that is restored goes on like
+    /// any other once it is accepted: these are tried once.
+    pub fn points(self, recorded: &'static [String]) -> Vec<Point> {
+        let begins = recorded.iter().position(|name| name == "ledger.insert.before").unwrap_or(recorded.len());
+        let mut times = BTreeMap::new();
+        let mut points = Vec::new();
+        for (at, name) in recorded.iter().enumerate() {
+            let nth = times.entry(name).or_insert(0);
+            *nth += 1;
+            let of_the_start = name.starts_with("lease.") || name.starts_with("ledger.common.");
+            let tried = match self {
+                Self::Restored => at < begins && !name.starts_with("notes."),
+                Self::Role | Self::Forgotten => true,
+                Self::Kv | Self::Removed | Self::Shared => !of_the_start,
+            };
+            // The lease is renewed by time, again and again.
+            if tried && (!name.starts_with("lease.renew.") || *nth <= 2) {
+                points.push(Point { name, nth: *nth });
+            }
+        }
+        points
+    }
+}
+
+/// A failpoint of a story.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Point {
+    pub name: &'static str,
+    /// Which time it is passed, from 1.
+    pub nth: usize,
 }
 
 /// What is delivered.
 pub enum Source {
     Role(RoleSource),
     Kv(KvSource),
+    Past(&'static Past),
 }
 
 impl Source {
     pub async fn new(story: Story, bao: &OpenBao) -> Self {
         match story {
             Story::Role | Story::Shared => Self::Role(role(bao).await),
-            Story::Kv | Story::Removed => Self::Kv(KvSource::new(bao).await),
+            Story::Kv | Story::Removed | Story::Restored => Self::Kv(KvSource::new(bao).await),
+            Story::Forgotten => Self::Past(past().await),
         }
     }
 
@@ -48,6 +91,7 @@ impl Source {
         match self {
             Self::Role(role) => role.policy(),
             Self::Kv(kv) => kv.policy(),
+            Self::Past(past) => past.policy(),
         }
     }
 
@@ -55,6 +99,7 @@ impl Source {
         match self {
             Self::Role(role) => &role.password,
             Self::Kv(kv) => &kv.password,
+            Self::Past(past) => &past.sources[0].password,
         }
     }
 
@@ -74,6 +119,11 @@ impl Source {
             }
             Self::Kv(kv) if passwords.is_empty() => assert!(kv.is_untouched(bao).await, "rotated for nothing"),
             Self::Kv(kv) => kv.assert_replaced(bao).await,
+            Self::Past(past) => {
+                for kv in &past.sources {
+                    kv.assert_replaced(bao).await;
+                }
+            }
         }
     }
 }
@@ -115,14 +165,29 @@ impl Delivery {
             let manifest = match source {
                 Source::Role(role) => role_delivery(name, &to, role, "10m", "2s", more),
                 Source::Kv(kv) => kv_delivery(name, &to, kv, "10m", "2s", more),
+                Source::Past(_) => unreachable!("it was applied long ago"),
             };
             stand.apply(name, &manifest);
             Self { name, to, sender, links: Vec::new(), opens, removed: false }
         };
         match story {
-            Story::Role | Story::Kv => vec![make("one", true)],
+            Story::Role | Story::Kv | Story::Restored => vec![make("one", true)],
             Story::Removed => vec![make("one", false)],
             Story::Shared => vec![make("one", true), make("two", false)],
+            Story::Forgotten => {
+                let Source::Past(past) = source else { unreachable!() };
+                past.unpack(stand);
+                stand.remove("one");
+                let known = |(name, to): (&'static str, &String)| Self {
+                    name,
+                    to: to.clone(),
+                    sender: String::new(),
+                    links: Vec::new(),
+                    opens: false,
+                    removed: name == "one",
+                };
+                NAMES.into_iter().zip(&past.to).map(known).collect()
+            }
         }
     }
 
@@ -136,7 +201,14 @@ impl Delivery {
 
     /// Whether the entry says that all is over: no link, nothing owed, nothing to tell; and what anybody could have opened
     /// is dead.
-    pub fn is_over(&self, story: Story, entry: &Entry) -> bool {
+    pub fn is_over(&self, story: Story, entry: Option<&Entry>) -> bool {
+        if story == Story::Forgotten && self.removed {
+            return entry.is_none();
+        }
+        let Some(entry) = entry else { return false };
+        if story == Story::Forgotten {
+            return entry.attempts.iter().all(|a| a.forgotten) && entry.outbox.is_empty();
+        }
         let over = |a: &ps_core::entry::Attempt| match a.mail {
             MailState::Pending { .. } => false,
             // Its link was void before anybody opened it: nobody had the value.

@@ -20,6 +20,7 @@ mod kv;
 mod mail_outages;
 mod manifests;
 mod restore;
+mod rules;
 mod static_role;
 mod taken_over_gateway;
 mod vault_outages;

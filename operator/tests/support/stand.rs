@@ -8,11 +8,10 @@ use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use ps_core::encode::b64;
 use ps_testbed::process::{Process, Signal};
 use ps_testbed::{Mail, OpenBao, RunDir, SmtpServer, Testbed, TokenOptions, free_port, unique, wait_until};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::recipient::client;
 use super::{Invitation, Recipient, SOON, Seen};
@@ -24,6 +23,8 @@ pub struct Setup {
     pub smtp_timeout: &'static str,
     /// `mail.hold`.
     pub hold: &'static str,
+    /// `lease`, if not the operator's own default.
+    pub lease: Option<&'static str>,
     /// `log.level`.
     pub level: &'static str,
     /// Whether the audit trail lies beside the data folder, as on another volume, instead of in it.
@@ -34,7 +35,14 @@ pub struct Setup {
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { smtp_timeout: "5s", hold: "15m", level: "debug", audit_elsewhere: false, env: Vec::new() }
+        Self {
+            smtp_timeout: "5s",
+            hold: "15m",
+            lease: None,
+            level: "debug",
+            audit_elsewhere: false,
+            env: Vec::new(),
+        }
     }
 }
 
@@ -86,15 +94,16 @@ impl Stand {
     }
 
     fn config(&self, user: &str) -> String {
-        let Setup { smtp_timeout, hold, level, audit_elsewhere, .. } = &self.setup;
+        let Setup { smtp_timeout, hold, lease, level, audit_elsewhere, .. } = &self.setup;
         let (port, admin, smtp) = (self.port, self.admin, self.smtp_at);
+        let lease = lease.map(|lease| format!("lease: {lease}\n")).unwrap_or_default();
         let audit = if *audit_elsewhere { "audit: {file: other-volume/audit.jsonl}\n" } else { "" };
         if *audit_elsewhere {
             fs::create_dir_all(self.path("other-volume")).unwrap();
         }
         format!(
             "publicUrl: http://127.0.0.1:{port}\nlisten: 127.0.0.1:{port}\nadmin: {{listen: 127.0.0.1:{admin}}}\n\
-             sender: Platform team\nsecrets: secrets\nlog: {{level: {level}}}\nmail: {{hold: {hold}}}\n{audit}\
+             sender: Platform team\nsecrets: secrets\n{lease}log: {{level: {level}}}\nmail: {{hold: {hold}}}\n{audit}\
              smtp: {{host: localhost, port: {smtp}, caFile: ca.pem, username: {user}, timeout: {smtp_timeout}, \
              passwordFile: secrets/default/mail/password, from: \"Password Sender <noreply@sender.example>\"}}\n"
         )
@@ -135,20 +144,15 @@ impl Stand {
         *self.process() = Some(process);
     }
 
-    /// Waits until the operator says that it is ready, and its gateway answers claims. The second comes a moment later:
-    /// until then the gateway asks to try again, as the protocol has it.
+    /// Waits until the operator says that it is ready, which means that claims are answered.
     pub async fn wait_ready(&self) {
         let ready = format!("http://127.0.0.1:{}/readyz", self.admin);
-        let claim = format!("{}/api/v1/links/claim", self.public_url());
-        let nobody =
-            json!({"id": b64(&[0; 16]), "access": b64(&[0; 32]), "proof": b64(&[0; 32]), "tokenHash": b64(&[0; 32])});
         let up = wait_until("the operator to be ready", SOON, async || {
             if let Some(status) = self.process().as_ref().and_then(|p| p.ended().unwrap()) {
                 panic!("the operator ended ({status}):\n{}", self.tail());
             }
             let answer = client().get(&ready).send().await.ok()?;
-            let claimed = client().post(&claim).json(&nobody).send().await.ok()?;
-            (answer.status().as_u16() == 200 && claimed.status().as_u16() == 404).then_some(())
+            (answer.status().as_u16() == 200).then_some(())
         });
         up.await.unwrap_or_else(|e| panic!("{e}\n{}", self.tail()));
     }
@@ -185,14 +189,20 @@ impl Stand {
 
     /// The gateway's process id.
     pub fn gateway_pid(&self) -> u32 {
-        let pid = self.pid();
-        let children = fs::read_dir("/proc").unwrap().flatten().filter_map(|e| e.file_name().to_str()?.parse().ok());
-        let is_ours = |child: &u32| {
+        self.gateway().expect("the operator has no child")
+    }
+
+    /// The gateway's process id, if one runs. One that has ended and was not waited for does not.
+    pub fn gateway(&self) -> Option<u32> {
+        let pid = self.pid().to_string();
+        let mut children =
+            fs::read_dir("/proc").unwrap().flatten().filter_map(|e| e.file_name().to_str()?.parse().ok());
+        children.find(|child: &u32| {
             let stat = fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
             let after_name = stat.rsplit_once(") ").map(|(_, rest)| rest.to_owned()).unwrap_or_default();
-            after_name.split_whitespace().nth(1) == Some(&pid.to_string())
-        };
-        children.into_iter().find(is_ours).expect("the operator has no child")
+            let mut words = after_name.split_whitespace();
+            words.next().is_some_and(|state| state != "Z") && words.next() == Some(&pid)
+        })
     }
 
     /// Puts a manifest file into the folder, whole at once.
@@ -293,6 +303,13 @@ impl Stand {
     pub async fn metrics(&self) -> String {
         let url = format!("http://127.0.0.1:{}/metrics", self.admin);
         client().get(url).send().await.unwrap().text().await.unwrap()
+    }
+
+    /// One number of the metrics page; 0 while it is not there.
+    pub async fn metric(&self, name: &str) -> f64 {
+        let page = self.metrics().await;
+        let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.map_or(0.0, |number| number.parse().unwrap())
     }
 
     /// Where the audit trail is.

@@ -1,6 +1,7 @@
 //! Decisions one at a time: what a situation calls for, beside the simulated world that plays whole stories.
 
 mod absorb;
+mod blocked;
 mod deliver;
 mod links;
 mod owed;

@@ -4,6 +4,7 @@
 mod issue;
 mod links;
 mod seal;
+mod via;
 
 use ps_core::decide::{Action, Decision, after};
 use ps_core::delivery::ConnectionRef;
@@ -133,31 +134,12 @@ impl Controller {
         move |fault| Trip::Vault { connection: connection.clone(), attempt, fault }
     }
 
-    /// The connection of an attempt, if it still leads to the server that the credential came from: another server's
-    /// answers would prove nothing, and a rotation there would kill somebody else's credential.
-    async fn reconnect(&self, attempt: &Attempt) -> Result<Connection, Trip> {
-        let at = self.connect(&attempt.connection, attempt.number).await?;
-        if attempt.source.index_key(&at.address, &at.vault_namespace) == attempt.source_key {
-            return Ok(at);
-        }
-        let message = format!(
-            "connection {} leads to another server or namespace than when this was delivered",
-            attempt.connection.name
-        );
-        let fault = Fault::new(Class::Misconfigured, "connection-changed", message)
-            .field("spec.address")
-            .remedy("Point it back until what was delivered is rotated, and use a connection of another name for the new server");
-        Err(Trip::Delivery { attempt: attempt.number, fault })
-    }
-
     async fn look(&self, key: &Key, attempt: &Attempt) -> Result<(), Trip> {
-        let at = self.reconnect(attempt).await?;
-        let sight = self
-            .ports
-            .vault
-            .observe(&at, &attempt.source, &attempt.identity, &self.tag_key, self.now())
-            .await
-            .map_err(self.vault_trip(&attempt.connection, attempt.number))?;
+        let (key_of_tags, now) = (&self.tag_key, self.now());
+        let look = async |at: &Connection| {
+            self.ports.vault.observe(at, &attempt.source, &attempt.identity, key_of_tags, now).await
+        };
+        let sight = self.as_whoever_can(attempt, look).await?;
         self.desk.unblock(&attempt.connection);
         self.desk.succeed(key, attempt.number);
         self.desk.saw(key, attempt.number, sight);
@@ -165,17 +147,13 @@ impl Controller {
     }
 
     async fn rotate(&self, key: &Key, attempt: &Attempt, step: &Step) -> Result<(), Trip> {
-        let at = self.reconnect(attempt).await?;
         let seen = self.desk.seen_at(key, attempt.number);
         let turn = self.desk.begin_step(attempt.source_key, step, seen, self.now());
-        let _under_way = turn.map_err(|fault| {
-            self.desk.forget_sight(key, attempt.number);
-            Trip::Delivery { attempt: attempt.number, fault }
-        })?;
         // Whatever comes back, it may have happened: the next decision starts from a new look.
         self.desk.forget_sight(key, attempt.number);
-        let done = self.ports.vault.rotate(&at, &attempt.source, step).await;
-        done.map_err(self.vault_trip(&attempt.connection, attempt.number))?;
+        let _under_way = turn.map_err(|fault| Trip::Delivery { attempt: attempt.number, fault })?;
+        let turn = async |at: &Connection| self.ports.vault.rotate(at, &attempt.source, step).await;
+        self.as_whoever_can(attempt, turn).await?;
         self.desk.unblock(&attempt.connection);
         self.desk.succeed(key, attempt.number);
         Ok(())

@@ -56,6 +56,7 @@ impl Operators {
         };
         let settings = Settings {
             me: name.clone(),
+            namespace: "password-sender".into(),
             public_url: "https://links.example.com".into(),
             sender: "Team".into(),
             mail_domain: "example.com".into(),

@@ -1,0 +1,62 @@
+use std::sync::atomic::{AtomicBool, AtomicU32};
+
+use super::*;
+
+/// A sink that counts how often it is asked, and answers or never does.
+#[derive(Default)]
+struct Sink {
+    asked: AtomicU32,
+    answers: AtomicBool,
+}
+
+#[async_trait]
+impl AuditSink for Sink {
+    async fn append(&self, _: &[Event]) -> Result<(), Fault> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        if self.answers.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        std::future::pending().await
+    }
+}
+
+/// What came of one append, and how long it took.
+async fn append(audit: &BoundedAudit) -> (String, Duration) {
+    let begun = tokio::time::Instant::now();
+    let code = audit.append(&[]).await.err().map_or_else(String::new, |fault| {
+        assert_eq!(fault.class, Class::Transient, "the events stay in the outbox");
+        fault.code
+    });
+    (code, begun.elapsed())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trail_that_hangs_costs_five_seconds_once_then_nothing_for_ten() {
+    let sink = Arc::new(Sink::default());
+    let audit = BoundedAudit::new(sink.clone());
+    let asked = || sink.asked.load(Ordering::Relaxed);
+    let slow = "audit-slow".to_owned();
+
+    let before = now();
+    assert_eq!(append(&audit).await, (slow.clone(), AUDIT_LIMIT));
+    let until = audit.blocked_until.load(Ordering::Relaxed);
+    let (least, most) = (before + Span::from_secs(10), now() + Span::from_secs(10));
+    assert!((least.as_millis()..=most.as_millis()).contains(&until), "{least} to {most}: {until}");
+
+    for _ in 0..3 {
+        assert_eq!(append(&audit).await, (slow.clone(), Duration::ZERO));
+    }
+    assert_eq!(asked(), 1, "it is left alone meanwhile");
+
+    // The ten seconds are over; it still hangs.
+    audit.blocked_until.store(now().as_millis(), Ordering::Relaxed);
+    assert_eq!(append(&audit).await, (slow, AUDIT_LIMIT));
+    assert_eq!(asked(), 2);
+    // And over once more; it works again, at once and from then on.
+    sink.answers.store(true, Ordering::Relaxed);
+    audit.blocked_until.store(now().as_millis(), Ordering::Relaxed);
+    for _ in 0..2 {
+        assert_eq!(append(&audit).await, (String::new(), Duration::ZERO));
+    }
+    assert_eq!(asked(), 4);
+}
