@@ -3,12 +3,14 @@
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use ps_core::error::{Class, Fault};
 use ps_core::ports::CasError;
 use ps_core::time::Span;
 use ps_ledger::EmbeddedLedger;
 
 use crate::clock::now;
+use crate::engine::Leads;
 use crate::failpoints::{self, Own};
 
 /// How often something that another process holds is tried again.
@@ -104,10 +106,13 @@ impl Lease {
         let message = "this operator was not heard of for so long that another one may work on its data folder";
         Err(Fault::new(Class::Transient, "lease-over", message))
     }
+}
 
+#[async_trait]
+impl Leads for Lease {
     /// Waits while it is over: a process that was stopped for long begins nothing before it knows whether it still leads.
     /// `false` once it is lost to somebody else.
-    pub async fn held(&self) -> bool {
+    async fn held(&self) -> bool {
         while now().as_millis() >= self.until.load(Ordering::Relaxed) {
             if self.lost.load(Ordering::Relaxed) {
                 return false;

@@ -14,8 +14,7 @@ use ps_core::entry::Entry;
 use ps_core::error::{Class, Fault};
 use ps_core::ids::{Key, LinkId};
 use ps_core::link::Record;
-use ps_core::ports::{CasError, Ledger as _, LinkStore};
-use ps_ledger::EmbeddedLedger;
+use ps_core::ports::{CasError, Ledger, LinkStore};
 
 use crate::restore;
 
@@ -54,7 +53,7 @@ pub fn put_aside(links: &Path) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// [`Damaged`], once the store can't say any more what changed.
-pub async fn follow(store: &dyn LinkStore, ledger: &EmbeddedLedger, queue: &Queue) -> anyhow::Result<()> {
+pub async fn follow(store: &dyn LinkStore, ledger: &dyn Ledger, queue: &Queue) -> anyhow::Result<()> {
     let mut after = 0;
     loop {
         let fault = match store.changes(after, 500).await {
@@ -147,7 +146,7 @@ impl Expected {
 }
 
 /// Live records that no entry points to can't be followed by anybody: they are voided, loudly. Nothing here is fatal.
-pub async fn sweep_orphans(store: &dyn LinkStore, ledger: &EmbeddedLedger) {
+pub async fn sweep_orphans(store: &dyn LinkStore, ledger: &dyn Ledger) {
     let mut after = None;
     loop {
         let page = match store.list(after, 500).await {

@@ -3,14 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use ps_audit::{FileTrail, Mirror};
 use ps_controller::folder::memory::ObjectMemory;
 use ps_controller::folder::{FolderSource, Folders};
 use ps_controller::{Controller, Ports, Queue, Settings};
-use ps_core::ports::{CasError, Clock, Ledger as _, Mailer, Random};
+use ps_core::ports::{CasError, Clock, Mailer, Random};
 use ps_ledger::EmbeddedLedger;
 use ps_mail::{OutboxMailer, SmtpConfig, SmtpMailer, Timeouts, TlsMode};
 use ps_store::EmbeddedStore;
@@ -23,13 +22,14 @@ use crate::admin::{self, Health};
 use crate::child::{Gateway, private_folder};
 use crate::clock::{SystemClock, SystemRandom, now};
 use crate::config::{Config, LogFormat, SmtpTls, secret_file};
+use crate::engine::{Engine, Leads};
 use crate::failpoints::{self, HookedNotes};
 use crate::lease::{self, Lease};
 use crate::metrics::Metrics;
 use crate::records;
 use crate::restore;
 use crate::story::Story;
-use crate::supervise::{FirstRound, Keeper, Stop, supervise};
+use crate::supervise::{Keeper, Stop, supervise};
 
 /// Where things are.
 #[derive(Clone, Debug)]
@@ -149,35 +149,24 @@ pub async fn run(config: Config, places: Places) -> anyhow::Result<()> {
     let store_busy = Arc::new(Notify::new());
     let expected = Arc::new(records::Expected::default());
     let story = Arc::new(Story::new(metrics.clone(), store_busy.clone(), expected.clone()));
-    let controller = Arc::new(Controller::new(ports, settings, &common, story));
-    let queue = Arc::new(Queue::default());
-    let first = Arc::new(FirstRound::default());
+    let engine = Engine {
+        controller: Arc::new(Controller::new(ports, settings, &common, story)),
+        queue: Arc::default(),
+        ledger: ledger.clone(),
+        store: store.clone(),
+        first: Arc::default(),
+        expected,
+        health,
+        metrics,
+    };
 
     // From here on the main loop beats.
     drop(starting);
     anyhow::ensure!(lease.take(&ledger).await?, "another operator has taken over this data folder");
-    let known = restore::keys(&*ledger).await?;
-    first.expect(&known);
-    for key in &known {
-        if let Some(entry) = ledger.get(key).await? {
-            expected.note(&entry.value);
-        }
-    }
+    let leads: Arc<dyn Leads> = lease.clone();
+    let mut workers = engine.start(config.workers, &leads, &folder.keys(), &mut essential).await?;
     {
-        let (store, queue) = (store.clone(), queue.clone());
-        essential.spawn(async move { expected.roll_call(&*store, &queue).await });
-    }
-    for key in known.iter().chain(&folder.keys()) {
-        queue.push(key);
-    }
-    let mut workers: JoinSet<()> = JoinSet::new();
-    for _ in 0..config.workers {
-        let (controller, queue, first, health) = (controller.clone(), queue.clone(), first.clone(), health.clone());
-        let lease = lease.clone();
-        workers.spawn(async move { work(&controller, &queue, &first, &health, &lease).await });
-    }
-    {
-        let (folder, queue) = (folder.clone(), queue.clone());
+        let (folder, queue) = (folder.clone(), engine.queue.clone());
         essential.spawn(async move {
             tokio::select! {
                 () = folder.watch() => anyhow::bail!("the manifests folder is not watched any more"),
@@ -185,14 +174,7 @@ pub async fn run(config: Config, places: Places) -> anyhow::Result<()> {
             }
         });
     }
-    {
-        let (store, ledger, queue, first) = (store.clone(), ledger.clone(), queue.clone(), first.clone());
-        essential.spawn(async move {
-            records::sweep_orphans(&*store, &ledger).await;
-            first.swept();
-            records::follow(&*store, &ledger, &queue).await
-        });
-    }
+    essential.spawn(engine.clone().follow());
 
     tracing::info!(
         manifests = %places.manifests.display(),
@@ -205,26 +187,15 @@ pub async fn run(config: Config, places: Places) -> anyhow::Result<()> {
     let keeper = Keeper {
         ledger: &ledger,
         trail: &trail,
-        controller: &controller,
-        queue: &queue,
+        engine: &engine,
         folder: &folder,
-        metrics: &metrics,
         lease: &lease,
         store_busy: &store_busy,
     };
-    let ended = supervise(&gateway, &store, &first, &health, &keeper, (&mut essential, &mut workers), &mut stop).await;
+    let ended = supervise(&gateway, &store, &keeper, (&mut essential, &mut workers), &mut stop).await;
 
-    health.ready.store(false, Ordering::Relaxed);
-    // Nothing new begins; what is under way comes to its end, so that a mail that was just accepted is written down.
-    controller.stop();
-    queue.close();
-    if tokio::time::timeout(LAST_WORDS, async { while workers.join_next().await.is_some() {} }).await.is_err() {
-        tracing::warn!("some work did not end in time; it is taken up again at the next start");
-    }
-    for key in controller.stop() {
-        // A held message dies with us: its link is voided first.
-        controller.work(&key).await;
-    }
+    engine.health.ready.store(false, Ordering::Relaxed);
+    engine.wind_down(workers).await;
     if let Some(smtp) = smtp {
         smtp.close().await;
     }
@@ -233,9 +204,6 @@ pub async fn run(config: Config, places: Places) -> anyhow::Result<()> {
     }
     ended
 }
-
-/// How long work under way may take at the end.
-const LAST_WORDS: Duration = Duration::from_secs(20);
 
 /// A name that no other process, and no earlier start, has.
 fn name() -> anyhow::Result<String> {
@@ -330,23 +298,6 @@ pub fn smtp_config(config: &Config) -> anyhow::Result<SmtpConfig> {
         timeouts,
         pool_size: 4,
     })
-}
-
-async fn work(controller: &Controller, queue: &Queue, first: &FirstRound, health: &Health, lease: &Lease) {
-    while let Some(key) = queue.next(now).await {
-        if !lease.held().await {
-            return;
-        }
-        let rested = controller.work(&key).await;
-        health.beat(now());
-        for sibling in &rested.also {
-            queue.push(sibling);
-        }
-        queue.done(&key, rested.wake);
-        if rested.settled {
-            first.done(&key);
-        }
-    }
 }
 
 async fn push_changes(folder: &FolderSource, queue: &Queue) {

@@ -1,23 +1,19 @@
 //! What is kept up while everything runs: the lease, the gateway child, its fence, and the way to stop.
 
-use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use ps_audit::FileTrail;
 use ps_controller::folder::FolderSource;
-use ps_controller::{Controller, Queue};
-use ps_core::ids::Key;
 use ps_ledger::EmbeddedLedger;
 use ps_store::EmbeddedStore;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use crate::admin::Health;
 use crate::child::{Gateway, Running, Said};
-use crate::clock::{SystemRandom, now};
+use crate::engine::Engine;
+use crate::first_round::FirstRound;
 use crate::lease::Lease;
 use crate::metrics::Metrics;
 use crate::restore;
@@ -25,63 +21,12 @@ use crate::restore;
 /// How often the ledger notes how far the audit trail is known to it.
 const ADVANCE_EVERY: u32 = 16;
 
-/// What must have happened once since the start before any claim is answered: each known delivery was looked at to the
-/// end, and the store was searched for links that nobody knows.
-pub(crate) struct FirstRound {
-    left: Mutex<Left>,
-    over: Notify,
-}
-
-struct Left {
-    keys: BTreeSet<Key>,
-    swept: bool,
-}
-
-impl Default for FirstRound {
-    fn default() -> Self {
-        Self { left: Mutex::new(Left { keys: BTreeSet::new(), swept: false }), over: Notify::new() }
-    }
-}
-
-impl FirstRound {
-    fn change(&self, change: impl FnOnce(&mut Left)) -> bool {
-        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = left.swept && left.keys.is_empty();
-        change(&mut left);
-        let over = left.swept && left.keys.is_empty();
-        if over && !before {
-            self.over.notify_one();
-        }
-        over
-    }
-
-    pub(crate) fn expect(&self, keys: &[Key]) {
-        self.change(|left| left.keys.extend(keys.iter().cloned()));
-    }
-
-    pub(crate) fn done(&self, key: &Key) {
-        self.change(|left| {
-            left.keys.remove(key);
-        });
-    }
-
-    pub(crate) fn swept(&self) {
-        self.change(|left| left.swept = true);
-    }
-
-    pub(crate) fn is_over(&self) -> bool {
-        self.change(|_| {})
-    }
-}
-
 /// What is kept up while everything runs.
 pub(crate) struct Keeper<'a> {
     pub(crate) ledger: &'a EmbeddedLedger,
     pub(crate) trail: &'a FileTrail,
-    pub(crate) controller: &'a Controller,
-    pub(crate) queue: &'a Queue,
+    pub(crate) engine: &'a Engine,
     pub(crate) folder: &'a FolderSource,
-    pub(crate) metrics: &'a Metrics,
     pub(crate) lease: &'a Lease,
     pub(crate) store_busy: &'a Notify,
 }
@@ -91,16 +36,7 @@ impl Keeper<'_> {
         if !self.lease.take(self.ledger).await? {
             anyhow::bail!("another operator has taken over this data folder");
         }
-        let (ready, timed) = self.queue.depth();
-        self.metrics.queue_ready.set(i64::try_from(ready).unwrap_or(i64::MAX));
-        self.metrics.queue_timed.set(i64::try_from(timed).unwrap_or(i64::MAX));
-        let restored = restore::common(self.ledger, &SystemRandom).await?.value.restored;
-        if self.controller.set_restored(restored) {
-            // Noticed or accepted: what every delivery should do may be another thing now.
-            for key in restore::keys(self.ledger).await?.iter().chain(&self.folder.keys()) {
-                self.queue.push(key);
-            }
-        }
+        self.engine.beat(|| self.folder.keys()).await?;
         if count.is_multiple_of(ADVANCE_EVERY) {
             restore::advance(self.ledger, self.trail.head().n).await?;
         }
@@ -112,19 +48,18 @@ impl Keeper<'_> {
 pub(crate) async fn supervise(
     gateway: &Gateway,
     store: &EmbeddedStore,
-    first: &FirstRound,
-    health: &Health,
     keeper: &Keeper<'_>,
     (essential, workers): (&mut JoinSet<anyhow::Result<()>>, &mut JoinSet<()>),
     stop: &mut Stop,
 ) -> anyhow::Result<()> {
     let mut beat = tokio::time::interval(keeper.lease.renew_every());
     beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut beats = 0_u32;
+    let (mut beats, mut over) = (0_u32, false);
+    let Engine { first, health, metrics, .. } = keeper.engine;
     let mut running: Option<Running> = None;
     loop {
         if running.is_none() {
-            running = start_gateway(gateway, first, keeper.metrics);
+            running = start_gateway(gateway, first, metrics);
         }
         tokio::select! {
             () = stop.asked() => {
@@ -140,14 +75,14 @@ pub(crate) async fn supervise(
             }
             _ = workers.join_next() => anyhow::bail!("a worker has ended"),
             _ = beat.tick() => {
-                health.beat(now());
                 keeper.beat(beats).await?;
                 if let Some(child) = &running {
                     child.alive();
                 }
                 beats = beats.wrapping_add(1);
             }
-            () = first.over.notified() => {
+            () = first.over(), if !over => {
+                over = true;
                 if let Some(child) = &running {
                     lift(child);
                 }

@@ -1,4 +1,5 @@
-//! Real servers for tests, on free loopback ports: [`OpenBao`], [`Postgres`], [`SmtpServer`], [`Browser`].
+//! Real servers for tests, on free loopback ports: [`Cluster`] (a Kubernetes API), [`OpenBao`], [`Postgres`],
+//! [`SmtpServer`], [`Browser`].
 //!
 //! ```no_run
 //! # async fn example() -> anyhow::Result<()> {
@@ -9,31 +10,48 @@
 //! # Ok(()) }
 //! ```
 //!
-//! [`HttpProxy`] stands between a client and one of them, and loses or spoils answers.
+//! [`HttpProxy`] stands between a client and one of them, and loses or spoils answers; [`ApiProxy`] does it in front of
+//! the Kubernetes API.
 //!
-//! A test that seals, kills or faults a server starts one of its own ([`OpenBao::raft`], [`SmtpServer::start`]).
+//! A test that seals, kills or faults a server starts one of its own ([`OpenBao::raft`], [`SmtpServer::start`],
+//! [`Cluster::start`]).
 //! Every server is a child that dies with this process, even if it is killed; what it writes lies under
 //! `target/testbed/run` and goes with it, its log stays in `target/testbed/log`. Nothing skips: a missing piece is
 //! installed (`install`), or the error names the command that gets it.
 
+mod api_proxy;
 mod browser;
 mod dirs;
 mod http;
 pub mod install;
+mod install_go;
+mod kubernetes;
+mod kubernetes_api;
+mod kubernetes_audit;
+mod kubernetes_bao;
+mod kubernetes_etcd;
+mod kubernetes_files;
 mod openbao;
 mod openbao_api;
 mod ports;
 mod postgres;
 pub mod process;
 mod proxy;
+mod proxy_wire;
 mod shared;
 mod smtp;
 mod smtp_fault;
 mod tls;
 mod wait;
 
+pub use api_proxy::ApiProxy;
 pub use browser::{Browser, Report, Request};
 pub use dirs::{RunDir, log_dir, state_dir, unique, workspace};
+pub use install_go::KUBERNETES_VERSION;
+pub use kubernetes::{AuditLevel, Cluster, ClusterOptions};
+pub use kubernetes_api::Finished;
+pub use kubernetes_audit::AuditEvent;
+pub use kubernetes_bao::KubernetesRole;
 pub use openbao::OpenBao;
 pub use openbao_api::{AppRole, KvVersion, Token, TokenOptions};
 pub use ports::{free_port, free_port_pair};

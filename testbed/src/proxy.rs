@@ -1,14 +1,23 @@
-//! An HTTP proxy in front of a real server, that loses, spoils and counts requests.
+//! An HTTP proxy in front of a real server, that loses, spoils, delays and counts requests.
 //!
-//! It is what "500, but done" takes: the request reaches the server, and its answer does not come back.
+//! It is what "500, but done" takes: the request reaches the server, and its answer does not come back. Answers that
+//! never end (watches of the Kubernetes API) pass as they come.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::collections::HashMap;
+use std::io::{BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use rustls::ServerConfig;
+
+use crate::proxy_wire::{Connection, Dialect, Request, Upstream, read_head, status_of};
+
+/// How often a black hole looks whether it is over.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// What happens to a request that a rule applies to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,12 +111,28 @@ pub struct HttpProxy {
 
 #[derive(Debug)]
 struct Shared {
-    upstream: String,
+    upstream: Upstream,
+    /// Clients speak TLS then.
+    tls: Option<Arc<ServerConfig>>,
+    dialect: Dialect,
     stopped: AtomicBool,
     rules: Mutex<Vec<ProxyRule>>,
     log: Mutex<Vec<ProxyRequest>>,
     /// Connections that get no answer, kept open.
-    hanging: Mutex<Vec<TcpStream>>,
+    hanging: Mutex<Vec<Kept>>,
+    /// The two sockets of each open watch.
+    watches: Mutex<HashMap<u64, [TcpStream; 2]>>,
+    next_watch: AtomicU64,
+    /// Until then nothing passes.
+    dark_until: Mutex<Option<Instant>>,
+}
+
+struct Kept(#[expect(dead_code, reason = "it is there to stay open")] Connection);
+
+impl std::fmt::Debug for Kept {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Kept")
+    }
 }
 
 impl HttpProxy {
@@ -117,14 +142,25 @@ impl HttpProxy {
     /// If no port can be had.
     pub fn start(upstream: &str) -> Result<Self> {
         let upstream = upstream.strip_prefix("http://").context("the proxy speaks http:// only")?;
+        let upstream = Upstream { address: upstream.trim_end_matches('/').to_owned(), tls: None };
+        Self::between(None, upstream, Dialect::Vault)
+    }
+
+    /// Starts one with or without TLS on either side.
+    pub(crate) fn between(tls: Option<Arc<ServerConfig>>, upstream: Upstream, dialect: Dialect) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
-            upstream: upstream.trim_end_matches('/').to_owned(),
+            upstream,
+            tls,
+            dialect,
             stopped: AtomicBool::new(false),
             rules: Mutex::default(),
             log: Mutex::default(),
             hanging: Mutex::default(),
+            watches: Mutex::default(),
+            next_watch: AtomicU64::new(0),
+            dark_until: Mutex::default(),
         });
         let in_thread = Arc::clone(&shared);
         thread::spawn(move || {
@@ -141,10 +177,11 @@ impl HttpProxy {
         Ok(Self { address, shared })
     }
 
-    /// `http://127.0.0.1:PORT`.
+    /// `http://127.0.0.1:PORT`, or `https://…` where its clients are to speak TLS.
     #[must_use]
     pub fn address(&self) -> String {
-        format!("http://{}", self.address)
+        let scheme = if self.shared.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
     }
 
     /// Adds a rule behind those that there are; the first that applies fires.
@@ -157,7 +194,7 @@ impl HttpProxy {
         lock(&self.shared.rules).clear();
     }
 
-    /// All requests so far, in the order in which they ended.
+    /// All requests so far, in the order in which they were answered; a watch is there as soon as it is open.
     #[must_use]
     pub fn requests(&self) -> Vec<ProxyRequest> {
         lock(&self.shared.log).clone()
@@ -167,12 +204,25 @@ impl HttpProxy {
     pub fn forget(&self) {
         lock(&self.shared.log).clear();
     }
+
+    /// Breaks the connections of all open watches, and says how many there were. New ones are let through.
+    #[must_use]
+    pub fn close_watches(&self) -> usize {
+        self.shared.close_watches()
+    }
+
+    /// From now on, for this long, nothing passes in either direction; then all that waited does, however late. New
+    /// connections are taken, and hear nothing. Zero ends it.
+    pub fn black_hole(&self, duration: Duration) {
+        *lock(&self.shared.dark_until) = Instant::now().checked_add(duration);
+    }
 }
 
 impl Drop for HttpProxy {
     fn drop(&mut self) {
         self.shared.stopped.store(true, Ordering::Release);
         lock(&self.shared.hanging).clear();
+        self.shared.close_watches();
         // Wakes the listener, which then sees that it is over. It may be gone already.
         drop(TcpStream::connect(self.address));
     }
@@ -180,37 +230,33 @@ impl Drop for HttpProxy {
 
 impl Shared {
     fn serve(&self, client: TcpStream) -> Result<()> {
-        let mut reader = BufReader::new(client.try_clone()?);
+        self.wait_for_light()?;
+        let mut reader = BufReader::new(Connection::accept(client, self.tls.as_ref())?);
         let Some(request) = Request::read(&mut reader)? else {
             return Ok(());
         };
-        let action = self.action_for(&request);
-        let answer = match &action {
-            Some(ProxyAction::Refuse(_) | ProxyAction::Drop | ProxyAction::Hang) => None,
-            _ => Some(self.forward(&request)?),
+        self.wait_for_light()?;
+        let mut client = reader.into_inner(); // a client waits for its answer before it says more
+        let Some(action) = self.action_for(&request) else {
+            return self.pass(&request, client);
         };
-        let server = answer.as_deref().and_then(status_of);
+        let server = match &action {
+            ProxyAction::Refuse(_) | ProxyAction::Drop | ProxyAction::Hang => None,
+            ProxyAction::DoneBut(_) | ProxyAction::DoneButDrop | ProxyAction::DoneButHang => self.forward(&request)?,
+        };
         let given = match &action {
-            None => answer,
-            Some(ProxyAction::Refuse(status) | ProxyAction::DoneBut(status)) => Some(made_up(*status)),
-            Some(_) => None,
+            ProxyAction::Refuse(status) | ProxyAction::DoneBut(status) => Some(*status),
+            _ => None,
         };
-        let client_status = given.as_deref().and_then(status_of);
-        lock(&self.log).push(ProxyRequest {
-            method: request.method,
-            path: request.path,
-            server,
-            client: client_status,
-        });
-        match given {
-            Some(bytes) => (&client).write_all(&bytes)?,
-            None if matches!(action, Some(ProxyAction::Hang | ProxyAction::DoneButHang)) => {
-                lock(&self.hanging).push(client);
-                return Ok(());
-            }
-            None => {}
+        self.note(&request, server, given);
+        if let Some(status) = given {
+            client.write_all(&self.dialect.made_up(status))?;
         }
-        client.shutdown(Shutdown::Both)?;
+        if matches!(action, ProxyAction::Hang | ProxyAction::DoneButHang) {
+            lock(&self.hanging).push(Kept(client));
+        } else {
+            client.finish();
+        }
         Ok(())
     }
 
@@ -222,77 +268,100 @@ impl Shared {
         fired.cloned()
     }
 
-    /// Sends it on, and gives the whole answer.
-    fn forward(&self, request: &Request) -> Result<Vec<u8>> {
-        let mut server = TcpStream::connect(&self.upstream).context("the server behind the proxy")?;
+    /// Sends it on, waits for the end of the answer, and gives its status.
+    fn forward(&self, request: &Request) -> Result<Option<u16>> {
+        let mut server = self.upstream.connect()?;
         server.write_all(&request.bytes)?;
         let mut answer = Vec::new();
         server.read_to_end(&mut answer)?;
-        Ok(with_close(&answer))
+        Ok(status_of(&answer))
     }
-}
 
-struct Request {
-    method: String,
-    path: String,
-    /// As it is sent on: with `Connection: close`, so that the end of the answer is the end of the connection.
-    bytes: Vec<u8>,
-}
-
-impl Request {
-    /// Reads one request; `None` if the client said nothing.
-    fn read(reader: &mut impl BufRead) -> Result<Option<Self>> {
-        let mut first = String::new();
-        if reader.read_line(&mut first)? == 0 {
-            return Ok(None);
-        }
-        let mut words = first.split_whitespace();
-        let (method, path) = words.next().zip(words.next()).context("no request line")?;
-        let (method, path) = (method.to_owned(), path.to_owned());
-        let mut head = first.clone();
-        let mut length = 0;
+    /// Sends it on, and the answer back as it comes.
+    fn pass(&self, request: &Request, mut client: Connection) -> Result<()> {
+        let mut server = self.upstream.connect()?;
+        let _open = request.is_watch().then(|| OpenWatch::note(self, &client, &server)).transpose()?;
+        server.write_all(&request.bytes)?;
+        let head = read_head(&mut server)?;
+        let status = status_of(&head);
+        self.note(request, status, status);
+        self.wait_for_light()?;
+        client.write_all(&head)?;
+        client.flush()?;
+        let mut buffer = vec![0; 64 * 1024];
         loop {
-            let mut field = String::new();
-            reader.read_line(&mut field)?;
-            let (name, value) = field.split_once(':').unwrap_or((field.trim_end(), ""));
-            match name.to_ascii_lowercase().as_str() {
-                "" => break,
-                "content-length" => length = value.trim().parse()?,
-                "transfer-encoding" => anyhow::bail!("the proxy takes no chunked requests"),
-                "connection" => continue,
-                _ => {}
+            let count = server.read(&mut buffer)?;
+            if count == 0 {
+                break;
             }
-            head.push_str(&field);
+            self.wait_for_light()?;
+            client.write_all(buffer.get(..count).unwrap_or_default())?;
+            client.flush()?;
         }
-        head.push_str("Connection: close\r\n\r\n");
-        let mut bytes = head.into_bytes();
-        let start = bytes.len();
-        bytes.resize(start + length, 0);
-        reader.read_exact(bytes.get_mut(start..).unwrap_or_default())?;
-        Ok(Some(Self { method, path, bytes }))
+        client.finish();
+        Ok(())
+    }
+
+    fn note(&self, request: &Request, server: Option<u16>, client: Option<u16>) {
+        let (method, path) = (request.method.clone(), request.path.clone());
+        lock(&self.log).push(ProxyRequest { method, path, server, client });
+    }
+
+    fn close_watches(&self) -> usize {
+        let watches = std::mem::take(&mut *lock(&self.watches));
+        for sockets in watches.values() {
+            hang_up(sockets);
+        }
+        watches.len()
+    }
+
+    /// Returns once there is no black hole.
+    fn wait_for_light(&self) -> Result<()> {
+        loop {
+            ensure!(!self.stopped.load(Ordering::Acquire), "the proxy is gone");
+            if lock(&self.dark_until).is_none_or(|until| Instant::now() >= until) {
+                return Ok(());
+            }
+            thread::sleep(PAUSE);
+        }
     }
 }
 
-fn made_up(status: u16) -> Vec<u8> {
-    let body = r#"{"errors":["made up by the testbed's proxy"]}"#;
-    let length = body.len();
-    let head = format!("HTTP/1.1 {status} Testbed\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n");
-    format!("{head}Connection: close\r\n\r\n{body}").into_bytes()
+/// A watch in the list of those that can be closed, until it is dropped.
+struct OpenWatch<'a> {
+    shared: &'a Shared,
+    number: u64,
 }
 
-/// A server that was asked to close says so itself; this makes sure of it.
-fn with_close(answer: &[u8]) -> Vec<u8> {
-    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap_or(answer.len());
-    let (head, rest) = answer.split_at(end);
-    if String::from_utf8_lossy(head).to_ascii_lowercase().contains("\r\nconnection: close") {
-        return answer.to_vec();
+impl<'a> OpenWatch<'a> {
+    fn note(shared: &'a Shared, client: &Connection, server: &Connection) -> Result<Self> {
+        let number = shared.next_watch.fetch_add(1, Ordering::Relaxed);
+        let sockets = || Ok::<_, std::io::Error>([client.socket().try_clone()?, server.socket().try_clone()?]);
+        let listening = sockets()?;
+        lock(&shared.watches).insert(number, sockets()?);
+        // A client that goes away must take its watch at the server with it. It says nothing more before that.
+        thread::spawn(move || {
+            let [client, _] = &listening;
+            drop(client.peek(&mut [0]));
+            hang_up(&listening);
+        });
+        Ok(Self { shared, number })
     }
-    [head, b"\r\nConnection: close", rest].concat()
 }
 
-fn status_of(answer: &[u8]) -> Option<u16> {
-    let line = answer.split(|byte| *byte == b'\r').next()?;
-    std::str::from_utf8(line).ok()?.split_whitespace().nth(1)?.parse().ok()
+impl Drop for OpenWatch<'_> {
+    fn drop(&mut self) {
+        if let Some(sockets) = lock(&self.shared.watches).remove(&self.number) {
+            hang_up(&sockets); // or its listener would keep the client's connection open
+        }
+    }
+}
+
+/// Closes both ends; either may be closed already.
+fn hang_up(sockets: &[TcpStream; 2]) {
+    for socket in sockets {
+        drop(socket.shutdown(Shutdown::Both));
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

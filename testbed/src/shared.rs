@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 
 use crate::browser::Browser;
+use crate::kubernetes::{Cluster, ClusterOptions};
 use crate::openbao::OpenBao;
 use crate::postgres::Postgres;
 use crate::smtp::{SmtpOptions, SmtpServer};
@@ -25,6 +26,8 @@ pub struct Environment {
     pub postgres: Option<PostgresAddress>,
     /// If one runs.
     pub smtp: Option<SmtpAddress>,
+    /// If one runs.
+    pub cluster: Option<ClusterAddress>,
 }
 
 /// See [`OpenBao`].
@@ -64,6 +67,19 @@ pub struct SmtpAddress {
     pub ca_path: PathBuf,
 }
 
+/// See [`Cluster`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterAddress {
+    /// The API server, `https://127.0.0.1:PORT`.
+    pub server: String,
+    /// etcd, `http://127.0.0.1:PORT`.
+    pub etcd: String,
+    /// The token of `admin`.
+    pub admin_token: String,
+    /// The CA, the kubeconfigs, etcd's data and the audit log.
+    pub folder: PathBuf,
+}
+
 /// Servers that tests share; each starts when it is first asked for.
 #[derive(Debug, Default)]
 pub struct Testbed {
@@ -72,6 +88,7 @@ pub struct Testbed {
     postgres: OnceCell<Postgres>,
     smtp: OnceCell<SmtpServer>,
     browser: OnceCell<Browser>,
+    cluster: OnceCell<Cluster>,
 }
 
 impl Testbed {
@@ -141,6 +158,19 @@ impl Testbed {
         self.browser.get_or_try_init(Browser::find).await
     }
 
+    /// A Kubernetes API with the default options. A test that stops or restores one starts its own
+    /// ([`Cluster::start`]); so does one that reads all of the audit log.
+    ///
+    /// # Errors
+    /// If it can't be installed or started.
+    pub async fn cluster(&self) -> Result<&Cluster> {
+        let start = async || match &self.elsewhere.cluster {
+            Some(at) => Ok(Cluster::connect(at)),
+            None => Cluster::start(ClusterOptions::default()).await,
+        };
+        self.cluster.get_or_try_init(start).await
+    }
+
     /// What is started by now, for other processes.
     #[must_use]
     pub fn environment(&self) -> Environment {
@@ -148,6 +178,7 @@ impl Testbed {
             openbao: self.bao.get().map(OpenBao::environment),
             postgres: self.postgres.get().map(Postgres::environment),
             smtp: self.smtp.get().map(SmtpServer::environment),
+            cluster: self.cluster.get().map(Cluster::environment),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use ps_core::entry::Entry;
 use ps_core::ports::Ledger as _;
@@ -13,7 +13,8 @@ use ps_testbed::{OpenBao, SmtpServer, Testbed, wait_until};
 
 use crate::check::{self, Told};
 use crate::link::Link;
-use crate::story::{Delivery, Source, Story};
+use crate::past;
+use crate::story::{Delivery, Point, Source, Story};
 use crate::support::{Invitation, SOON, Setup, Stand};
 
 /// Short: what matters is that it is over, not how long that takes. Not the shortest: this machine has much to do.
@@ -24,16 +25,19 @@ const DEADLINE: Duration = Duration::from_secs(180);
 /// Attempts to take the gateway's address, one each quarter of a lease, after which nobody waits for it any more: a
 /// gateway whose operator is silent ends after two leases.
 const BARRED: usize = 16;
-const PAUSE: Duration = Duration::from_millis(200);
+/// How often a look is taken whether anything has changed.
+const TICK: Duration = Duration::from_millis(100);
+/// What a changed file does not show, such as a gateway that answers now, is looked at as often.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What happens to the first operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
     Nothing,
-    /// SIGKILL at the n-th failpoint.
-    Kill(usize),
+    /// SIGKILL at a failpoint.
+    Kill(Point),
     /// SIGSTOP there, and SIGCONT when another one has taken over.
-    Stop(usize),
+    Stop(Point),
     /// At each failpoint the status is erased.
     EraseStatus,
     /// At each failpoint the status is erased with the stamp.
@@ -66,6 +70,10 @@ pub struct Place {
     first: Process,
     second: Option<Process>,
     continued: bool,
+    /// Stopped before it had the lease, the first one stands by once it goes on.
+    stands_by: bool,
+    /// Somebody has accepted the restore.
+    accepted: bool,
     /// The first one was stopped while it held a database.
     held: bool,
     /// Last: the processes end before their folders go.
@@ -80,12 +88,26 @@ pub async fn run(case: Case) -> Outcome {
     let source = Source::new(case.story, bao).await;
     stand.connect(bao, bao.address(), &source.policy()).await;
     let deliveries = Delivery::apply(case.story, &stand, &source);
+    if case.story == Story::Restored {
+        past::older_than_its_trail(&stand).await;
+    }
     let first = start(&stand, Some(case.what));
-    let mut place =
-        Place { case, bao, smtp, source, deliveries, first, second: None, continued: false, held: false, stand };
+    let mut place = Place {
+        case,
+        bao,
+        smtp,
+        source,
+        deliveries,
+        first,
+        second: None,
+        continued: false,
+        stands_by: false,
+        accepted: false,
+        held: false,
+        stand,
+    };
     place.play().await;
-    // The last failpoint is passed when all is over already.
-    tokio::time::sleep(PAUSE).await;
+    place.wait_for_last_failpoint().await;
     place.look_after_processes().await;
     if place.was_hit() {
         place.wait_for_takeover().await;
@@ -101,7 +123,7 @@ pub async fn run(case: Case) -> Outcome {
 }
 
 /// One worker, so that runs of a story pass the same failpoints.
-fn configure(stand: &Stand) {
+pub fn configure(stand: &Stand) {
     let text = fs::read_to_string(stand.path("config.yaml")).unwrap() + "lease: " + LEASE + "\nworkers: 1\n";
     fs::write(stand.path("config.yaml"), &text).unwrap();
     // Nobody asks the admin endpoints here, and a port that is promised to one of so many is taken by another.
@@ -110,7 +132,7 @@ fn configure(stand: &Stand) {
     fs::write(stand.path("config.yaml"), lines.collect::<Vec<_>>().join("\n")).unwrap();
 }
 
-fn start(stand: &Stand, what: Option<What>) -> Process {
+pub fn start(stand: &Stand, what: Option<What>) -> Process {
     let mut command = Command::new(env!("CARGO_BIN_EXE_password-sender-operator"));
     command.arg("standalone").arg("--config").arg(stand.path("config.yaml"));
     command.arg("--manifests").arg(stand.path("manifests")).arg("--data").arg(stand.path("data"));
@@ -119,8 +141,8 @@ fn start(stand: &Stand, what: Option<What>) -> Process {
         let manifests = stand.path("manifests");
         match what {
             What::Nothing => {}
-            What::Kill(n) => words += &format!(",kill:{n}"),
-            What::Stop(n) => words += &format!(",stop:{n}"),
+            What::Kill(Point { name, nth }) => words += &format!(",kill:{name}#{nth}"),
+            What::Stop(Point { name, nth }) => words += &format!(",stop:{name}#{nth}"),
             What::EraseStatus => words += &format!(",erase-status:{}", manifests.display()),
             What::EraseFile => words += &format!(",erase-status-file:{}", manifests.display()),
         }
@@ -135,6 +157,7 @@ impl Place {
         let begin = Instant::now();
         let mut ledger = None;
         loop {
+            let (seen, looked) = (self.traces(), Instant::now());
             self.look_after_processes().await;
             self.look_at_mails().await;
             self.act().await;
@@ -142,8 +165,40 @@ impl Place {
                 return;
             }
             assert!(begin.elapsed() < DEADLINE, "not over after {DEADLINE:?}\n{}", self.tale());
-            tokio::time::sleep(PAUSE).await;
+            loop {
+                tokio::time::sleep(TICK).await;
+                if looked.elapsed() > LOOK || self.traces() != seen {
+                    break;
+                }
+            }
         }
+    }
+
+    /// What shows that something happened: databases, what was passed, status files, and whether the first one runs.
+    fn traces(&self) -> Vec<Option<(SystemTime, u64)>> {
+        let mut paths = vec!["data/ledger.db-wal".into(), "data/links/links.db-wal".into(), "passed".to_owned()];
+        paths.extend(self.deliveries.iter().map(|d| format!("manifests/{}.status.yaml", d.name)));
+        let trace = |path: &String| {
+            let found = fs::metadata(self.stand.path(path)).ok()?;
+            Some((found.modified().ok()?, found.len()))
+        };
+        let mut traces: Vec<_> = paths.iter().map(trace).collect();
+        let runs = !is_stopped(&self.first) && self.first.ended().unwrap().is_none();
+        traces.push(runs.then_some((SystemTime::UNIX_EPOCH, 0)));
+        traces
+    }
+
+    /// The last failpoint comes when all is over already: after the last write.
+    async fn wait_for_last_failpoint(&self) {
+        let passed = async || {
+            let harmed = is_stopped(&self.first) || self.first.ended().unwrap().is_some();
+            let names = self.passed();
+            let begun = names.iter().filter(|name| name.ends_with(".before")).count();
+            let over = 2 * begun == names.len() && (self.continued || !self.is_reached());
+            (harmed || over).then_some(())
+        };
+        let waited = wait_until("the last effect to be over", SOON, passed).await;
+        waited.unwrap_or_else(|e| panic!("{e}\n{}", self.tale()));
     }
 
     async fn look_after_processes(&mut self) {
@@ -153,8 +208,8 @@ impl Place {
             _ => false,
         };
         if down && self.second.is_none() {
-            let (What::Kill(n) | What::Stop(n)) = self.case.what else { unreachable!() };
-            assert!(self.passed().len() >= n, "it ended before its failpoint\n{}", self.tale());
+            assert!(self.is_reached(), "it ended before its failpoint\n{}", self.tale());
+            check::intents(&self.stand, &self.tale());
             if self.case.story == Story::Kv && !matches!(self.case.what, What::Stop(_)) {
                 // Lost while nobody was there.
                 for delivery in &self.deliveries {
@@ -206,7 +261,7 @@ impl Place {
         while !self.held && !self.has_taken_over() {
             assert!(begin.elapsed() < SOON, "nobody takes over\n{}", self.tale());
             self.look_after_processes().await;
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(TICK).await;
         }
     }
 
@@ -229,6 +284,13 @@ impl Place {
     async fn continue_first(&mut self) {
         self.continued = true;
         self.first.signal(Signal::SIGCONT).unwrap();
+        if self.hit().is_some_and(|name| name == "lease.take.before") {
+            let says = async || self.first.log_text().unwrap().contains("standing by").then_some(());
+            let waited = wait_until("the first operator to stand by", SOON, says).await;
+            waited.unwrap_or_else(|e| panic!("{e}\n{}", self.tale()));
+            self.stands_by = true;
+            return;
+        }
         let ended = wait_until("the first operator to end", SOON, async || self.first.ended().unwrap()).await;
         let status = ended.unwrap_or_else(|e| panic!("{e}\n{}", self.tale()));
         let says = ["another operator has taken over this data folder", "not heard of for so long"];
@@ -238,10 +300,11 @@ impl Place {
 
     /// Takes in new mails; of all links that were ever mailed for one delivery, at most one is live.
     async fn look_at_mails(&mut self) {
+        let base = self.stand.public_url();
         for at in 0..self.deliveries.len() {
             let delivery = &mut self.deliveries[at];
             let mails = self.smtp.mails(&delivery.to).await.unwrap();
-            delivery.links.extend(mails.iter().skip(delivery.links.len()).map(|mail| Link::new(&Invitation::of(mail))));
+            delivery.links.extend(mails.iter().skip(delivery.links.len()).map(|mail| Link::new(&Invitation::of(mail), &base)));
             let mut states = Vec::new();
             for link in &self.deliveries[at].links {
                 states.push(link.state().await.unwrap_or_else(|| "no gateway".into()));
@@ -254,6 +317,17 @@ impl Place {
     /// What recipient and sender do.
     async fn act(&mut self) {
         let story = self.case.story;
+        if story == Story::Forgotten {
+            return;
+        }
+        if story == Story::Restored && !self.accepted {
+            if self.stand.status("one").stalled() == Some("Restored") {
+                assert!(self.deliveries.iter().all(|d| d.links.is_empty()), "mailed unasked\n{}", self.tale());
+                self.accept().await;
+                self.accepted = true;
+            }
+            return;
+        }
         let everybody_has_mail = self.deliveries.iter().all(|d| !d.links.is_empty());
         for delivery in &mut self.deliveries {
             let told = self.stand.status(delivery.name).is("Delivered");
@@ -279,6 +353,28 @@ impl Place {
         }
     }
 
+    /// A person accepts the restore; where nothing happens to the operator, it happens to the command.
+    async fn accept(&self) {
+        let run = async |harm: Option<&str>| {
+            let mut command = self.stand.command(&["restore", "accept"]);
+            command.arg("--data").arg(self.stand.path("data"));
+            if let Some(harm) = harm {
+                command.env(ps_operator::failpoints::VARIABLE, format!("kill:ledger.replace_common.{harm}#1"));
+            }
+            let process = Process::spawn("accept", command).unwrap();
+            let status = wait_until("its end", SOON, async || process.ended().unwrap()).await.unwrap();
+            assert_eq!(status.success(), harm.is_none(), "{}", process.log_text().unwrap());
+            process.log_text().unwrap()
+        };
+        if self.case.what == What::Nothing {
+            run(Some("before")).await;
+            run(Some("after")).await;
+            assert!(run(None).await.contains("nothing to accept"));
+        } else {
+            assert!(run(None).await.contains("accepted: "));
+        }
+    }
+
     /// By the ledger, which the operators keep open meanwhile.
     async fn is_over(&self, ledger: &mut Option<EmbeddedLedger>) -> bool {
         let data = self.stand.path("data");
@@ -288,13 +384,13 @@ impl Place {
         let Some(ledger) = ledger else { return false };
         for delivery in &self.deliveries {
             match ledger.get(&delivery.key()).await {
-                Ok(Some(entry)) if delivery.is_over(self.case.story, &entry.value) => {}
+                Ok(entry) if delivery.is_over(self.case.story, entry.as_ref().map(|e| &e.value)) => {}
                 _ => return false,
             }
         }
         // The last status is put after the last entry.
         self.deliveries.iter().all(|d| match self.case.story {
-            Story::Removed => self.stand.status(d.name).0.is_null(),
+            Story::Removed | Story::Forgotten if d.removed => self.stand.status(d.name).0.is_null(),
             _ => self.stand.status(d.name).is("Rotated"),
         })
     }
@@ -308,16 +404,36 @@ impl Place {
         text.lines().map(str::to_owned).collect()
     }
 
-    fn hit(&self) -> Option<String> {
-        let (What::Kill(n) | What::Stop(n)) = self.case.what else { return None };
-        self.passed().get(n - 1).filter(|_| self.was_hit()).cloned()
+    /// The failpoint that the first one is to come to harm at.
+    const fn point(&self) -> Option<Point> {
+        match self.case.what {
+            What::Kill(point) | What::Stop(point) => Some(point),
+            _ => None,
+        }
+    }
+
+    /// Whether it came so far.
+    fn is_reached(&self) -> bool {
+        self.point().is_some_and(|p| self.passed().iter().filter(|name| *name == p.name).count() >= p.nth)
+    }
+
+    pub fn hit(&self) -> Option<String> {
+        self.point().filter(|_| self.was_hit()).map(|p| p.name.to_owned())
+    }
+
+    /// Whether the first one came to harm between the beginning of a mail and the write that says what became of it.
+    pub fn was_hit_at_a_mail(&self) -> bool {
+        let (Some(point), passed) = (self.point().filter(|_| self.was_hit()), self.passed()) else { return false };
+        let hits = passed.iter().enumerate().filter(|(_, name)| *name == point.name);
+        let Some((at, _)) = hits.skip(point.nth - 1).next() else { return false };
+        passed[at.saturating_sub(1)..=at].iter().any(|name| name.starts_with("mailer.send_link."))
     }
 
     /// SIGTERM to the one that leads.
     async fn end(&self) {
         let leader = self.second.as_ref().unwrap_or(&self.first);
-        // Of two, the one that does not lead ends as well.
-        let both = [Some(leader), Some(&self.first).filter(|_| self.held)];
+        // Of two, the one that does not lead ends as well; one that stands by must not take over.
+        let both = [Some(&self.first).filter(|_| self.stands_by), Some(leader), Some(&self.first).filter(|_| self.held)];
         for process in both.into_iter().flatten().filter(|p| p.ended().unwrap().is_none()) {
             process.signal(Signal::SIGTERM).unwrap();
             let ended = wait_until("the operator to end", SOON, async || process.ended().unwrap()).await;

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::path::Path;
 
+use ps_core::entry::{Attempt, MailState};
 use ps_core::ports::Ledger as _;
 use ps_ledger::EmbeddedLedger;
 use ps_testbed::wait_until;
@@ -42,22 +44,63 @@ pub async fn at_the_end(place: &mut Place) {
         }
         for mail in &place.smtp.mails(&delivery.to).await.unwrap() {
             // A gateway may still be on its way: the first operator's held the address.
-            let link = Link::new(&Invitation::of(mail));
+            let link = Link::new(&Invitation::of(mail), &place.stand.public_url());
             let state = wait_until("an answer", SOON, async || link.state().await).await.unwrap();
             assert!(state != "open" && state != "claimed", "{state}\n{}", place.tale());
             let mut stranger = link;
             assert!(!stranger.claim().await, "a stranger could claim\n{}", place.tale());
+        }
+        if place.case.story == Story::Forgotten {
+            assert_eq!(delivery.links.len(), 1, "mailed again\n{}", place.tale());
+            continue;
         }
         let notices = place.smtp.mails(&delivery.sender).await.unwrap();
         let ids: BTreeSet<_> = notices.iter().map(|mail| mail.message_id.clone()).collect();
         let expected = usize::from(delivery.opens);
         assert!(ids.len() == expected && notices.len() <= 2 * expected, "notices: {ids:?}\n{}", place.tale());
     }
-    let attempts = place.entries().await.into_iter().flat_map(|entry| entry.attempts);
-    if attempts.into_iter().any(|a| a.evidence.is_some()) {
-        passwords.push(place.source.password().to_owned());
+    if place.case.story != Story::Forgotten {
+        let attempts: Vec<_> = place.entries().await.into_iter().flat_map(|entry| entry.attempts).collect();
+        if attempts.iter().any(|a| a.evidence.is_some()) {
+            passwords.push(place.source.password().to_owned());
+        }
+        no_mail_of_a_superseded_attempt(place, &attempts).await;
     }
     place.source.assert_dead(place.bao, &passwords).await;
+}
+
+/// Whoever was slow looks whether its attempt is still its own before it mails: only a mail that was on its way by then
+/// may carry a link that somebody else has voided.
+async fn no_mail_of_a_superseded_attempt(place: &Place, attempts: &[Attempt]) {
+    for delivery in &place.deliveries {
+        for mail in place.smtp.mails(&delivery.to).await.unwrap() {
+            let id = mail.message_id.unwrap();
+            let void = attempts.iter().any(|a| a.mail == MailState::Superseded && id.contains(&a.message_id));
+            assert!(!void || place.was_hit_at_a_mail(), "a superseded attempt was mailed\n{}", place.tale());
+        }
+    }
+}
+
+/// In the moment in which the first operator came to harm: each record in the store is known to the ledger, so its intent
+/// was written down first (invariant 5), and no entry was forgotten before its records.
+pub fn intents(stand: &Stand, tale: &str) {
+    let (links, ledger) = (stand.path("data/links").join(ps_store::FILE), stand.path("data").join(ps_ledger::FILE));
+    if !links.is_file() {
+        return;
+    }
+    let ids = |file: &Path, sql: &str| -> rusqlite::Result<BTreeSet<Vec<u8>>> {
+        let database = rusqlite::Connection::open(file)?;
+        database.busy_timeout(SOON)?;
+        database.prepare(sql)?.query_map([], |row| row.get(0))?.collect()
+    };
+    let records = match ids(&links, "SELECT id FROM links") {
+        Ok(ids) => ids,
+        // Its first start was cut off before there was a table.
+        Err(error) if error.to_string().contains("no such table") => return,
+        Err(error) => panic!("{error}\n{tale}"),
+    };
+    let known = ids(&ledger, "SELECT record FROM records").unwrap();
+    assert!(records.is_subset(&known), "records that no entry names: {:?}\n{tale}", records.difference(&known));
 }
 
 /// When everybody has stopped: ledger and audit trail agree, and nothing looks like a restore.
@@ -69,9 +112,19 @@ pub async fn afterwards(place: &Place) -> Vec<Told> {
     let blank = ps_core::entry::Common { tag_key: [0; 32], ledger_id: String::new(), audit_head: 0, restored: None };
     assert_eq!(ledger.common(&blank).await.unwrap().value.restored, None, "{}", place.tale());
     let mut all = Vec::new();
+    if place.case.story == Story::Forgotten {
+        let links = rusqlite::Connection::open(place.stand.path("data/links").join(ps_store::FILE)).unwrap();
+        let left: i64 = links.query_row("SELECT count(*) FROM links", [], |row| row.get(0)).unwrap();
+        assert_eq!(left, 0, "records that nobody needs\n{}", place.tale());
+    }
     for delivery in &place.deliveries {
-        let entry = ledger.get(&delivery.key()).await.unwrap().unwrap().value;
-        assert!(delivery.is_over(place.case.story, &entry), "{entry:?}\n{}", place.tale());
+        let found = ledger.get(&delivery.key()).await.unwrap().map(|found| found.value);
+        assert!(delivery.is_over(place.case.story, found.as_ref()), "{found:?}\n{}", place.tale());
+        if place.case.story == Story::Forgotten {
+            all.push(told(place, delivery.name, delivery.links.len()));
+            continue;
+        }
+        let entry = found.unwrap();
         let told = told(place, delivery.name, delivery.links.len());
         assert_eq!(
             told.attempt,

@@ -1,7 +1,10 @@
 //! Real operators, killed or stopped at every failpoint, and a second one that goes on with the same folders.
 //!
 //! Nobody keeps the list of failpoints: a first run of each story records those that it passes (they are the methods of
-//! the ports, see `ps_controller::hooks`), and then each of them has a run of its own.
+//! the ports, see `ps_controller::hooks`, and what `ps_operator::failpoints` adds), and then each of them has a run of its
+//! own. An effect that no story reaches fails the test.
+//!
+//! `PASSWORD_SENDER_STORIES=Role,Kv` plays these stories only, for whoever works on one of them.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -20,16 +23,18 @@ mod support;
 mod case;
 mod check;
 mod link;
+mod past;
 mod story;
 
 use std::collections::BTreeSet;
 use std::time::Instant;
 
+use ps_operator::failpoints::Own;
 use tokio::sync::{OnceCell, Semaphore};
 use tokio::task::LocalSet;
 
 use crate::case::{Case, Outcome, What};
-use crate::story::Story;
+use crate::story::{Point, Story};
 
 /// Cases at once: they mostly wait, for a lease, for the end of a pending attempt, for a promise.
 static ROOM: Semaphore = Semaphore::const_new(40);
@@ -55,47 +60,76 @@ struct Tally {
 }
 
 /// One case per failpoint of a story.
-async fn at_every_failpoint(story: Story, what: impl Fn(usize) -> What) -> Tally {
+async fn at_every_failpoint(story: Story, what: impl Fn(Point) -> What) -> Tally {
     let begin = Instant::now();
     let recorded = &plain(story).await.passed;
-    assert!(recorded.len() > 20, "{recorded:#?}");
+    let mut points = story.points(recorded);
+    assert!(points.len() > 5, "{recorded:#?}");
+    let number = points.len();
     // Those that wait longest, around the mail, go first.
-    let mail = recorded.iter().position(|name| name == "mailer.send_link.before").unwrap();
-    let mut points: Vec<usize> = (1..=recorded.len()).collect();
-    points.sort_by_key(|n| n.abs_diff(mail));
-    let start = |n| (n, tokio::task::spawn_local(run(Case { story, what: what(n) })));
+    let place = |name: &str| recorded.iter().position(|passed| passed == name).unwrap_or_default();
+    let mail = place("mailer.send_link.before");
+    points.sort_by_key(|point| place(point.name).abs_diff(mail));
+    let start = |point| (point, tokio::task::spawn_local(run(Case { story, what: what(point) })));
     let cases: Vec<_> = points.into_iter().map(start).collect();
+    let all: BTreeSet<String> = cases.iter().map(|(point, _)| point.name.to_owned()).collect();
     let (mut hit, mut wrong) = (BTreeSet::new(), Vec::new());
-    for (n, case) in cases {
+    for (point, case) in cases {
         match case.await {
             Ok(outcome) => hit.extend(outcome.hit),
             // The panic has said why.
-            Err(_) => wrong.push(format!("{story:?} failed at {n}, {}", recorded[n - 1])),
+            Err(_) => wrong.push(format!("{story:?} failed at {point:?}")),
         }
     }
-    let all: BTreeSet<String> = recorded.iter().cloned().collect();
-    eprintln!("{story:?}: {} cases at {} kinds of failpoints in {:?}", recorded.len(), all.len(), begin.elapsed());
+    eprintln!("{story:?}: {number} cases at {} kinds of failpoints in {:?}", all.len(), begin.elapsed());
     Tally { all, hit, wrong }
 }
 
+/// The stories to play, and whether that is all of them.
+fn stories() -> (Vec<Story>, bool) {
+    let wanted = std::env::var("PASSWORD_SENDER_STORIES").ok();
+    let is_wanted = |story: &Story| wanted.as_ref().is_none_or(|w| w.split(',').any(|w| w == format!("{story:?}")));
+    (Story::ALL.into_iter().filter(is_wanted).collect(), wanted.is_none())
+}
+
+/// Every effect that there is: of the ports, as the macro that hooks them is told, and those past the ports. A status is
+/// a projection: putting one is no failpoint, and it is erased instead.
+fn effects() -> BTreeSet<String> {
+    let mut effects: BTreeSet<String> =
+        Own::ALL.iter().map(|(port, method)| format!("{port}.{method}")).collect();
+    let mut port = None;
+    for line in include_str!("../../controller/src/hooks.rs").lines() {
+        if let Some(rest) = line.strip_prefix("hooked!(") {
+            port = rest.split('"').nth(1);
+        } else if let Some(method) = line.trim().strip_prefix("effect ") {
+            effects.insert(format!("{}.{}", port.unwrap(), method.split('(').next().unwrap()));
+        }
+    }
+    assert!(effects.remove("manifests.put_status") && effects.len() > Own::ALL.len() + 8, "{effects:?}");
+    effects
+}
+
 /// All stories at once, on this thread: they wait far more than they work.
-async fn all_at_every_failpoint(what: impl Fn(usize) -> What + Copy) {
-    let stories = async {
-        let (a, b, c, d) = tokio::join!(
-            at_every_failpoint(Story::Role, what),
-            at_every_failpoint(Story::Kv, what),
-            at_every_failpoint(Story::Removed, what),
-            at_every_failpoint(Story::Shared, what),
-        );
-        [a, b, c, d]
+async fn all_at_every_failpoint(what: impl Fn(Point) -> What + Copy + 'static) {
+    let (stories, complete) = stories();
+    let played = async {
+        let start = |story| tokio::task::spawn_local(at_every_failpoint(story, what));
+        let mut tallies = Vec::new();
+        for story in stories.into_iter().map(start).collect::<Vec<_>>() {
+            tallies.push(story.await.unwrap());
+        }
+        tallies
     };
-    let tallies = LocalSet::new().run_until(stories).await;
+    let tallies = LocalSet::new().run_until(played).await;
     let hit: BTreeSet<&String> = tallies.iter().flat_map(|t| &t.hit).collect();
     let all: BTreeSet<&String> = tallies.iter().flat_map(|t| &t.all).collect();
     let mut wrong: Vec<String> = tallies.iter().flat_map(|t| t.wrong.clone()).collect();
     // Runs differ a little: an effect that one story misses, another one has.
     wrong.extend(all.difference(&hit).map(|name| format!("never hit at {name}")));
+    let points = effects().into_iter().flat_map(|effect| [format!("{effect}.before"), format!("{effect}.after")]);
+    wrong.extend(points.filter(|name| complete && !hit.contains(name)).map(|name| format!("no story hits {name}")));
     assert!(wrong.is_empty(), "{wrong:#?}");
+    eprintln!("{} kinds of failpoints were hit", hit.len());
 }
 
 #[tokio::test]
@@ -110,7 +144,7 @@ async fn stopped_at_every_failpoint_and_continued_after_another_one_took_over_it
 
 #[tokio::test]
 async fn a_status_erased_at_every_failpoint_changes_nothing() {
-    for story in Story::ALL {
+    for story in stories().0 {
         let expected = plain(story).await;
         let (status, file) =
             tokio::join!(run(Case { story, what: What::EraseStatus }), run(Case { story, what: What::EraseFile }));

@@ -19,6 +19,7 @@ struct Scene {
 /// A delivery whose mail has come.
 struct Sent {
     name: String,
+    to: String,
     source: KvSource,
     recipient: Recipient,
 }
@@ -39,7 +40,13 @@ impl Scene {
         self.stand.apply(name, &kv_delivery(name, &to, &source, ttl, after, more));
         let recipient = self.stand.recipient(&to).await;
         self.stand.wait_status(name, "delivered", SOON, |s| s.is("Delivered")).await;
-        Sent { name: name.to_owned(), source, recipient }
+        Sent { name: name.to_owned(), to, source, recipient }
+    }
+
+    /// The sender withdraws it.
+    fn withdraw(&self, sent: &Sent, ttl: &str, after: &str) {
+        let more = json!({"link": {"claimWindow": "1s"}, "revoked": true});
+        self.stand.apply(&sent.name, &kv_delivery(&sent.name, &sent.to, &sent.source, ttl, after, more));
     }
 
     /// One link that is open, and one that was claimed: an hour is promised to both.
@@ -137,7 +144,8 @@ async fn a_store_that_is_damaged_while_it_is_used_is_put_aside_and_everything_go
         scene.database().execute_batch(sql).unwrap();
         if what == "counter-spent" {
             // It is met by the next who needs a number.
-            scene.stand.apply("unlucky", &kv_delivery("unlucky", "u@v.example", &sent[0].source, "1h", "1h", Value::Null));
+            let other = KvSource::below(scene.bao, &scene.mount).await;
+            scene.stand.apply("next", &kv_delivery("next", "next@v.example", &other, "1h", "1h", Value::Null));
         }
         for sent in &sent {
             scene.assert_withdrawn(sent, what).await;
@@ -256,10 +264,7 @@ async fn a_row_that_holds_no_record_is_erased_when_its_time_is_over() {
     scene.database().execute_batch("UPDATE store SET seq = seq + 2000").unwrap();
     scene.assert_withdrawn(&sent[0], "at once").await;
     // The other one only after it was withdrawn by its sender.
-    let (source, to) = (&sent[1].source, "nobody@v.example");
-    let more = json!({"link": {"claimWindow": "1s"}, "revoked": true});
-    scene.stand.apply("later", &kv_delivery("later", to, source, "1m", "1h", more));
-    let _ = to;
+    scene.withdraw(&sent[1], "1m", "1h");
     scene.stand.wait_rotated("later", SOON).await;
     junk(&sent[1]);
     assert!(rows() >= 2);
@@ -281,9 +286,7 @@ async fn a_store_that_somebody_holds_delays_no_rotation_and_restarts_the_gateway
     // As a gateway that was taken over could, for ever.
     let database = scene.database();
     database.execute_batch("BEGIN EXCLUSIVE").unwrap();
-    let more = json!({"link": {"claimWindow": "1s"}, "revoked": true});
-    let to = format!("{}@v.example", unique("held"));
-    scene.stand.apply("other", &kv_delivery("other", &to, &other.source, "1h", "1h", more));
+    scene.withdraw(&other, "1h", "1h");
     let restarted = wait_until("another gateway", SOON, async || {
         let starts = scene.stand.metric("password_sender_gateway_starts_total").await;
         (starts > 1.0 && scene.stand.gateway() != Some(first)).then_some(())

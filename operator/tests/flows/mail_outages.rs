@@ -3,6 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use ps_core::ids::Key;
+use ps_core::link::State;
+use ps_core::ports::{Ledger as _, LinkStore as _};
+use ps_ledger::EmbeddedLedger;
+use ps_store::EmbeddedStore;
 use ps_testbed::{Fault, Mail, OpenBao, Phase, SmtpOptions, SmtpServer, Testbed, unique};
 use serde_json::{Value, json};
 
@@ -141,6 +146,15 @@ async fn a_message_held_for_too_long_is_given_up_for_a_new_attempt() {
     source.assert_replaced(scene.bao).await;
 }
 
+/// The state of the record of a delivery's first attempt, read from the files; `None` for a tombstone.
+async fn record_of(stand: &Stand, name: &str) -> Option<State> {
+    let ledger = EmbeddedLedger::open(&stand.path("data")).unwrap();
+    let entry = ledger.get(&Key::new("default", name)).await.unwrap().unwrap().value;
+    let store = EmbeddedStore::open(&stand.path("data/links")).unwrap();
+    let record = store.get(entry.attempts[0].record).await.unwrap().expect("a record");
+    record.value.link().map(|link| link.state)
+}
+
 #[tokio::test]
 async fn a_message_in_memory_dies_with_its_process_and_its_link_with_it() {
     let scene = Scene::new("15m").await;
@@ -150,10 +164,15 @@ async fn a_message_in_memory_dies_with_its_process_and_its_link_with_it() {
         scene.stand.apply(name, &kv_delivery(name, &to, &source, "1h", "1h", Value::Null));
         scene.stand.wait_status(name, "the hold", SOON, |s| s.condition("Delivered").1 == "Sending").await;
         if graceful {
-            scene.stand.stop()
+            // Before it ends: nothing under that id can ever be opened, whoever has the message.
+            scene.stand.stop();
+            assert_eq!(record_of(&scene.stand, name).await, None, "a tombstone");
+            assert_eq!(scene.stand.audited(name, "Superseded"), 1);
         } else {
-            scene.stand.kill()
+            scene.stand.kill();
+            assert_eq!(record_of(&scene.stand, name).await, Some(State::Open));
         }
+        assert_eq!(scene.smtp.mails(&to).await.unwrap().len(), 0, "{name}: nobody was told");
         scene.smtp.clear_faults().await.unwrap();
         scene.stand.run().await;
         // A killed owner is waited for: a minute, in which it could still send.

@@ -15,6 +15,7 @@ mod support;
 
 mod canary;
 mod claims;
+mod damaged_store;
 mod endings;
 mod kv;
 mod mail_outages;
@@ -23,4 +24,5 @@ mod restore;
 mod rules;
 mod static_role;
 mod taken_over_gateway;
+mod takeover;
 mod vault_outages;

@@ -2,12 +2,11 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::time::Duration;
 
 use ps_testbed::{OpenBao, Testbed, unique, wait_until};
 use serde_json::{Value, json};
 
-use crate::support::{KvSource, RoleSource, SOON, Seen, Setup, Stand, kv_delivery, role_delivery};
+use crate::support::{KvSource, Recipient, RoleSource, SOON, Seen, Setup, Stand, kv_delivery, role_delivery};
 
 async fn scene() -> (&'static OpenBao, Stand, KvSource, String) {
     let bao = Testbed::connect_or_start().unwrap().bao().await.unwrap();
@@ -15,6 +14,40 @@ async fn scene() -> (&'static OpenBao, Stand, KvSource, String) {
     let stand = Stand::start(Setup::default()).await;
     stand.connect(bao, bao.address(), &source.policy()).await;
     (bao, stand, source, format!("{}@v.example", unique("wrong")))
+}
+
+/// An operator beside the one that is looked at, with deliveries of its own. When it believes that one of them was removed,
+/// the other one has had as much time to believe what it saw before.
+struct Clock {
+    stand: Stand,
+    left: Vec<(String, Recipient)>,
+}
+
+impl Clock {
+    async fn new(bao: &OpenBao, source: &KvSource, ticks: usize) -> Self {
+        let stand = Stand::start(Setup::default()).await;
+        stand.connect(bao, bao.address(), &source.policy()).await;
+        let mut left = Vec::new();
+        // They share a source: its rotation would withdraw the others.
+        let more = json!({"rotation": {"onRevocation": false}});
+        for tick in 0..ticks {
+            let (name, to) = (format!("tick-{tick}"), format!("{}@v.example", unique("tick")));
+            stand.apply(&name, &kv_delivery(&name, &to, source, "1h", "1h", more.clone()));
+            left.push((name, stand.recipient(&to).await));
+        }
+        Self { stand, left }
+    }
+
+    /// Waits for as long as an absence takes to be believed.
+    async fn tick(&mut self) {
+        let (name, recipient) = self.left.pop().unwrap();
+        self.stand.remove(&name);
+        wait_until("a removal to be believed", SOON, async || {
+            (recipient.lookup().await.state() == "revoked").then_some(())
+        })
+        .await
+        .unwrap();
+    }
 }
 
 /// Stalled, with these words in the message.
@@ -151,7 +184,7 @@ async fn what_only_vault_knows_names_field_and_remedy_and_is_not_tried_hot() {
 
 #[tokio::test]
 async fn junk_in_the_folder_harms_nothing_else() {
-    let (_, stand, source, to) = scene().await;
+    let (bao, stand, source, to) = scene().await;
     let put = |name: &str, bytes: &[u8]| fs::write(stand.path("manifests").join(name), bytes).unwrap();
     put("binary.yaml", &[0, 159, 146, 150, 255]);
     put("empty.yaml", b"");
@@ -186,7 +219,7 @@ async fn junk_in_the_folder_harms_nothing_else() {
     // A file that is written over with a half of itself keeps its last good meaning.
     let good = kv_delivery("good", &to, &source, "1h", "1h", Value::Null);
     stand.apply("good", &good[..good.len() / 2]);
-    tokio::time::sleep(Duration::from_secs(12)).await; // longer than an absence takes to be believed
+    Clock::new(bao, &source, 1).await.tick().await;
     assert_eq!(recipient.lookup().await.state(), "open");
     stand.restart().await;
     assert_eq!(recipient.lookup().await.state(), "open");
@@ -213,15 +246,16 @@ async fn a_folder_that_is_not_mounted_deletes_nothing_and_neither_does_one_that_
     for name in ["one", "two", "three"] {
         stand.wait_status(name, "delivered", SOON, |s: &Seen| s.is("Delivered")).await;
     }
+    let mut clock = Clock::new(bao, &KvSource::new(bao).await, 3).await;
     // What an unmount looks like: another, empty folder is there instead.
     fs::rename(stand.path("manifests"), stand.path("away")).unwrap();
     fs::create_dir(stand.path("manifests")).unwrap();
-    tokio::time::sleep(Duration::from_secs(12)).await;
+    clock.tick().await;
     for recipient in &recipients {
         assert_eq!(recipient.lookup().await.state(), "open");
     }
     stand.restart().await;
-    tokio::time::sleep(Duration::from_secs(12)).await;
+    clock.tick().await;
     for recipient in &recipients {
         assert_eq!(recipient.lookup().await.state(), "open");
     }
@@ -231,7 +265,7 @@ async fn a_folder_that_is_not_mounted_deletes_nothing_and_neither_does_one_that_
     for name in ["one", "two", "three"] {
         stand.remove(name);
     }
-    tokio::time::sleep(Duration::from_secs(12)).await;
+    clock.tick().await;
     for recipient in &recipients {
         assert_eq!(recipient.lookup().await.state(), "open");
     }

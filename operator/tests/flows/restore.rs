@@ -1,15 +1,11 @@
 //! Applied again, restarted, restored, copied, made anew: nothing is sent again unless somebody asks for it.
 
 use std::fs;
-use std::time::Duration;
 
 use ps_testbed::{OpenBao, Testbed, unique, wait_until};
 use serde_json::{Value, json};
 
 use crate::support::{Invitation, KvSource, Recipient, SOON, Seen, Setup, Stand, copy_tree, kv_delivery};
-
-/// Long enough for a second mail to arrive, if one were sent.
-const QUIET: Duration = Duration::from_secs(3);
 
 struct Scene {
     bao: &'static OpenBao,
@@ -38,9 +34,14 @@ impl Scene {
         invitation
     }
 
-    /// There are so many mails, and no more come.
+    /// There are so many mails, and no more come: something applied later is worked on to its end (delivered, or held by a
+    /// restore), and the delivery rests.
     async fn assert_mails(&self, count: usize) {
-        tokio::time::sleep(QUIET).await;
+        let (later, source) = (unique("later"), KvSource::below(self.bao, &self.source.mount).await);
+        self.stand.apply(&later, &kv_delivery(&later, &format!("{later}@v.example"), &source, "1h", "1h", json!({})));
+        let done = |s: &Seen| s.is("Delivered") || s.stalled().is_some();
+        self.stand.wait_status(&later, "something later", SOON, done).await;
+        self.stand.wait_rests("shop").await;
         assert_eq!(self.stand.mails(&self.to, count, SOON).await.len(), count);
     }
 
@@ -59,7 +60,7 @@ async fn applying_again_and_restarting_send_nothing_and_redeliver_sends() {
     let first = Recipient::new(&scene.invitation().await);
     for _ in 0..3 {
         stand.apply("shop", &scene.manifest("1h", json!({})));
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        scene.assert_mails(1).await;
     }
     stand.restart().await;
     fs::rename(stand.manifest("shop"), stand.manifest("renamed")).unwrap();

@@ -162,3 +162,39 @@ async fn rights_that_were_taken_away_stall_the_rotation_until_they_are_back() {
     source.assert_replaced(bao).await;
     assert_eq!(stand.mails(&sender, 2, SOON).await.len(), 2, "stalled, then rotated");
 }
+
+#[tokio::test]
+async fn a_connection_that_leads_to_another_server_rotates_nothing_there() {
+    let (ours, theirs) = (Testbed::connect_or_start().unwrap().bao().await.unwrap(), OpenBao::raft().await.unwrap());
+    let source = KvSource::new(ours).await;
+    // Another server with the same path, where somebody else's credential lies.
+    theirs.mount_kv2(&source.mount).await.unwrap();
+    let data = json!({"username": "shop", "password": unique("theirs"), "other": "x"});
+    theirs.kv_put(&source.mount, &source.path, data.clone()).await.unwrap();
+    let stand = Stand::start(Setup::default()).await;
+    stand.connect(ours, ours.address(), &source.policy()).await;
+    let to = format!("{}@v.example", unique("moved"));
+    stand.apply("shop", &kv_delivery("shop", &to, &source, "1h", "1s", Value::Null));
+    let recipient = stand.recipient(&to).await;
+    stand.wait_status("shop", "delivered", SOON, |s| s.is("Delivered")).await;
+
+    stand.connect(&theirs, theirs.address(), &source.policy()).await;
+    // The edit has been seen once something comes from there.
+    let marker = format!("{}@v.example", unique("marker"));
+    stand.apply("marker", &kv_delivery("marker", &marker, &source, "1h", "1h", Value::Null));
+    assert_eq!(stand.recipient(&marker).await.open().await["password"], data["password"]);
+    assert_eq!(recipient.open().await["password"], source.password);
+    let changed = |s: &crate::support::Seen| s.stalled() == Some("ConnectionChanged");
+    let seen = stand.wait_status("shop", "the other server", SOON, changed).await;
+    let (_, _, said) = seen.condition("Stalled");
+    assert!(said.starts_with("spec.address: ") && said.contains("Point it back"), "{said}");
+    assert!(source.is_untouched(ours).await, "nothing is done on a guess");
+    let there = theirs.kv_metadata(&source.mount, &source.path).await.unwrap();
+    assert_eq!((&there["current_version"], source.now(&theirs).await["password"].as_str()), (&json!(1), data["password"].as_str()));
+
+    stand.connect(ours, ours.address(), &source.policy()).await;
+    stand.wait_rotated("shop", AFTER_A_PERSON).await;
+    source.assert_replaced(ours).await;
+    let there = theirs.kv_metadata(&source.mount, &source.path).await.unwrap();
+    assert_eq!(there["current_version"], 1, "{there}");
+}

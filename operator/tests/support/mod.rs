@@ -6,7 +6,7 @@ mod sources;
 mod stand;
 mod status;
 
-pub use files::{Needle, Search, copy_tree, holds, memory_of};
+pub use files::{Needle, Search, copy_tree, files_below, holds, memory_of};
 pub use recipient::{Invitation, Recipient};
 pub use sources::{KvSource, RoleSource, kv_delivery, role_delivery};
 pub use stand::{Setup, Stand};

@@ -312,6 +312,17 @@ impl Stand {
         line.map_or(0.0, |number| number.parse().unwrap())
     }
 
+    /// Waits until the last that the log (level `debug` or louder) says of a delivery is that it rests.
+    pub async fn wait_rests(&self, name: &str) {
+        let of = format!("delivery=default/{name} ");
+        let rests = wait_until("rest", SOON, async || {
+            let log = self.log_text();
+            let last = log.lines().rfind(|l| l.contains(&of) && (l.contains(" step ") || l.contains(" rests ")))?;
+            last.contains(" rests ").then_some(())
+        });
+        rests.await.unwrap_or_else(|e| panic!("{name}: {e}\n{}", self.tail()));
+    }
+
     /// Where the audit trail is.
     pub fn audit_file(&self) -> PathBuf {
         if self.setup.audit_elsewhere { self.path("other-volume/audit.jsonl") } else { self.path("data/audit.jsonl") }

@@ -15,6 +15,7 @@ use ps_core::ports::{CasError, Connection, MailError};
 use ps_core::rotation::Step;
 
 pub(crate) use issue::pending_of;
+use via::Ask;
 
 use crate::controller::Controller;
 use crate::observe::View;
@@ -135,14 +136,12 @@ impl Controller {
     }
 
     async fn look(&self, key: &Key, attempt: &Attempt) -> Result<(), Trip> {
-        let (key_of_tags, now) = (&self.tag_key, self.now());
-        let look = async |at: &Connection| {
-            self.ports.vault.observe(at, &attempt.source, &attempt.identity, key_of_tags, now).await
-        };
-        let sight = self.as_whoever_can(attempt, look).await?;
+        let sight = self.as_whoever_can(attempt, Ask::Look).await?;
         self.desk.unblock(&attempt.connection);
         self.desk.succeed(key, attempt.number);
-        self.desk.saw(key, attempt.number, sight);
+        if let Some(sight) = sight {
+            self.desk.saw(key, attempt.number, sight);
+        }
         Ok(())
     }
 
@@ -152,8 +151,7 @@ impl Controller {
         // Whatever comes back, it may have happened: the next decision starts from a new look.
         self.desk.forget_sight(key, attempt.number);
         let _under_way = turn.map_err(|fault| Trip::Delivery { attempt: attempt.number, fault })?;
-        let turn = async |at: &Connection| self.ports.vault.rotate(at, &attempt.source, step).await;
-        self.as_whoever_can(attempt, turn).await?;
+        self.as_whoever_can(attempt, Ask::Step(step)).await?;
         self.desk.unblock(&attempt.connection);
         self.desk.succeed(key, attempt.number);
         Ok(())

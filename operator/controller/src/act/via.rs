@@ -1,30 +1,47 @@
 //! As whom Vault is asked for an attempt: the tenant, or whoever may clean up after it ([`ps_core::cleanup`]).
 
 use ps_core::cleanup;
-use ps_core::delivery::ConnectionRef;
+use ps_core::delivery::{ConnectionRef, SourceSight};
 use ps_core::entry::Attempt;
 use ps_core::error::{Class, Fault};
 use ps_core::ports::Connection;
+use ps_core::rotation::Step;
 
 use super::Trip;
 use crate::controller::Controller;
 
+/// What Vault is asked for.
+#[derive(Clone, Copy)]
+pub(super) enum Ask<'a> {
+    /// A look at the source.
+    Look,
+    /// One step of a rotation.
+    Step(&'a Step),
+}
+
 impl Controller {
-    /// Asks Vault as the tenant; where its identity is gone, as its clean-up connection.
-    pub(super) async fn as_whoever_can<T>(
-        &self,
-        attempt: &Attempt,
-        ask: impl AsyncFn(&Connection) -> Result<T, Fault>,
-    ) -> Result<T, Trip> {
+    async fn ask(&self, at: &Connection, attempt: &Attempt, what: Ask<'_>) -> Result<Option<SourceSight>, Fault> {
+        let vault = &self.ports.vault;
+        match what {
+            Ask::Look => {
+                let sight = vault.observe(at, &attempt.source, &attempt.identity, &self.tag_key, self.now()).await?;
+                Ok(Some(sight))
+            }
+            Ask::Step(step) => vault.rotate(at, &attempt.source, step).await.map(|()| None),
+        }
+    }
+
+    /// Asks Vault as the tenant; where its identity is gone, as its clean-up connection. A look answers with a sight.
+    pub(super) async fn as_whoever_can(&self, attempt: &Attempt, what: Ask<'_>) -> Result<Option<SourceSight>, Trip> {
         let own = self.reconnect(attempt).await?;
-        let fault = match ask(&own).await {
+        let fault = match self.ask(&own, attempt, what).await {
             Ok(answer) => return Ok(answer),
             Err(fault) => fault,
         };
         if let Some(name) = cleanup::cleaner(attempt, &own, &fault) {
             // Its own trouble would say less than the tenant's: that one is what a person has to look at.
             if let Ok(at) = self.cleaner(attempt, name).await
-                && let Ok(answer) = ask(&at).await
+                && let Ok(answer) = self.ask(&at, attempt, what).await
             {
                 return Ok(answer);
             }

@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ps_core::audit::{EventKind, Writer};
 use ps_core::delivery::Strategy;
+use ps_core::entry::MailState;
 use ps_core::invariants::Invariant::*;
 use ps_core::link::State as LinkState;
+use ps_core::link::check::Tamper;
 
 use crate::world::{Shared, State};
 
@@ -44,6 +46,15 @@ pub fn always(world: &Shared) {
             {
                 assert!(w.is_dead(&mail.place, &mail.value), "{EvidenceOnly}: {name} is called dead and works");
             }
+            if w.restores == 0
+                && let Some(tamper @ (Tamper::Voided | Tamper::Missing)) = attempt.link.tampered
+            {
+                let theirs = matches!(w.tampered.get(&attempt.record), Some(&("voided" | "deleted")));
+                assert!(theirs, "{IntentFirst}: {name}: what we did ourselves is called {}", tamper.code());
+            }
+            let had = w.ever_claimed.contains(&attempt.record) || w.ever_declined.contains(&attempt.record);
+            let given_up = attempt.mail == MailState::Superseded && had && w.restores == 0;
+            assert!(!given_up, "{RotationIsOwed}: {name} is given up, and somebody had it");
             let claimed = attempt.link.claimed_at.is_none() || w.ever_claimed.contains(&attempt.record);
             assert!(claimed, "{GatewayIsNotBelieved}: nobody claimed {name}");
             let said_no = attempt.link.state == LinkState::Declined || attempt.link.disputed;

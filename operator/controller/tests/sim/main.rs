@@ -57,10 +57,11 @@ fn step(world: &world::Shared, operators: &mut operators::Operators) {
         94 => operators.pause(),
         95 => seldom(world, operators),
         96 => gateway::taken_over(world),
-        97 => people::vault_breaks(world),
+        97 => people::something_breaks(world),
         98 => world::backup(world),
         _ => operators.restore(),
     }
+    operators.spring();
 }
 
 fn seldom(world: &world::Shared, operators: &mut operators::Operators) {

@@ -12,7 +12,7 @@ use ps_core::ids::Key;
 use ps_core::time::Span;
 
 use crate::ports::{Sim, ports};
-use crate::world::{Shared, State, common};
+use crate::world::{Shared, State, Trap, common};
 
 pub type Work = Pin<Box<dyn Future<Output = Rested>>>;
 
@@ -98,6 +98,54 @@ impl Operators {
                 drop(operator.tasks.swap_remove(at));
                 return;
             }
+            let w = self.world.lock();
+            if w.racing.is_some() || w.caught.is_some() {
+                return;
+            }
+        }
+    }
+
+    /// What needs a certain moment, at that moment: an operator is killed or stopped in the middle of a mail, and somebody
+    /// acts on a link between the decision to end it and its end.
+    pub fn spring(&mut self) {
+        let (caught, racing) = {
+            let mut w = self.world.lock();
+            (w.caught.take(), w.racing.take())
+        };
+        if let Some((name, trap)) = caught
+            && let Some(who) = self.all.iter().position(|o| o.name == name)
+        {
+            self.world.lock().say(format!("{name} is caught while it sends"));
+            match trap {
+                Trap::Killed => self.all[who] = self.start(),
+                Trap::Stopped => self.all[who].paused = 60,
+            }
+            // Until anybody may give the attempt up.
+            self.world.lock().now += 61_000;
+        }
+        let Some((name, key)) = racing else { return };
+        let (choice, long) = {
+            let mut w = self.world.lock();
+            (w.dice(4), 1 + w.dice(30))
+        };
+        match choice {
+            0 => crate::people::hurry(&self.world, &key),
+            1 => self.others_go_on(&name, &key, long),
+            _ => {}
+        }
+    }
+
+    /// Whoever else works on this delivery gets further with it, stopped or not.
+    fn others_go_on(&mut self, but: &str, key: &Key, steps: u64) {
+        for operator in self.all.iter_mut().filter(|o| o.name != but) {
+            let Some(at) = operator.tasks.iter().position(|(k, _)| k == key) else { continue };
+            operator.paused = 0;
+            for _ in 0..steps {
+                if operator.tasks[at].1.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
+                    drop(operator.tasks.swap_remove(at));
+                    break;
+                }
+            }
         }
     }
 
@@ -121,6 +169,8 @@ impl Operators {
             let mut w = self.world.lock();
             w.say(format!("operator {who} is told to stop"));
             w.faults = false;
+            // What it can't void, whoever comes next voids.
+            w.down.remove("store");
         }
         let operator = &mut self.all[who];
         let mut held = operator.controller.stop();
@@ -213,6 +263,8 @@ impl Operators {
             w.restored = unknown.then(|| "the audit trail knows more".to_owned());
             w.fenced = true;
             w.faults = false;
+            // No claim is answered before it works again.
+            w.down.remove("store");
         }
         for who in 0..self.all.len() {
             self.all[who] = self.start();

@@ -191,12 +191,31 @@ fn replace_value(w: &mut State, place: &str, who: &str) {
     w.allow_reissue(place);
 }
 
-/// Vault, or the identity of one connection, does not work for a while.
-pub fn vault_breaks(world: &Shared) {
+/// The recipient of a delivery acts at this very moment.
+pub fn hurry(world: &Shared, key: &Key) {
     let mut w = world.lock();
-    let name = format!("vault{}", w.dice(2));
+    let Some(mail) = w.mails.iter().rev().find(|m| m.key == *key).cloned() else { return };
+    let verb = if w.dice(4) == 0 { "decline" } else { "claim" };
+    ask(&mut w, &mail, verb, 0);
+}
+
+/// Vault, the identity of one connection, or something of the operators' own does not work for a while; or a connection
+/// is changed and leads to another server.
+pub fn something_breaks(world: &Shared) {
+    let mut w = world.lock();
+    let name = match w.dice(6) {
+        0 => "store".to_owned(),
+        1 => "manifests".to_owned(),
+        2 => "audit".to_owned(),
+        _ => format!("vault{}", w.dice(2)),
+    };
     let until = w.now + w.dice(1_800_000) as i64;
-    let class = if w.dice(3) == 0 { Class::Denied } else { Class::Transient };
+    if name.starts_with("vault") && w.dice(3) == 0 {
+        w.say(format!("{name} leads elsewhere until {}", Timestamp::from_millis(until)));
+        w.moved.insert(name, until);
+        return;
+    }
+    let class = if name.starts_with("vault") && w.dice(3) == 0 { Class::Denied } else { Class::Transient };
     w.say(format!("{name} fails until {} ({class:?})", Timestamp::from_millis(until)));
     w.down.insert(name, (until, class));
 }

@@ -11,6 +11,7 @@ use ps_core::delivery::*;
 use ps_core::entry::{Common, Entry};
 use ps_core::error::{Class, Fault};
 use ps_core::ids::{Digest, Key, LinkId, Stamp};
+use ps_core::invariants::Invariant::{EvidenceOnly, RotationIsOwed};
 use ps_core::link::Record;
 use ps_core::mail::{LinkMail, NoticeMail};
 use ps_core::ports::*;
@@ -19,7 +20,7 @@ use ps_core::secret::{SecretBytes, SecretString};
 use ps_core::status::Status;
 use ps_core::time::{Span, Timestamp};
 
-use crate::world::{self, Mail, Secret, Shared};
+use crate::world::{self, ELSEWHERE, Mail, Secret, Shared, Trap};
 
 /// One operator's view of the world: its clock may be off.
 pub struct Sim {
@@ -50,6 +51,13 @@ impl Hook for Sim {
         if method == "send_link" && phase == Phase::Before {
             let now = self.now();
             self.world.lock().sending.entry(self.name.clone()).or_default().push(now);
+        }
+        if method == "send_link" {
+            let mut w = self.world.lock();
+            if w.faults && w.dice(10) == 0 {
+                let trap = if w.dice(2) == 0 { Trap::Killed } else { Trap::Stopped };
+                w.caught = Some((self.name.clone(), trap));
+            }
         }
         YieldOnce(false).await;
         let mut w = self.world.lock();
@@ -107,19 +115,25 @@ impl StepLog for Sim {
         if let ps_core::decide::Action::Issue(order) = &decision.action {
             w.limits.insert((self.name.clone(), key.clone()), order.spec.deliver_before);
         }
+        if w.faults && matches!(action.as_str(), "Supersede" | "Revoke" | "Void" | "Settle" | "DeleteRecord") {
+            w.racing = Some((self.name.clone(), key.clone()));
+        }
         w.say(format!("{}: {key} {action}: {}", self.name, decision.reason));
     }
     fn failed(&self, key: &Key, fault: &Fault) {
         self.world.lock().say(format!("{}: {key} failed: {}", self.name, fault.code));
     }
     fn wrote(&self, _: Option<&Entry>, _: &Entry) {}
-    fn rested(&self, _: &Key, _: &Status) {}
+    fn rested(&self, key: &Key, status: &Status) {
+        self.world.lock().statuses.insert(key.clone(), status.clone());
+    }
 }
 
 #[async_trait]
 impl LinkStore for Sim {
     async fn insert(&self, record: &Record) -> Result<u64, CasError> {
         let mut w = self.world.lock();
+        failing(&w, "store").map_err(CasError::Failed)?;
         if w.store.contains_key(&record.id()) {
             return Err(CasError::AlreadyExists);
         }
@@ -129,10 +143,12 @@ impl LinkStore for Sim {
     }
     async fn get(&self, id: LinkId) -> Result<Option<Versioned<Record>>, CasError> {
         let w = self.world.lock();
+        failing(&w, "store").map_err(CasError::Failed)?;
         Ok(w.store.get(&id).map(|(value, version)| Versioned { value: value.clone(), version: *version }))
     }
     async fn replace(&self, record: &Record, unchanged: u64) -> Result<u64, CasError> {
         let mut w = self.world.lock();
+        failing(&w, "store").map_err(CasError::Failed)?;
         if w.store.get(&record.id()).map(|(_, v)| *v) != Some(unchanged) {
             return Err(CasError::Conflict);
         }
@@ -142,6 +158,7 @@ impl LinkStore for Sim {
     }
     async fn delete(&self, id: LinkId, unchanged: u64) -> Result<(), CasError> {
         let mut w = self.world.lock();
+        failing(&w, "store").map_err(CasError::Failed)?;
         if w.store.get(&id).map(|(_, v)| *v) != Some(unchanged) {
             return Err(CasError::Conflict);
         }
@@ -229,7 +246,7 @@ impl Connections for Sim {
     async fn resolve(&self, name: &ConnectionRef) -> Result<Connection, Fault> {
         Ok(Connection {
             name: name.clone(),
-            address: "http://vault".into(),
+            address: self.world.lock().address(&name.name).into(),
             vault_namespace: String::new(),
             ca_pem: None,
             tls_server_name: None,
@@ -250,12 +267,13 @@ impl Connections for Sim {
 impl Sim {
     /// Whether Vault answers this connection at all.
     fn reach(&self, at: &Connection) -> Result<(), Fault> {
-        let w = self.world.lock();
-        match w.down.get(&at.name.name) {
-            Some((until, class)) if w.now < *until => Err(Fault::new(*class, "vault-down", "it does not work")),
-            _ => Ok(()),
-        }
+        failing(&self.world.lock(), &at.name.name)
     }
+}
+
+/// Whether something works now.
+fn failing(w: &world::State, what: &str) -> Result<(), Fault> {
+    w.fails(what).map_or(Ok(()), Err)
 }
 
 #[async_trait]
@@ -265,6 +283,9 @@ impl Vault for Sim {
     }
     async fn read(&self, at: &Connection, source: &Source) -> Result<Reading, Fault> {
         self.reach(at)?;
+        if at.address == ELSEWHERE {
+            return Err(Fault::new(Class::Misconfigured, "vault-not-found", "another server, which has no such secret"));
+        }
         let w = self.world.lock();
         let (mut rotates_in, mut every) = (None, None);
         let (value, identity) = match &w.vault[&source.place()] {
@@ -293,6 +314,7 @@ impl Vault for Sim {
         tag_key: &SecretBytes,
         now: Timestamp,
     ) -> Result<SourceSight, Fault> {
+        assert_ne!(at.address, ELSEWHERE, "{EvidenceOnly}: another server's answer proves nothing");
         let reading = self.read(at, source).await?;
         let delivered = match (delivered, &self.world.lock().vault[&source.place()]) {
             (Identity::Kv2 { version, .. }, Secret::Kv2(versions)) if reading.identity != *delivered => {
@@ -308,6 +330,7 @@ impl Vault for Sim {
         Ok(SourceSight { at: now, current: Some(reading.identity), tags, delivered })
     }
     async fn rotate(&self, at: &Connection, source: &Source, step: &Step) -> Result<(), Fault> {
+        assert_ne!(at.address, ELSEWHERE, "{RotationIsOwed}: somebody else's credential on another server");
         self.reach(at)?;
         let mut w = self.world.lock();
         // Written, and then the connection breaks before the old version is destroyed.
@@ -397,7 +420,9 @@ fn value_of(record: &Option<Record>, opener: &ps_envelope::Opener) -> Option<Str
 #[async_trait]
 impl AuditSink for Sim {
     async fn append(&self, events: &[Event]) -> Result<(), Fault> {
-        self.world.lock().audit.extend_from_slice(events);
+        let mut w = self.world.lock();
+        failing(&w, "audit")?;
+        w.audit.extend_from_slice(events);
         Ok(())
     }
 }
@@ -405,7 +430,9 @@ impl AuditSink for Sim {
 #[async_trait]
 impl Manifests for Sim {
     async fn get(&self, key: &Key) -> Result<Option<Manifest>, Fault> {
-        Ok(self.world.lock().manifests.get(key).cloned())
+        let w = self.world.lock();
+        failing(&w, "manifests")?;
+        Ok(w.manifests.get(key).cloned())
     }
     async fn put_stamp(&self, key: &Key, uid: &str, stamp: &Stamp) -> Result<(), Fault> {
         if let Some(m) = self.world.lock().manifests.get_mut(key).filter(|m| m.uid == uid) {

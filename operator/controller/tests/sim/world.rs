@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use ps_core::audit::Event;
 use ps_core::delivery::*;
 use ps_core::entry::{Common, Entry};
-use ps_core::error::Class;
+use ps_core::error::{Class, Fault};
 use ps_core::ids::{Key, LinkId};
 use ps_core::link::Record;
+use ps_core::status::Status;
 use ps_core::time::{Span, Timestamp};
 
 pub type Shared = Arc<World>;
@@ -66,8 +67,10 @@ pub struct State {
     pub ledger: BTreeMap<Key, (Entry, u64)>,
     pub store: BTreeMap<LinkId, (Record, u64)>,
     pub vault: BTreeMap<String, Secret>,
-    /// Connections that do not work until a time, and how they fail.
+    /// Connections (or `store`, `manifests`, `audit`) that do not work until a time, and how they fail.
     pub down: BTreeMap<String, (i64, Class)>,
+    /// Connections that lead to another server until a time.
+    pub moved: BTreeMap<String, i64>,
     pub values: u64,
     pub mails: Vec<Mail>,
     /// Notices as received: of which delivery, of what, Message-ID.
@@ -80,6 +83,10 @@ pub struct State {
     pub fenced: bool,
     /// How far each operator's clock is off.
     pub skews: BTreeMap<String, i64>,
+    /// An operator that has just decided to end a link, and which delivery's: the moment for a race.
+    pub racing: Option<(String, Key)>,
+    /// An operator that is killed, or stops for a minute, while it sends a mail.
+    pub caught: Option<(String, Trap)>,
     /// Operators that were told to send nothing.
     pub paused: BTreeSet<String>,
     /// `deliverBefore` of what an operator issues, and when by its clock it was about to send.
@@ -98,10 +105,23 @@ pub struct State {
     /// Records that a taken-over gateway altered in a way that must be found.
     pub tampered: BTreeMap<LinkId, &'static str>,
     pub faults: bool,
+    /// The latest status of each delivery. Nobody reads it but tests.
+    pub statuses: BTreeMap<Key, Status>,
     /// How often each port's method had its effect.
     pub calls: BTreeMap<(&'static str, &'static str), u32>,
     pub replay: Vec<String>,
 }
+
+/// What happens to an operator in the middle of a mail.
+#[derive(Clone, Copy)]
+pub enum Trap {
+    Killed,
+    Stopped,
+}
+
+/// The server that has every secret, and one that has none.
+pub const HOME: &str = "http://vault";
+pub const ELSEWHERE: &str = "http://elsewhere";
 
 pub const ROLE: &str = "database:db/static-creds/app";
 pub const KV2: &str = "kv2:secret/apps/b";
@@ -203,6 +223,17 @@ impl State {
         let manifest =
             Manifest { key: key.clone(), uid, generation: 1, stamp, deleting: false, let_go: false, spec: Ok(Box::new(spec)) };
         self.manifests.insert(key.clone(), manifest);
+    }
+
+    /// How something fails that does not work now.
+    pub fn fails(&self, what: &str) -> Option<Fault> {
+        let (_, class) = self.down.get(what).filter(|(until, _)| self.now < *until)?;
+        Some(Fault::new(*class, &format!("{what}-down"), "it does not work"))
+    }
+
+    /// Where a connection leads now.
+    pub fn address(&self, connection: &str) -> &'static str {
+        if self.moved.get(connection).is_some_and(|until| self.now < *until) { ELSEWHERE } else { HOME }
     }
 
     pub fn fresh_value(&mut self) -> String {

@@ -1,0 +1,132 @@
+//! What works while this process leads, whatever store, ledger and source of manifests it has: the workers, the first
+//! round, the following of changed records, the end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use ps_controller::{Controller, Queue};
+use ps_core::ids::Key;
+use ps_core::ports::{Ledger, LinkStore};
+use tokio::task::JoinSet;
+
+use crate::admin::Health;
+use crate::clock::{SystemRandom, now};
+use crate::first_round::FirstRound;
+use crate::metrics::Metrics;
+use crate::records::{self, Expected};
+use crate::restore;
+
+/// How long work under way may take at the end.
+const LAST_WORDS: Duration = Duration::from_secs(20);
+
+/// Whether this process may begin anything. Safety never depends on it.
+#[async_trait]
+pub(crate) trait Leads: Send + Sync {
+    /// Waits while nobody knows; `false` once somebody else leads.
+    async fn held(&self) -> bool;
+}
+
+/// See the module.
+#[derive(Clone)]
+pub(crate) struct Engine {
+    pub(crate) controller: Arc<Controller>,
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) ledger: Arc<dyn Ledger>,
+    pub(crate) store: Arc<dyn LinkStore>,
+    pub(crate) first: Arc<FirstRound>,
+    pub(crate) expected: Arc<Expected>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+impl Engine {
+    /// Begins the first round: everything that the ledger knows, and `seen`, is looked at. Answers the workers.
+    ///
+    /// # Errors
+    /// If the ledger can't be read.
+    pub(crate) async fn start(
+        &self,
+        count: usize,
+        leads: &Arc<dyn Leads>,
+        seen: &[Key],
+        essential: &mut JoinSet<anyhow::Result<()>>,
+    ) -> anyhow::Result<JoinSet<()>> {
+        let known = restore::keys(&*self.ledger).await?;
+        self.first.expect(&known);
+        for key in &known {
+            if let Some(entry) = self.ledger.get(key).await? {
+                self.expected.note(&entry.value);
+            }
+        }
+        let roll_call = self.clone();
+        essential.spawn(async move { roll_call.expected.roll_call(&*roll_call.store, &roll_call.queue).await });
+        for key in known.iter().chain(seen) {
+            self.queue.push(key);
+        }
+        let mut workers = JoinSet::new();
+        for _ in 0..count {
+            workers.spawn(self.clone().work(leads.clone()));
+        }
+        Ok(workers)
+    }
+
+    async fn work(self, leads: Arc<dyn Leads>) {
+        while let Some(key) = self.queue.next(now).await {
+            if !leads.held().await {
+                return;
+            }
+            let rested = self.controller.work(&key).await;
+            self.health.beat(now());
+            for sibling in &rested.also {
+                self.queue.push(sibling);
+            }
+            self.queue.done(&key, rested.wake);
+            if rested.settled {
+                self.first.done(&key);
+            }
+        }
+    }
+
+    /// Follows the store for ever; first it is searched for what nobody knows.
+    ///
+    /// # Errors
+    /// [`records::Damaged`].
+    pub(crate) async fn follow(self) -> anyhow::Result<()> {
+        records::sweep_orphans(&*self.store, &*self.ledger).await;
+        self.first.swept();
+        records::follow(&*self.store, &*self.ledger, &self.queue).await
+    }
+
+    /// What every beat does: gauges, and whether a restore was noticed or accepted meanwhile. Then every delivery of the
+    /// ledger and of `seen` looks again.
+    ///
+    /// # Errors
+    /// If the ledger can't be read.
+    pub(crate) async fn beat(&self, seen: impl FnOnce() -> Vec<Key>) -> anyhow::Result<()> {
+        self.health.beat(now());
+        let (ready, timed) = self.queue.depth();
+        self.metrics.queue_ready.set(i64::try_from(ready).unwrap_or(i64::MAX));
+        self.metrics.queue_timed.set(i64::try_from(timed).unwrap_or(i64::MAX));
+        let restored = restore::common(&*self.ledger, &SystemRandom).await?.value.restored;
+        if self.controller.set_restored(restored) {
+            for key in restore::keys(&*self.ledger).await?.iter().chain(&seen()) {
+                self.queue.push(key);
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing new begins; what is under way comes to its end, so that a mail that was just accepted is written down, and
+    /// the links of messages that die with this process are voided.
+    pub(crate) async fn wind_down(&self, mut workers: JoinSet<()>) {
+        self.controller.stop();
+        self.queue.close();
+        if tokio::time::timeout(LAST_WORDS, async { while workers.join_next().await.is_some() {} }).await.is_err() {
+            tracing::warn!("some work did not end in time; it is taken up again at the next start");
+        }
+        for key in self.controller.stop() {
+            self.controller.work(&key).await;
+        }
+    }
+}

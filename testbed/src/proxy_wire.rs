@@ -1,0 +1,264 @@
+//! The proxy's two ends: reading a request, connecting to the server, and answers that are made up.
+
+use std::io::{BufRead, ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection, StreamOwned};
+use serde_json::json;
+
+/// A connection to either side.
+pub(crate) enum Connection {
+    Plain(TcpStream),
+    /// Of a client that speaks TLS.
+    TlsClient(Box<StreamOwned<ServerConnection, TcpStream>>),
+    /// To a server that speaks TLS.
+    TlsServer(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+impl Connection {
+    /// Takes a client's connection. The handshake comes with the first read.
+    pub(crate) fn accept(client: TcpStream, tls: Option<&Arc<ServerConfig>>) -> Result<Self> {
+        client.set_nodelay(true)?;
+        Ok(match tls {
+            None => Self::Plain(client),
+            Some(config) => {
+                let connection = ServerConnection::new(Arc::clone(config))?;
+                Self::TlsClient(Box::new(StreamOwned::new(connection, client)))
+            }
+        })
+    }
+
+    /// The end of what we say. The other side may be gone already.
+    pub(crate) fn finish(&mut self) {
+        if let Self::TlsClient(stream) = self {
+            stream.conn.send_close_notify();
+            drop(stream.flush());
+        }
+        drop(self.socket().shutdown(Shutdown::Both));
+    }
+
+    pub(crate) fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::TlsClient(stream) => &stream.sock,
+            Self::TlsServer(stream) => &stream.sock,
+        }
+    }
+}
+
+impl Read for Connection {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = match self {
+            Self::Plain(stream) => stream.read(buffer),
+            Self::TlsClient(stream) => stream.read(buffer),
+            Self::TlsServer(stream) => stream.read(buffer),
+        };
+        match read {
+            // A connection that is closed without TLS' goodbye has ended all the same.
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(0),
+            other => other,
+        }
+    }
+}
+
+impl Write for Connection {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.write(bytes),
+            Self::TlsClient(stream) => stream.write(bytes),
+            Self::TlsServer(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        match self {
+            Self::Plain(stream) => stream.flush(),
+            Self::TlsClient(stream) => stream.flush(),
+            Self::TlsServer(stream) => stream.flush(),
+        }
+    }
+}
+
+/// The server behind the proxy.
+#[derive(Debug)]
+pub(crate) struct Upstream {
+    /// `HOST:PORT`; with TLS the host is an address.
+    pub(crate) address: String,
+    pub(crate) tls: Option<Arc<ClientConfig>>,
+}
+
+impl Upstream {
+    pub(crate) fn connect(&self) -> Result<Connection> {
+        let stream = TcpStream::connect(&self.address).context("the server behind the proxy")?;
+        stream.set_nodelay(true)?;
+        let Some(config) = &self.tls else {
+            return Ok(Connection::Plain(stream));
+        };
+        let host = self.address.rsplit_once(':').map_or(self.address.as_str(), |(host, _)| host);
+        let name = ServerName::try_from(host.to_owned())?;
+        let connection = ClientConnection::new(Arc::clone(config), name)?;
+        Ok(Connection::TlsServer(Box::new(StreamOwned::new(connection, stream))))
+    }
+}
+
+/// What a client asked.
+pub(crate) struct Request {
+    pub(crate) method: String,
+    pub(crate) path: String,
+    /// As it is sent on: with `Connection: close`, so that the end of the answer is the end of the connection.
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Request {
+    /// Reads one request; `None` if the client said nothing.
+    pub(crate) fn read(reader: &mut impl BufRead) -> Result<Option<Self>> {
+        let mut first = String::new();
+        if reader.read_line(&mut first)? == 0 {
+            return Ok(None);
+        }
+        let mut words = first.split_whitespace();
+        let (method, path) = words.next().zip(words.next()).context("no request line")?;
+        let (method, path) = (method.to_owned(), path.to_owned());
+        let mut head = first.clone();
+        let mut length = 0;
+        loop {
+            let mut field = String::new();
+            reader.read_line(&mut field)?;
+            let (name, value) = field.split_once(':').unwrap_or((field.trim_end(), ""));
+            match name.to_ascii_lowercase().as_str() {
+                "" => break,
+                "content-length" => length = value.trim().parse()?,
+                "transfer-encoding" => anyhow::bail!("the proxy takes no chunked requests"),
+                "connection" => continue,
+                _ => {}
+            }
+            head.push_str(&field);
+        }
+        head.push_str("Connection: close\r\n\r\n");
+        let mut bytes = head.into_bytes();
+        let start = bytes.len();
+        bytes.resize(start + length, 0);
+        reader.read_exact(bytes.get_mut(start..).unwrap_or_default())?;
+        Ok(Some(Self { method, path, bytes }))
+    }
+
+    /// Whether it asks the Kubernetes API to tell changes as they come.
+    pub(crate) fn is_watch(&self) -> bool {
+        self.path.contains("watch=true") || self.path.contains("watch=1")
+    }
+}
+
+/// The head of an answer, and what came with it of the body. Empty if the server closed without one.
+pub(crate) fn read_head(server: &mut Connection) -> Result<Vec<u8>> {
+    let (mut answer, mut buffer) = (Vec::new(), [0; 4096]);
+    while !answer.windows(4).any(|four| four == b"\r\n\r\n") {
+        let count = server.read(&mut buffer)?;
+        if count == 0 {
+            break;
+        }
+        answer.extend_from_slice(buffer.get(..count).unwrap_or_default());
+    }
+    Ok(with_close(&answer))
+}
+
+/// A server that was asked to close says so itself; this makes sure of it.
+fn with_close(answer: &[u8]) -> Vec<u8> {
+    let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") else {
+        return answer.to_vec();
+    };
+    let (head, rest) = answer.split_at(end);
+    if String::from_utf8_lossy(head).to_ascii_lowercase().contains("\r\nconnection: close") {
+        return answer.to_vec();
+    }
+    [head, b"\r\nConnection: close", rest].concat()
+}
+
+/// Whose errors are made up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    Vault,
+    Kubernetes,
+}
+
+impl Dialect {
+    /// An answer that the server did not give.
+    pub(crate) fn made_up(self, status: u16) -> Vec<u8> {
+        const MESSAGE: &str = "made up by the testbed's proxy";
+        let (body, field) = match self {
+            Self::Vault => (json!({"errors": [MESSAGE]}), ""),
+            Self::Kubernetes => {
+                let body = json!({
+                    "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+                    "message": MESSAGE, "reason": reason(status), "code": status,
+                });
+                // The API server's flow control says so too.
+                (body, if status == 429 { "Retry-After: 1\r\n" } else { "" })
+            }
+        };
+        let body = body.to_string();
+        let length = body.len();
+        format!(
+            "HTTP/1.1 {status} Testbed\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\
+             {field}Connection: close\r\n\r\n{body}"
+        )
+        .into_bytes()
+    }
+}
+
+/// The Kubernetes API's reason for a status. That of 409 is of an update; a creation's would be `AlreadyExists`.
+fn reason(status: u16) -> &'static str {
+    match status {
+        400 => "BadRequest",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "NotFound",
+        409 => "Conflict",
+        410 => "Expired",
+        422 => "Invalid",
+        429 => "TooManyRequests",
+        500 => "InternalError",
+        503 => "ServiceUnavailable",
+        504 => "Timeout",
+        _ => "",
+    }
+}
+
+pub(crate) fn status_of(answer: &[u8]) -> Option<u16> {
+    let line = answer.split(|byte| *byte == b'\r').next()?;
+    std::str::from_utf8(line).ok()?.split_whitespace().nth(1)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_sent_on_with_its_body_and_closes() {
+        let mut text = &b"PUT /x?y HTTP/1.1\r\nConnection: keep-alive\r\nContent-Length: 3\r\n\r\nabcGET"[..];
+        let request = Request::read(&mut text).unwrap().unwrap();
+        assert_eq!((request.method.as_str(), request.path.as_str()), ("PUT", "/x?y"));
+        assert_eq!(request.bytes, b"PUT /x?y HTTP/1.1\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc");
+        assert!(Request::read(&mut &b""[..]).unwrap().is_none());
+    }
+
+    #[test]
+    fn made_up_answers_speak_the_servers_dialect() {
+        let answer = String::from_utf8(Dialect::Kubernetes.made_up(429)).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 429 ") && answer.contains("\r\nRetry-After: 1\r\n"));
+        let body: serde_json::Value = serde_json::from_str(answer.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+        assert_eq!((&body["kind"], &body["reason"], &body["code"]), (&json!("Status"), &json!("TooManyRequests"), &json!(429)));
+        assert!(String::from_utf8(Dialect::Vault.made_up(500)).unwrap().contains("errors"));
+        assert_eq!(status_of(&Dialect::Vault.made_up(503)), Some(503));
+    }
+
+    #[test]
+    fn an_answer_says_that_the_connection_ends() {
+        let kept = b"HTTP/1.1 200 OK\r\nX: y\r\n\r\nbody";
+        assert_eq!(with_close(kept), b"HTTP/1.1 200 OK\r\nX: y\r\nConnection: close\r\n\r\nbody");
+        let closed = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n";
+        assert_eq!(with_close(closed), closed);
+    }
+}
