@@ -51,6 +51,11 @@ impl Walk<'_> {
     }
 
     fn object(&mut self, schema: &Value, map: &Map<String, Value>, path: &str) {
+        let count = map.len() as u64;
+        if let Some(most) = bound(schema, "maxProperties").filter(|most| count > *most) {
+            self.add(path, format!("{} has more than {most} entries", leaf(path)), "remove some of them");
+            return;
+        }
         for name in schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
             if !map.contains_key(name) {
                 self.add(&join(path, name), format!("{name} is required and missing"), "add it");
@@ -262,7 +267,7 @@ mod tests {
     #[test]
     fn every_keyword_of_our_schemas_is_understood() {
         fn walk(schema: &Value, at: &str) {
-            const KNOWN: [&str; 19] = [
+            const KNOWN: [&str; 21] = [
                 "type",
                 "properties",
                 "required",
@@ -271,9 +276,11 @@ mod tests {
                 "maxLength",
                 "minItems",
                 "maxItems",
+                "maxProperties",
                 "minimum",
                 "maximum",
                 "format",
+                "default",
                 "items",
                 "additionalProperties",
                 "description",
@@ -291,12 +298,15 @@ mod tests {
                 if keyword == "properties" {
                     value.as_object().unwrap().iter().for_each(|(name, below)| walk(below, &format!("{at}.{name}")));
                 }
-                if keyword == "items" {
+                if keyword == "items" || keyword == "additionalProperties" {
                     walk(value, &format!("{at}[]"));
                 }
+                // Only the status has one, and nobody checks a status on the client side.
+                assert!(keyword != "default" || at == "SecretDelivery.status", "{at} has a default");
             }
         }
-        walk(&crate::crd::schema(&crate::crd::delivery()), "SecretDelivery");
-        walk(&crate::crd::schema(&crate::crd::connection()), "VaultConnection");
+        for kind in crate::Kind::ALL {
+            walk(&crate::crd::schema(&crate::crd::crd(kind)), kind.as_str());
+        }
     }
 }

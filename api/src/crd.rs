@@ -1,15 +1,17 @@
 //! The CustomResourceDefinitions: what users install, and the schema that the client side checks with.
 
 use kube::CustomResourceExt as _;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::{SecretDelivery, VaultConnection};
+use crate::parse::Kind;
+use crate::{ClusterVaultConnection, SecretDelivery, VaultConnection};
 
 /// Every CRD as (file name, YAML), in a fixed order and byte for byte the same on every run.
 #[must_use]
 pub fn crds() -> Vec<(String, String)> {
-    [delivery(), connection()]
+    Kind::ALL
         .into_iter()
+        .map(crd)
         .map(|crd| {
             let name = crd.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned();
             // Values made of JSON always have a YAML form.
@@ -22,15 +24,25 @@ pub fn crds() -> Vec<(String, String)> {
         .collect()
 }
 
-/// The CRD of `SecretDelivery`.
-pub(crate) fn delivery() -> Value {
-    tidy(serde_json::to_value(SecretDelivery::crd()))
+/// The CRD of one kind.
+pub(crate) fn crd(kind: Kind) -> Value {
+    match kind {
+        Kind::Delivery => {
+            let mut crd = tidy(serde_json::to_value(SecretDelivery::crd()));
+            // The one default: an object that the operator has not seen yet says so, where kstatus would call an object
+            // without a status ready. Nobody writes a status in Git, so it is no difference there.
+            if let Some(Value::Object(status)) = crd.pointer_mut(STATUS) {
+                status.insert("default".to_owned(), json!({ "observedGeneration": -1 }));
+            }
+            crd
+        }
+        Kind::Connection => tidy(serde_json::to_value(VaultConnection::crd())),
+        Kind::ClusterConnection => tidy(serde_json::to_value(ClusterVaultConnection::crd())),
+    }
 }
 
-/// The CRD of `VaultConnection`.
-pub(crate) fn connection() -> Value {
-    tidy(serde_json::to_value(VaultConnection::crd()))
-}
+/// Where a CRD keeps the schema of the status.
+const STATUS: &str = "/spec/versions/0/schema/openAPIV3Schema/properties/status";
 
 /// The schema inside a CRD.
 pub(crate) fn schema(crd: &Value) -> Value {

@@ -15,4 +15,6 @@ impl Defaults {
     pub const TIMEOUT: Span = Span::from_secs(10);
     /// `VaultConnection`'s `auth.appRole.mount`.
     pub const APP_ROLE_MOUNT: &'static str = "approle";
+    /// `VaultConnection`'s `auth.kubernetes.mount`.
+    pub const KUBERNETES_MOUNT: &'static str = "kubernetes";
 }

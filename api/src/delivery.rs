@@ -12,7 +12,7 @@ mod rotation;
 mod source;
 
 pub use rotation::{OnLocked, OnSourceRotated, Rotation, Strategy};
-pub use source::{ConnectionRef, DatabaseSource, DeliverySource, KvSource, VaultSource};
+pub use source::{ConnectionKind, ConnectionRef, DatabaseSource, DeliverySource, KvSource, VaultSource};
 
 /// What to deliver, to whom, and what happens to the credential afterwards.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -57,7 +57,29 @@ pub use source::{ConnectionRef, DatabaseSource, DeliverySource, KvSource, VaultS
         name = "Ready",
         type_ = "string",
         priority = 1,
-        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status",
+        description = "Whether what spec.completion asks for has happened"
+    ),
+    printcolumn(
+        name = "Connection",
+        type_ = "string",
+        priority = 1,
+        json_path = ".spec.source.vault.connectionRef.name",
+        description = "Through which connection Vault is asked"
+    ),
+    printcolumn(
+        name = "Mount",
+        type_ = "string",
+        priority = 1,
+        json_path = ".spec.source.vault.*.mount",
+        description = "The secrets engine"
+    ),
+    printcolumn(
+        name = "Source",
+        type_ = "string",
+        priority = 1,
+        json_path = ".spec.source.vault.*['path','staticRole']",
+        description = "The secret or role in it"
     ),
     printcolumn(
         name = "Rotation due",
@@ -70,8 +92,10 @@ pub use source::{ConnectionRef, DatabaseSource, DeliverySource, KvSource, VaultS
         name = "Message",
         type_ = "string",
         priority = 1,
-        json_path = ".status.conditions[?(@.type==\"Ready\")].message"
-    )
+        json_path = ".status.conditions[?(@.type==\"Ready\")].message",
+        description = "Why it is ready or not"
+    ),
+    selectable = ".spec.source.vault.connectionRef.name"
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = rules::rule_at(".rotation.strategy",
@@ -102,7 +126,7 @@ pub use source::{ConnectionRef, DatabaseSource, DeliverySource, KvSource, VaultS
     "!has(self.fields) || !has(self.source.vault.database) || self.fields.all(f, f.key in ['username', 'password'])",
     "fields of a static role are username and password only; use these keys"))]
 #[x_kube(validation = rules::rule_at(".redeliver",
-    "(self.recipient == oldSelf.recipient && self.source == oldSelf.source) || (has(self.redeliver) && (!has(oldSelf.redeliver) || self.redeliver != oldSelf.redeliver))",
+    "(self.recipient == oldSelf.recipient && has(self.source.vault.kv) == has(oldSelf.source.vault.kv) && (!has(self.source.vault.kv) || self.source.vault.kv == oldSelf.source.vault.kv) && has(self.source.vault.database) == has(oldSelf.source.vault.database) && (!has(self.source.vault.database) || self.source.vault.database == oldSelf.source.vault.database) && self.source.vault.connectionRef.name == oldSelf.source.vault.connectionRef.name && (has(self.source.vault.connectionRef.kind) ? self.source.vault.connectionRef.kind : 'VaultConnection') == (has(oldSelf.source.vault.connectionRef.kind) ? oldSelf.source.vault.connectionRef.kind : 'VaultConnection')) || (has(self.redeliver) && (!has(oldSelf.redeliver) || self.redeliver != oldSelf.redeliver))",
     "recipient and source change only together with redeliver; set redeliver to a new value, such as \"2\", to send to the new recipient or from the new source"))]
 pub struct SecretDeliverySpec {
     /// The person who gets the credential. Required. Changes only together with `redeliver`.
@@ -116,7 +140,8 @@ pub struct SecretDeliverySpec {
     #[x_kube(validation = rules::rule("self.all(a, self.exists_one(b, b.key == a.key))",
         "fields must not name a key twice; remove the second one"))]
     pub fields: Option<Vec<Field>>,
-    /// Words about the credential. They travel inside the sealed envelope: neither the mail nor the server shows them.
+    /// Words about the credential. They travel inside the sealed envelope: neither the mail nor the server shows
+    /// them. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context: Option<Context>,
     /// Who sends it, as the recipient reads it in mail and page. At most 100 characters, one line. Default: the sender
@@ -125,7 +150,7 @@ pub struct SecretDeliverySpec {
     #[schemars(length(min = 1, max = 100))]
     #[x_kube(validation = rules::one_line("sender"))]
     pub sender: Option<String>,
-    /// How long the link lives.
+    /// How long the link lives. Default: the defaults of its fields.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link: Option<Link>,
     /// Nothing is sent after this point in time, whatever was lost, delayed or restored. RFC 3339 with a time zone.
@@ -145,6 +170,7 @@ pub struct SecretDeliverySpec {
     pub notify: Option<Notify>,
     /// What the condition `Ready` means: the mail was accepted (`OnDelivered`), the link was opened (`OnRetrieved`), or the
     /// credential is proven dead (`OnRotated`). Default: `OnDelivered`, so that GitOps tools do not wait for a person.
+    /// Example: `OnRotated`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completion: Option<Completion>,
     /// Change it to send again. Any text of at most 63 characters; applying the same value again sends nothing.
@@ -154,10 +180,10 @@ pub struct SecretDeliverySpec {
     #[x_kube(validation = rules::one_line("redeliver"))]
     pub redeliver: Option<String>,
     /// What to do with a manifest that was deleted and made anew after its credential had been delivered: `Hold` sends
-    /// nothing and says so, `Send` sends again. Default: `Hold`.
+    /// nothing and says so, `Send` sends again. Default: `Hold`. Example: `Send`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_recreate: Option<OnRecreate>,
-    /// Set to true to withdraw the link now and rotate the credential. Default: false.
+    /// Set to true to withdraw the link now and rotate the credential. Default: false. Example: `true`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked: Option<bool>,
 }
@@ -176,7 +202,7 @@ pub struct Recipient {
     #[schemars(length(min = 1, max = 100))]
     #[x_kube(validation = rules::one_line("recipient.name"))]
     pub name: Option<String>,
-    /// Language of mail and page, as BCP 47 writes it. Default: the operator's. Example: `de`, `en-GB`.
+    /// Language of mail and page, as BCP 47 writes it. At most 35 characters. Default: the operator's. Example: `de`, `en-GB`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 35))]
     #[x_kube(validation = rules::rule("self.matches('^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$')",
@@ -202,6 +228,7 @@ pub struct Field {
     /// How the page shows the value: `text` plainly, `password` hidden until asked for, `url` as a link, `multiline` with
     /// its line breaks, `totp` as a code that changes, `sshKey` as a file to save. A field of kind `password` is what
     /// `WriteNewVersion` replaces. Default: `password` for a static role's password, else `text`.
+    /// Example: `password`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<FieldKind>,
 }
@@ -246,6 +273,7 @@ pub struct Context {
         "context.url must be an http or https address; percent-encode spaces and letters outside ASCII"))]
     pub url: Option<String>,
     /// Anything else the recipient should know. At most 2000 characters. Default: empty.
+    /// Example: `Connect with TLS only.`
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2000))]
     #[x_kube(validation = rules::text("context.note"))]
@@ -276,6 +304,7 @@ pub struct Link {
 #[serde(rename_all = "camelCase")]
 pub struct Verification {
     /// A passphrase that you tell the recipient on another way. The page asks for it; it takes part in the encryption.
+    /// Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub passphrase: Option<Passphrase>,
 }
@@ -300,7 +329,7 @@ pub struct Notify {
     /// (`Unacknowledged`), not opened in time (`Expired`), closed after too many wrong passphrases (`Locked`), refused by
     /// the recipient (`Declined`), altered behind our back (`Tampered`); the credential was rotated (`Rotated`) or can't
     /// be (`RotationFailed`). `Tampered` and `RotationFailed` are always sent.
-    /// Default: `[Retrieved, Expired, Locked, Declined]`.
+    /// Default: `[Retrieved, Expired, Locked, Declined]`. Example: `[Retrieved, Rotated]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 8))]
     #[x_kube(validation = rules::unique("notify.on"))]

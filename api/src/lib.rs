@@ -1,11 +1,14 @@
-//! The manifests users write: SecretDelivery and VaultConnection, their schema and their validation.
+//! The manifests users write: SecretDelivery, VaultConnection and ClusterVaultConnection, their schema and their validation.
 //!
 //! One schema serves everybody. The types here generate `crds/` ([`crds`]), an API server evaluates their CEL rules,
 //! and [`parse`] evaluates the same schema and the same rules on the client side, so that the standalone operator and
 //! the command line refuse what a cluster would refuse, with the same words.
 //!
-//! [`resolve`] and [`connection`] turn a manifest into what the rules of `ps-core` understand; they are where omitted
-//! fields get their defaults, so that a schema default never shows up as a difference in GitOps tools.
+//! [`resolve`], [`connection`] and [`cluster_connection`] turn a manifest into what the rules of `ps-core` understand; they
+//! are where omitted fields get their defaults, so that a schema default never shows up as a difference in GitOps tools.
+//!
+//! Whatever comes from a cluster goes through [`Document::read`]: an object that an older or newer schema let through is
+//! then a fault of that object, where a typed watch would fail as a whole.
 
 mod check;
 #[allow(unreachable_pub, reason = "the schema derive copies each struct, with its visibility, into a function")]
@@ -23,21 +26,26 @@ mod resolve;
 mod rules;
 #[cfg(test)]
 mod rules_tests;
+mod server;
 #[allow(unreachable_pub, reason = "the schema derive copies each struct, with its visibility, into a function")]
 mod status;
 mod validate;
 mod yaml;
 
-pub use connection::{AppRoleAuth, SecretKeyRef, TokenAuth, VaultAuth, VaultConnection, VaultConnectionSpec};
+pub use connection::{
+    AppRoleAuth, CleanupConnectionRef, ClusterVaultConnection, ClusterVaultConnectionSpec, KubernetesAuth,
+    NamespaceSelector, SecretKeyRef, ServiceAccountRef, TokenAuth, VaultAuth, VaultConnection, VaultConnectionSpec,
+};
 pub use crd::crds;
 pub use defaults::Defaults;
 pub use delivery::{
-    Completion, ConnectionRef, Context, DatabaseSource, DeliverySource, Field, FieldKind, KvSource, Link, Notice,
+    Completion, ConnectionKind, ConnectionRef, Context, DatabaseSource, DeliverySource, Field, FieldKind, KvSource, Link, Notice,
     Notify, OnLocked, OnRecreate, OnSourceRotated, Passphrase, Recipient, Rotation, SecretDelivery, SecretDeliverySpec,
     Strategy, VaultSource, Verification,
 };
-pub use parse::{Document, Kind, Limits, Object, documents, parse};
-pub use resolve::{connection, resolve};
+pub use parse::{Document, Foreign, Kind, Limits, Object, Parsed, documents, parse, read};
+pub use resolve::resolve;
+pub use server::{cluster_connection, connection, may_use};
 pub use status::{Evidence, SecretDeliveryStatus, StatusCondition};
 pub use validate::{validate, validate_update};
 

@@ -7,7 +7,9 @@ use serde_json::{Map, Value};
 use crate::check::{nearest, shown};
 use crate::fault::invalid;
 use crate::validate::validate;
-use crate::{API_VERSION, DEFAULT_NAMESPACE, GROUP, STAMP_ANNOTATION, SecretDelivery, VaultConnection};
+use crate::{
+    API_VERSION, ClusterVaultConnection, DEFAULT_NAMESPACE, GROUP, STAMP_ANNOTATION, SecretDelivery, VaultConnection,
+};
 
 /// What a text may cost before it is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,16 +37,28 @@ pub enum Kind {
     Delivery,
     /// `VaultConnection`.
     Connection,
+    /// `ClusterVaultConnection`.
+    ClusterConnection,
 }
 
 impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Delivery, Self::Connection, Self::ClusterConnection];
+
     /// The kind as a manifest writes it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Delivery => "SecretDelivery",
             Self::Connection => "VaultConnection",
+            Self::ClusterConnection => "ClusterVaultConnection",
         }
+    }
+
+    /// Whether its objects lie in namespaces.
+    #[must_use]
+    pub const fn is_namespaced(self) -> bool {
+        matches!(self, Self::Delivery | Self::Connection)
     }
 }
 
@@ -55,6 +69,8 @@ pub enum Object {
     Delivery(Box<SecretDelivery>),
     /// Where Vault is.
     Connection(Box<VaultConnection>),
+    /// Where Vault is, for several namespaces.
+    ClusterConnection(Box<ClusterVaultConnection>),
 }
 
 /// One document of a text: which object it is, and the object, or what is wrong with it.
@@ -62,7 +78,7 @@ pub enum Object {
 pub struct Document {
     /// Its kind.
     pub kind: Kind,
-    /// Namespace (`default` where it names none) and name.
+    /// Namespace (`default` where it names none, empty for a cluster-wide kind) and name.
     pub key: Key,
     /// The stamp annotation, if it carries one, whatever it says.
     pub stamp: Option<Stamp>,
@@ -73,7 +89,7 @@ pub struct Document {
 }
 
 impl Document {
-    /// Reads a JSON value as one of our objects.
+    /// Reads a JSON value as one of our objects. What is wrong with the object itself is in [`Document::object`].
     ///
     /// # Errors
     /// If it can't be said which object it is: kind, version or name are missing or foreign.
@@ -86,7 +102,7 @@ impl Document {
             Some(Value::Object(metadata)) => metadata,
             _ => return Err(invalid("metadata", "metadata is missing", "add metadata with a name")),
         };
-        let key = key_of(metadata)?;
+        let key = key_of(kind, metadata)?;
         let object = checked(kind, map, metadata, &value);
         let stamp = metadata
             .get("annotations")
@@ -97,13 +113,85 @@ impl Document {
     }
 }
 
-/// Every document of a YAML text with the object it describes, or what is wrong with that one.
+/// An object of another kind: none of our business, and no fault either, because folders that a cluster is fed from hold
+/// namespaces, roles and service accounts beside our objects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Foreign {
+    /// Its `apiVersion`, cut to 64 characters.
+    pub api_version: String,
+    /// Its kind, cut to 64 characters.
+    pub kind: String,
+    /// Its name, cut to 64 characters; empty if it has none.
+    pub name: String,
+}
+
+/// What a YAML text holds.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Parsed {
+    /// Our objects, in order.
+    pub documents: Vec<Document>,
+    /// The others, in order.
+    pub foreign: Vec<Foreign>,
+}
+
+/// Every document of a YAML text: ours with the object it describes or what is wrong with that one, and what the others
+/// are. The items of a `kind: List` count as documents of their own.
 ///
 /// # Errors
-/// Only what makes the text unreadable as a whole: not YAML, beyond `limits`, a document that can't be named or whose
-/// kind is not ours. Never panics, whatever the text holds.
+/// Only what makes the text unreadable as a whole: not YAML, beyond `limits`, a document that can't be named, or whose kind
+/// is none of ours in our API group or looks like a misspelt one of ours. Never panics, whatever the text holds.
+pub fn read(yaml: &str, limits: &Limits) -> Result<Parsed, Fault> {
+    let mut parsed = Parsed::default();
+    for value in crate::yaml::values(yaml, limits)?.into_iter().flat_map(items) {
+        match foreign(&value) {
+            Some(foreign) => parsed.foreign.push(foreign),
+            None => parsed.documents.push(Document::read(value)?),
+        }
+    }
+    Ok(parsed)
+}
+
+/// The documents of [`read`] that are ours.
+///
+/// # Errors
+/// As [`read`].
 pub fn documents(yaml: &str, limits: &Limits) -> Result<Vec<Document>, Fault> {
-    crate::yaml::values(yaml, limits)?.into_iter().map(Document::read).collect()
+    read(yaml, limits).map(|parsed| parsed.documents)
+}
+
+/// What `kubectl get -o yaml` prints of several objects, taken apart; anything else as it is.
+fn items(value: Value) -> Vec<Value> {
+    let Value::Object(mut map) = value else { return vec![value] };
+    let text = |name: &str| map.get(name).and_then(Value::as_str).unwrap_or_default();
+    let is_list = match (text("apiVersion"), text("kind").strip_suffix("List")) {
+        ("v1", Some("")) => true,
+        (API_VERSION, Some(kind)) => Kind::ALL.iter().any(|k| k.as_str() == kind),
+        _ => false,
+    };
+    match map.get_mut("items").map(Value::take) {
+        Some(Value::Array(items)) if is_list => items,
+        Some(other) => {
+            map.insert("items".to_owned(), other);
+            vec![Value::Object(map)]
+        }
+        None => vec![Value::Object(map)],
+    }
+}
+
+/// Says which object of somebody else's kind it is; `None` for ours, and for what may be meant to be ours.
+fn foreign(value: &Value) -> Option<Foreign> {
+    let text = |at: &str| value.pointer(at).and_then(Value::as_str).unwrap_or_default();
+    let (api_version, kind) = (text("/apiVersion"), text("/kind"));
+    let group = api_version.split_once('/').map(|(group, _)| group);
+    let near_group = group.is_some_and(|group| nearest(group, &[GROUP]).is_some());
+    // Another operator has a VaultConnection too, in its own group.
+    let ours = near_group
+        || nearest(kind, &Kind::ALL.map(Kind::as_str))
+            .is_some_and(|near| group.is_none() || near != Kind::Connection.as_str());
+    if api_version.is_empty() || kind.is_empty() || ours {
+        return None;
+    }
+    Some(Foreign { api_version: shown(api_version), kind: shown(kind), name: shown(text("/metadata/name")) })
 }
 
 /// Every object of a YAML text.
@@ -117,11 +205,11 @@ pub fn parse(yaml: &str, limits: &Limits) -> Result<Vec<Object>, Fault> {
 fn kind_of(map: &Map<String, Value>) -> Result<Kind, Fault> {
     let version = map.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
     let kind = map.get("kind").and_then(Value::as_str).unwrap_or_default();
+    let names = Kind::ALL.map(Kind::as_str);
     if kind.is_empty() {
-        return Err(invalid("kind", "kind is missing", "write kind: SecretDelivery or kind: VaultConnection"));
+        return Err(invalid("kind", "kind is missing", format!("write the kind: {} or {}", names[0], names[1])));
     }
-    let group = version.split('/').next().unwrap_or_default();
-    let known = [Kind::Delivery, Kind::Connection].into_iter().find(|k| k.as_str() == kind);
+    let known = Kind::ALL.into_iter().find(|k| k.as_str() == kind);
     match known {
         Some(found) if version == API_VERSION => Ok(found),
         Some(_) => Err(invalid(
@@ -130,18 +218,16 @@ fn kind_of(map: &Map<String, Value>) -> Result<Kind, Fault> {
             format!("write apiVersion: {API_VERSION}"),
         )),
         None => {
-            let near = nearest(kind, &["SecretDelivery", "VaultConnection"]);
-            let remedy = match near {
+            let remedy = match nearest(kind, &names) {
                 Some(near) => format!("did you mean {near}?"),
-                None if group == GROUP => "only SecretDelivery and VaultConnection are known here".to_owned(),
-                None => "keep objects of other kinds in files of their own, outside this folder".to_owned(),
+                None => format!("only {} are known here", names.join(", ")),
             };
             Err(invalid("kind", format!("kind {} ({}) is none of ours", shown(kind), shown(version)), remedy))
         }
     }
 }
 
-fn key_of(metadata: &Map<String, Value>) -> Result<Key, Fault> {
+fn key_of(kind: Kind, metadata: &Map<String, Value>) -> Result<Key, Fault> {
     let name = match metadata.get("name") {
         Some(Value::String(name)) => name,
         _ if metadata.contains_key("generateName") => {
@@ -156,7 +242,12 @@ fn key_of(metadata: &Map<String, Value>) -> Result<Key, Fault> {
         }
     };
     let namespace = match metadata.get("namespace") {
-        None => DEFAULT_NAMESPACE,
+        None if kind.is_namespaced() => DEFAULT_NAMESPACE,
+        None => "",
+        Some(_) if !kind.is_namespaced() => {
+            let message = format!("{} is cluster-wide and lies in no namespace", kind.as_str());
+            return Err(invalid("metadata.namespace", message, "remove metadata.namespace"));
+        }
         Some(Value::String(namespace)) => namespace,
         Some(_) => return Err(invalid("metadata.namespace", "metadata.namespace is not a text", "put it in quotes")),
     };
@@ -167,7 +258,7 @@ fn key_of(metadata: &Map<String, Value>) -> Result<Key, Fault> {
             "use at most 253 lower-case letters, digits, '-' and '.', beginning and ending with a letter or digit",
         ));
     }
-    if !is_dns(namespace, 63, false) {
+    if kind.is_namespaced() && !is_dns(namespace, 63, false) {
         return Err(invalid(
             "metadata.namespace",
             format!("{} can't be a namespace", shown(namespace)),
@@ -244,6 +335,7 @@ fn checked(
     let object = match kind {
         Kind::Delivery => serde_json::from_value(wanted).map(|d| Object::Delivery(Box::new(d))),
         Kind::Connection => serde_json::from_value(wanted).map(|c| Object::Connection(Box::new(c))),
+        Kind::ClusterConnection => serde_json::from_value(wanted).map(|c| Object::ClusterConnection(Box::new(c))),
     };
     // The schema has been checked, so this is about a gap between schema and types; the error may quote values.
     let object =
@@ -251,6 +343,8 @@ fn checked(
     match &object {
         Object::Delivery(delivery) => crate::resolve(delivery).map(drop)?,
         Object::Connection(connection) => crate::connection(connection).map(drop)?,
+        // As the operator itself would use it, because that needs nobody's leave.
+        Object::ClusterConnection(connection) => crate::cluster_connection(connection, "", "", None).map(drop)?,
     }
     Ok(object)
 }

@@ -7,13 +7,12 @@ use ps_core::delivery::{
     ConnectionRef, Context, FieldSpec, NoticeKind, Notify, Recipient, RotationSpec, Source, Spec, Strategy as Resolved,
 };
 use ps_core::error::Fault;
-use ps_core::ports::{Auth, Connection};
 use ps_core::time::{Span, Timestamp};
 
 use crate::fault::invalid;
 use crate::{
-    DEFAULT_NAMESPACE, Defaults, Field, FieldKind, KvSource, OnLocked, Rotation, SecretDelivery, SecretDeliverySpec,
-    Strategy, VaultConnection, VaultSource,
+    ConnectionKind, DEFAULT_NAMESPACE, Defaults, Field, FieldKind, KvSource, OnLocked, Rotation, SecretDelivery,
+    SecretDeliverySpec, Strategy, VaultSource,
 };
 
 /// The keys of a static role.
@@ -47,7 +46,10 @@ pub fn resolve(delivery: &SecretDelivery) -> Result<Spec, Fault> {
             name: spec.recipient.name.clone(),
             locale: spec.recipient.locale.clone(),
         },
-        connection: ConnectionRef::namespaced(namespace, &vault.connection_ref.name),
+        connection: match vault.connection_ref.kind.unwrap_or_default() {
+            ConnectionKind::VaultConnection => ConnectionRef::namespaced(namespace, &vault.connection_ref.name),
+            ConnectionKind::ClusterVaultConnection => ConnectionRef::cluster(namespace, &vault.connection_ref.name),
+        },
         source: source(vault, spec.fields.as_deref())?,
         fields: fields(vault, spec.fields.as_deref()),
         context: context(spec),
@@ -83,62 +85,8 @@ pub fn resolve(delivery: &SecretDelivery) -> Result<Spec, Fault> {
     })
 }
 
-/// Where a Vault is, with every default filled in.
-///
-/// # Errors
-/// Misconfigured, `invalid-spec`, with the field and a remedy.
-pub fn connection(object: &VaultConnection) -> Result<Connection, Fault> {
-    let spec = &object.spec;
-    let auth = match (&spec.auth.token, &spec.auth.app_role) {
-        (Some(token), None) => Auth::Token { secret: (&token.secret_key_ref).into() },
-        (None, Some(role)) => Auth::AppRole {
-            mount: role.mount.clone().unwrap_or_else(|| Defaults::APP_ROLE_MOUNT.to_owned()),
-            role_id: role.role_id.clone(),
-            secret_id: (&role.secret_id_ref).into(),
-        },
-        _ => {
-            return Err(invalid(
-                "spec.auth",
-                "auth must have exactly one of token and appRole",
-                "keep the one you want to log in with",
-            ));
-        }
-    };
-    let namespace = object.metadata.namespace.clone().unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned());
-    Ok(Connection {
-        name: ConnectionRef::namespaced(&namespace, object.metadata.name.clone().unwrap_or_default()),
-        address: address(&spec.address)?,
-        vault_namespace: spec.namespace.clone().unwrap_or_default(),
-        ca_pem: spec.ca_bundle.clone(),
-        tls_server_name: spec.tls_server_name.clone(),
-        timeout: span("spec.timeout", spec.timeout.as_deref())?.unwrap_or(Defaults::TIMEOUT),
-        auth,
-        secrets_in: namespace,
-        cleanup: None,
-    })
-}
-
-/// The address without a slash at its end, its port looked at: the rules can't compare a number inside a text.
-fn address(text: &str) -> Result<String, Fault> {
-    let bad = |what: &str| invalid("spec.address", what, "write it like https://vault.example.com:8200");
-    let address = text.strip_suffix('/').unwrap_or(text);
-    let host = address
-        .strip_prefix("https://")
-        .or_else(|| address.strip_prefix("http://"))
-        .filter(|host| !host.is_empty() && !host.contains(['/', '@', '?', '#', ' ']))
-        .ok_or_else(|| bad("address must be a scheme, a host and a port"))?;
-    let port = match host.rsplit_once(':') {
-        Some((before, port)) if !before.is_empty() && !port.ends_with(']') => Some(port),
-        _ => None,
-    };
-    match port.map(str::parse::<u16>) {
-        None => Ok(address.to_owned()),
-        Some(Ok(1..)) => Ok(address.to_owned()),
-        Some(_) => Err(bad("the port of address must be from 1 to 65535")),
-    }
-}
-
-fn span(field: &str, text: Option<&str>) -> Result<Option<Span>, Fault> {
+/// A duration, if there is one.
+pub(crate) fn span(field: &str, text: Option<&str>) -> Result<Option<Span>, Fault> {
     match text {
         None => Ok(None),
         Some(text) => match Span::parse(text) {

@@ -45,6 +45,10 @@ fn database() -> Value {
     file().bases["database"].clone()
 }
 
+fn cluster() -> Value {
+    file().bases["clusterConnection"].clone()
+}
+
 fn vault() -> Value {
     file().bases["connection"].clone()
 }
@@ -88,7 +92,7 @@ fn table() -> Vec<Bad> {
         if !case.set.is_empty() {
             objects.push(with(base.clone(), case.set.iter().map(|(path, value)| (path.as_str(), value))));
         }
-        let kind = if base["kind"] == "VaultConnection" { Kind::Connection } else { Kind::Delivery };
+        let kind = Kind::ALL.into_iter().find(|kind| base["kind"] == kind.as_str()).unwrap();
         let old = is_change.then(|| base.clone());
         out.extend(objects.into_iter().map(|object| Bad { kind, object, old: old.clone(), field: case.field.clone() }));
     }
@@ -97,10 +101,7 @@ fn table() -> Vec<Bad> {
 }
 
 fn crd(kind: Kind) -> Value {
-    crate::crd::schema(&match kind {
-        Kind::Delivery => crate::crd::delivery(),
-        Kind::Connection => crate::crd::connection(),
-    })
+    crate::crd::schema(&crate::crd::crd(kind))
 }
 
 /// (path of the schema node, rule) of every rule below `node`.
@@ -122,15 +123,29 @@ fn good_manifests_pass() {
     validate(Kind::Delivery, &kv()).unwrap();
     validate(Kind::Delivery, &database()).unwrap();
     validate(Kind::Connection, &vault()).unwrap();
+    validate(Kind::ClusterConnection, &cluster()).unwrap();
     let moved = with(kv(), [("recipient/email", &json!("bob@vendor.example")), ("redeliver", &json!("2"))]);
     validate_update(Kind::Delivery, &moved, &kv()).unwrap();
     validate_update(Kind::Delivery, &with(kv(), [("revoked", &json!(true))]), &kv()).unwrap();
+    // The kind that is meant without being written is no change.
+    let kind = |kind: &str| with(kv(), [("source/vault/connectionRef/kind", &json!(kind))]);
+    validate_update(Kind::Delivery, &kind("VaultConnection"), &kv()).unwrap();
+    validate_update(Kind::Delivery, &kv(), &kind("VaultConnection")).unwrap();
+    validate_update(Kind::Delivery, &kind("ClusterVaultConnection"), &kv()).unwrap_err();
     for good in ["1m", "720h", "1h30m", "90s"] {
         validate(Kind::Delivery, &with(kv(), [("link/ttl", &json!(good)), ("link/claimWindow", &json!("1s"))]))
             .unwrap();
     }
     for good in ["https://v", "https://10.0.0.1:8200/", "https://[::1]:8200"] {
         validate(Kind::Connection, &with(vault(), [("address", &json!(good))])).unwrap();
+    }
+    for good in ["vault", "https://vault.example.com:8200", "openbao", "https://kubernetes.vault.example"] {
+        let auth = json!({"kubernetes": {"role": "r", "serviceAccountRef": {"name": "sa"}, "audience": good}});
+        validate(Kind::Connection, &with(vault(), [("auth", &auth)])).unwrap();
+    }
+    for good in [json!({"namespaces": null}), json!({"namespaceSelector": null}), json!({"namespaces": []})] {
+        let settings = good.as_object().unwrap();
+        validate(Kind::ClusterConnection, &with(cluster(), settings.iter().map(|(k, v)| (k.as_str(), v)))).unwrap();
     }
 }
 
@@ -151,7 +166,7 @@ fn each_bad_manifest_names_its_field_and_a_remedy() {
 
 #[test]
 fn every_rule_is_evaluated_and_broken_by_some_manifest() {
-    for kind in [Kind::Delivery, Kind::Connection] {
+    for kind in Kind::ALL {
         let schema = crd(kind);
         let compiled = compile_schema(&schema);
         assert!(!compiled.has_errors(), "{:?}", compiled.compilation_errors());
@@ -187,22 +202,35 @@ fn every_message_names_its_field_and_a_remedy() {
             walk(&node["items"]);
         }
     }
-    walk(&crd(Kind::Delivery));
-    walk(&crd(Kind::Connection));
+    Kind::ALL.into_iter().for_each(|kind| walk(&crd(kind)));
 }
 
 #[test]
-fn every_field_is_documented_and_bounded() {
+fn every_field_teaches_and_is_bounded() {
     fn walk(node: &Value, path: &str) {
         let words = node["description"].as_str().unwrap_or_default();
-        assert!(words.len() > 10, "{path} has no description");
-        if path.starts_with("spec.") && node["type"] == "string" && node["enum"].is_null() {
+        assert!(words.len() > 10 && words.len() < 1000, "{path}: {words:?}");
+        let wanted = path.starts_with("spec.") && !path.ends_with("[]");
+        let scalar = ["string", "integer", "boolean"].iter().any(|kind| node["type"] == *kind);
+        if wanted {
+            let or = words.contains("Default:") || words.contains("Required");
+            assert!(or, "{path} says neither its default nor that it is required: {words}");
+        }
+        if scalar {
+            assert!(words.contains("Example:"), "{path} has no example: {words}");
+        }
+        if wanted && node["type"] == "string" && node["enum"].is_null() {
             assert!(node["maxLength"].is_u64(), "{path} is not bounded, so its rules have no bounded cost");
         }
-        if path.starts_with("spec.") && node["type"] == "array" {
+        if wanted && node["type"] == "array" {
             assert!(node["maxItems"].is_u64(), "{path} is not bounded");
         }
-        assert!(node.get("default").is_none() && node.get("nullable").is_none(), "{path}");
+        if wanted && node["additionalProperties"].is_object() {
+            assert!(node["maxProperties"].is_u64(), "{path} is not bounded");
+        }
+        let default = if path == "status" { json!({"observedGeneration": -1}) } else { Value::Null };
+        assert_eq!(node["default"], default, "{path}");
+        assert!(node.get("nullable").is_none(), "{path}");
         node["properties"]
             .as_object()
             .into_iter()
@@ -212,10 +240,31 @@ fn every_field_is_documented_and_bounded() {
             walk(&node["items"], &format!("{path}[]"));
         }
     }
-    for kind in [Kind::Delivery, Kind::Connection] {
+    for kind in Kind::ALL {
         walk(&crd(kind)["properties"]["spec"], "spec");
     }
     walk(&crd(Kind::Delivery)["properties"]["status"], "status");
+}
+
+#[test]
+fn crds_have_their_names_and_stay_small_enough_for_kubectl() {
+    let mut taken = BTreeSet::new();
+    for kind in Kind::ALL {
+        let crd = crate::crd::crd(kind);
+        let names = &crd["spec"]["names"];
+        assert_eq!(names["kind"], kind.as_str());
+        assert_eq!(names["categories"], json!(["password-sender"]));
+        for name in ["plural", "singular"].map(|n| names[n].clone()).into_iter().chain(names["shortNames"].as_array().unwrap().clone()) {
+            assert!(taken.insert(name.to_string()), "{name} is there twice");
+        }
+        let scope = if kind.is_namespaced() { "Namespaced" } else { "Cluster" };
+        assert_eq!(crd["spec"]["scope"], scope);
+        // `kubectl apply` keeps the whole object in an annotation, and annotations end at 256 KiB.
+        assert!(crd.to_string().len() < 128 * 1024, "{}", crd.to_string().len());
+        assert!(crd["metadata"]["annotations"].is_null() && crd["metadata"]["labels"].is_null());
+    }
+    let fields = crate::crd::crd(Kind::Delivery)["spec"]["versions"][0]["selectableFields"].clone();
+    assert_eq!(fields, json!([{"jsonPath": ".spec.source.vault.connectionRef.name"}]));
 }
 
 #[test]

@@ -19,19 +19,20 @@ struct Schema {
 }
 
 fn schema(kind: Kind) -> &'static Schema {
-    static DELIVERY: OnceLock<Schema> = OnceLock::new();
-    static CONNECTION: OnceLock<Schema> = OnceLock::new();
-    let make = |crd: Value| {
-        let root = crate::crd::schema(&crd);
+    static SCHEMAS: [OnceLock<Schema>; 3] = [OnceLock::new(), OnceLock::new(), OnceLock::new()];
+    let [delivery, connection, cluster] = &SCHEMAS;
+    let place = match kind {
+        Kind::Delivery => delivery,
+        Kind::Connection => connection,
+        Kind::ClusterConnection => cluster,
+    };
+    place.get_or_init(|| {
+        let root = crate::crd::schema(&crate::crd::crd(kind));
         Schema {
             spec: root.pointer("/properties/spec").cloned().unwrap_or(Value::Null),
             rules: cel::compile_schema(&root),
         }
-    };
-    match kind {
-        Kind::Delivery => DELIVERY.get_or_init(|| make(crate::crd::delivery())),
-        Kind::Connection => CONNECTION.get_or_init(|| make(crate::crd::connection())),
-    }
+    })
 }
 
 /// Checks the `spec` of an object of that kind as an API server would at creation, and refuses unknown fields too.

@@ -10,7 +10,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ps_api::{Limits, Object, connection, crds, parse, resolve};
+use ps_api::{Limits, Object, cluster_connection, connection, crds, parse, read, resolve};
 
 fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -50,12 +50,20 @@ fn every_example_parses_and_resolves() {
             continue;
         }
         let text = std::fs::read_to_string(&file).unwrap();
+        let parsed = read(&text, &Limits::default()).unwrap_or_else(|fault| panic!("{}: {fault}", file.display()));
+        assert!(parsed.documents.len() + parsed.foreign.len() > 0, "{} is empty", file.display());
         let objects = parse(&text, &Limits::default()).unwrap_or_else(|fault| panic!("{}: {fault}", file.display()));
-        assert!(!objects.is_empty(), "{} is empty", file.display());
         for object in objects {
             match object {
                 Object::Delivery(delivery) => drop(resolve(&delivery).unwrap()),
                 Object::Connection(object) => drop(connection(&object).unwrap()),
+                Object::ClusterConnection(object) => {
+                    let names = object.spec.namespaces.clone().unwrap_or_default();
+                    assert!(!names.is_empty(), "{}: a connection that nobody may use", file.display());
+                    for name in names {
+                        drop(cluster_connection(&object, &name, "password-sender", None).unwrap());
+                    }
+                }
             }
         }
     }

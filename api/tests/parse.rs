@@ -9,8 +9,8 @@
 )]
 
 use proptest::prelude::*;
-use ps_api::{Document, Limits, Object, SecretDelivery, documents, parse, resolve};
-use ps_core::delivery::{NoticeKind, Source, Strategy as Rotation};
+use ps_api::{Document, Kind, Limits, Object, SecretDelivery, documents, parse, read, resolve};
+use ps_core::delivery::{ConnectionRef, NoticeKind, Source, Strategy as Rotation};
 use ps_core::error::{Class, Fault};
 use ps_core::time::Span;
 
@@ -39,7 +39,7 @@ fn one(yaml: &str) -> Document {
 fn delivery(yaml: &str) -> SecretDelivery {
     match one(yaml).object.unwrap() {
         Object::Delivery(delivery) => *delivery,
-        Object::Connection(_) => panic!("a connection"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -143,6 +143,98 @@ fn foreign_and_nameless_objects_are_refused_as_a_whole() {
     ] {
         let fault = fault(&KV.replace(wrong, right));
         assert!(fault.to_string().contains(words), "{words}: {fault}");
+    }
+}
+
+#[test]
+fn objects_of_other_kinds_beside_ours_are_named_and_left_alone() {
+    let text = format!(
+        "apiVersion: v1\nkind: Namespace\nmetadata: {{name: shop}}\n---\n{KV}---\n\
+         apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nmetadata: {{name: r, namespace: shop}}\nrules: [{{verbs: [get]}}]\n---\n\
+         apiVersion: secrets.hashicorp.com/v1beta1\nkind: VaultConnection\nmetadata: {{name: v}}\n---\n\
+         apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [a.yaml]\n"
+    );
+    let parsed = read(&text, &Limits::default()).unwrap();
+    assert_eq!(parsed.documents.len(), 1);
+    assert!(parsed.documents[0].object.is_ok());
+    let foreign: Vec<_> = parsed.foreign.iter().map(|f| (f.kind.as_str(), f.name.as_str())).collect();
+    assert_eq!(foreign, [("Namespace", "shop"), ("Role", "r"), ("VaultConnection", "v"), ("Kustomization", "")]);
+    assert_eq!(documents(&text, &Limits::default()).unwrap().len(), 1);
+    // What may be meant to be ours is still a fault, so that a typing error does not make a delivery vanish.
+    for (version, kind) in [
+        ("v1", "SecretDelivery"),
+        ("passwordsender.io/v1alpha1", "Secret"),
+        ("password-sender.io/v1alpha1", "Secret"),
+        ("example.com/v1", "SecretDelivry"),
+        ("v1", "VaultConnection"),
+        ("example.com/v1", "ClusterVaultConection"),
+    ] {
+        let fault = fault(&format!("apiVersion: {version}\nkind: {kind}\nmetadata: {{name: a}}\n"));
+        assert!(["kind", "apiVersion"].contains(&fault.field.as_deref().unwrap()), "{fault}");
+    }
+}
+
+#[test]
+fn a_list_as_kubectl_prints_it_is_its_items() {
+    let item: serde_json::Value = serde_yaml::from_str(KV).unwrap();
+    for (version, kind) in [("v1", "List"), ("passwordsender.io/v1alpha1", "SecretDeliveryList")] {
+        let list = serde_json::json!({"apiVersion": version, "kind": kind, "items": [item, item], "metadata": {}});
+        assert_eq!(documents(&list.to_string(), &Limits::default()).unwrap().len(), 2, "{kind}");
+    }
+}
+
+const CLUSTER: &str = "
+apiVersion: passwordsender.io/v1alpha1
+kind: ClusterVaultConnection
+metadata: {name: prod}
+spec:
+  address: https://vault.example.com:8200
+  auth: {kubernetes: {role: r, serviceAccountRef: {name: sa}, audience: vault}}
+  namespaces: [shop]
+";
+
+#[test]
+fn a_cluster_wide_connection_lies_in_no_namespace() {
+    let document = one(CLUSTER);
+    assert_eq!((document.kind, document.key.namespace.as_str(), document.key.name.as_str()), (Kind::ClusterConnection, "", "prod"));
+    assert!(matches!(document.object.unwrap(), Object::ClusterConnection(_)));
+    let fault = fault(&CLUSTER.replace("{name: prod}", "{name: prod, namespace: shop}"));
+    assert_eq!(fault.field.as_deref(), Some("metadata.namespace"));
+}
+
+#[test]
+fn a_delivery_says_which_kind_of_connection_it_means() {
+    assert_eq!(resolve(&delivery(KV)).unwrap().connection, ConnectionRef::namespaced("shop", "prod"));
+    let of = |kind: &str| KV.replace("{name: prod}", &format!("{{name: prod, kind: {kind}}}"));
+    let named = resolve(&delivery(&of("VaultConnection"))).unwrap();
+    assert_eq!(named.digest(), resolve(&delivery(KV)).unwrap().digest(), "the default, written out, is no change");
+    let shared = resolve(&delivery(&of("ClusterVaultConnection"))).unwrap();
+    assert_eq!(shared.connection, ConnectionRef::cluster("shop", "prod"));
+    assert_eq!(fault(&of("Cluster")).field.as_deref(), Some("spec.source.vault.connectionRef.kind"));
+}
+
+#[test]
+fn an_object_written_around_the_schema_is_a_fault_of_its_own() {
+    let good: serde_json::Value = serde_yaml::from_str(KV).unwrap();
+    let cluster: serde_json::Value = serde_yaml::from_str(CLUSTER).unwrap();
+        for (base, at, value) in [
+        (&good, "/spec/rotation/strategy", serde_json::json!("Sometimes")),
+        (&good, "/spec/source/vault/connectionRef", serde_json::json!({"kind": "Cluster", "name": "x"})),
+        (&good, "/spec/recipient", serde_json::json!({})),
+        (&good, "/spec", serde_json::json!(null)),
+        (&good, "/spec/fields", serde_json::json!({"0": 1})),
+        (&good, "/spec/source/vault", serde_json::json!({"connectionRef": {"name": "x"}, "transit": {}})),
+        (&cluster, "/spec/auth", serde_json::json!({"jwt": {}})),
+        (&cluster, "/spec/auth/kubernetes/audience", serde_json::json!("")),
+        (&cluster, "/spec/auth/kubernetes", serde_json::json!({"role": "r"})),
+        (&cluster, "/spec/namespaces", serde_json::json!("shop")),
+        (&cluster, "/spec/namespaces", serde_json::json!([null])),
+    ] {
+        let mut object = base.clone();
+        *object.pointer_mut(at).unwrap() = value;
+        let document = Document::read(object).unwrap();
+        let fault = document.object.expect_err(at);
+        assert!(fault.field.as_deref().unwrap().starts_with("spec") && !fault.remedy.is_empty(), "{fault:?}");
     }
 }
 

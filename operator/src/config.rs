@@ -9,6 +9,11 @@ use ps_core::secret::SecretString;
 use ps_core::time::Span;
 use serde::{Deserialize, Deserializer};
 
+pub use self::cluster::{Kubernetes, LeaderElection};
+use crate::self_check::Mode;
+
+mod cluster;
+
 /// The longest configuration file that is read.
 const MAX_BYTES: u64 = 256 * 1024;
 
@@ -58,6 +63,27 @@ pub struct Config {
     /// How many deliveries are worked on at once. Default 16.
     #[serde(default = "default_workers")]
     pub workers: usize,
+    /// The check that links can be opened through `publicUrl`.
+    #[serde(default)]
+    pub self_check: SelfCheck,
+    /// The operator in a cluster (`run` only).
+    #[serde(default)]
+    pub kubernetes: Kubernetes,
+}
+
+/// The check that links can be opened through `publicUrl`: before the first mail, and hourly.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SelfCheck {
+    /// `Required` sends nothing until it succeeds, `Warn` tells (default), `Off` does not check.
+    #[serde(default)]
+    pub mode: Mode,
+    /// Connect to this address and port instead of the one that the name stands for.
+    #[serde(default)]
+    pub connect_to: Option<SocketAddr>,
+    /// PEM file with the authorities to trust instead of the system's.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
 }
 
 /// Health and metrics.
@@ -310,6 +336,7 @@ impl Config {
         if self.workers == 0 || self.workers > 256 {
             return field("workers", "between 1 and 256");
         }
+        self.kubernetes.check()?;
         if !["error", "warn", "info", "debug", "trace"].contains(&self.log.level.as_str()) {
             return field("log.level", "one of error, warn, info, debug, trace");
         }
@@ -325,6 +352,7 @@ impl Config {
         fix(&mut self.outbox);
         fix(&mut self.secrets);
         fix(&mut self.audit.file);
+        fix(&mut self.self_check.ca_file);
         if let Some(smtp) = &mut self.smtp {
             fix(&mut smtp.ca_file);
             fix(&mut smtp.password_file);

@@ -4,7 +4,8 @@
 //! that can't be read any more only means that every live link is withdrawn and rotated.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -47,6 +48,44 @@ pub fn put_aside(links: &Path) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// The file that the store was opened as. Who has it open goes on using it when another one takes its name, and the
+/// gateway's next start would open that other one: neither would hear of the other's changes.
+pub struct StoreFile {
+    path: PathBuf,
+    opened: (u64, u64),
+}
+
+impl StoreFile {
+    /// The file that is there now.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn of(links: &Path) -> anyhow::Result<Self> {
+        let path = links.join(ps_store::FILE);
+        let found = path.symlink_metadata().with_context(|| format!("{} can't be read", path.display()))?;
+        Ok(Self { opened: (found.dev(), found.ino()), path })
+    }
+
+    /// Whether it is still there.
+    ///
+    /// # Errors
+    /// If it was replaced or removed.
+    pub fn check(&self) -> Result<(), Damaged> {
+        let now = match self.path.symlink_metadata() {
+            Ok(found) => Some((found.dev(), found.ino())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            // Nothing is known: the next look tells.
+            Err(_) => return Ok(()),
+        };
+        if now == Some(self.opened) {
+            return Ok(());
+        }
+        let message = "store: the file was replaced or removed while it was used";
+        let remedy = "Stop the operator before you restore a backup, and restore the whole data folder";
+        Err(Damaged(Fault::new(Class::Permanent, "store-file-odd", message).remedy(remedy)))
+    }
 }
 
 /// Brings each delivery whose record changed.

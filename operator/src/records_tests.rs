@@ -8,6 +8,7 @@ use ps_core::ids::Digest;
 use ps_core::link::{Command, State, apply};
 use ps_core::ports::{RecordSummary, Versioned};
 use ps_core::time::{Span, Timestamp};
+use ps_ledger::EmbeddedLedger;
 use ps_store::MemoryStore;
 
 use super::*;

@@ -27,13 +27,13 @@ impl Known {
         Self { incarnation: entry.incarnation(), next_seq: entry.next_seq, journals }
     }
 
+    /// For an event of this incarnation.
     fn has(&self, event: &Event) -> bool {
-        self.incarnation == event.incarnation
-            && match event.writer {
-                Writer::Operator => event.seq < self.next_seq,
-                // An attempt that the entry has dropped was read to its end.
-                Writer::Record => self.journals.get(&event.attempt).is_none_or(|read| event.seq < *read),
-            }
+        match event.writer {
+            Writer::Operator => event.seq < self.next_seq,
+            // An attempt that the entry has dropped was read to its end.
+            Writer::Record => self.journals.get(&event.attempt).is_none_or(|read| event.seq < *read),
+        }
     }
 }
 
@@ -67,34 +67,57 @@ pub async fn common(ledger: &dyn Ledger, random: &dyn Random) -> anyhow::Result<
 /// Compares ledger and trail. Answers why a restore is certain, and remembers it in the ledger until a person accepts;
 /// otherwise notes that everything on the trail so far is known.
 ///
+/// Another operator may work meanwhile (this one was stopped for long): whatever it changed, it is compared anew.
+///
 /// # Errors
 /// If ledger or trail can't be read.
 pub async fn check(ledger: &dyn Ledger, trail: &FileTrail) -> anyhow::Result<Option<String>> {
-    let mut known = HashMap::new();
-    for key in keys(ledger).await? {
-        if let Some(entry) = ledger.get(&key).await? {
-            known.insert(key, Known::of(&entry.value));
+    loop {
+        let before = ledger.common(&blank()).await?;
+        if before.value.restored.is_some() {
+            return Ok(before.value.restored);
+        }
+        let mut known = HashMap::new();
+        for key in keys(ledger).await? {
+            if let Some(entry) = ledger.get(&key).await? {
+                known.insert(key, Known::of(&entry.value));
+            }
+        }
+        let events = trail.read_from(before.value.audit_head)?;
+        let witness = ps_audit::witness(events, |event| is_known(known.get(&event.delivery), event))?;
+        if let Some(event) = &witness {
+            let latest = ledger.get_latest(&event.delivery).await?.map(|entry| Known::of(&entry.value));
+            if is_known(latest.as_ref(), event) {
+                // It was written after the ledger was read.
+                continue;
+            }
+        }
+        let why = witness.map(|event| {
+            format!(
+                "the audit trail tells of {:?} of {} at {}, which this ledger does not know",
+                event.kind, event.delivery, event.at
+            )
+        });
+        let mut next = before.value.clone();
+        match &why {
+            Some(why) => next.restored = Some(why.clone()),
+            None => next.audit_head = trail.head().n,
+        }
+        if next == before.value || replaced(ledger, &next, before.version).await? {
+            return Ok(why);
         }
     }
-    let common = ledger.common(&blank()).await?.value;
-    if common.restored.is_some() {
-        return Ok(common.restored);
+}
+
+/// Whether the ledger knows, or knew, of an event that is behind its audit head.
+///
+/// An entry that it has not may have been forgotten since. It has lost it only if it was made behind the audit head:
+/// then the entry's first event is there too (no entry lives as short as the head takes to move on).
+fn is_known(entry: Option<&Known>, event: &Event) -> bool {
+    match entry.filter(|known| known.incarnation == event.incarnation) {
+        Some(known) => known.has(event),
+        None => event.writer != Writer::Operator || event.seq > 0,
     }
-    let has = |event: &Event| known.get(&event.delivery).is_some_and(|k| k.has(event));
-    let witness = ps_audit::witness(trail.read_from(common.audit_head)?, has)?;
-    let why = witness.map(|event| {
-        format!(
-            "the audit trail tells of {:?} of {} at {}, which this ledger does not know",
-            event.kind, event.delivery, event.at
-        )
-    });
-    let head = trail.head().n;
-    remember(ledger, |c| match &why {
-        Some(why) => c.restored = Some(why.clone()),
-        None => c.audit_head = head,
-    })
-    .await?;
-    Ok(why)
 }
 
 /// A person accepts the restored state: new objects may be sent again; what was withdrawn stays withdrawn.
@@ -133,11 +156,18 @@ async fn remember(ledger: &dyn Ledger, change: impl Fn(&mut Common)) -> anyhow::
         if next == before.value {
             return Ok(());
         }
-        match failpoints::around(Own::ReplaceCommon, ledger.replace_common(&next, before.version)).await {
-            Ok(_) => return Ok(()),
-            Err(CasError::Conflict) => {}
-            Err(error) => return Err(error.into()),
+        if replaced(ledger, &next, before.version).await? {
+            return Ok(());
         }
+    }
+}
+
+/// `false` if somebody else has changed it since.
+async fn replaced(ledger: &dyn Ledger, next: &Common, unchanged: u64) -> anyhow::Result<bool> {
+    match failpoints::around(Own::ReplaceCommon, ledger.replace_common(next, unchanged)).await {
+        Ok(_) => Ok(true),
+        Err(CasError::Conflict) => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 

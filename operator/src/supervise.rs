@@ -16,6 +16,7 @@ use crate::engine::Engine;
 use crate::first_round::FirstRound;
 use crate::lease::Lease;
 use crate::metrics::Metrics;
+use crate::records::StoreFile;
 use crate::restore;
 
 /// How often the ledger notes how far the audit trail is known to it.
@@ -55,6 +56,7 @@ pub(crate) async fn supervise(
     let mut beat = tokio::time::interval(keeper.lease.renew_every());
     beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let (mut beats, mut over) = (0_u32, false);
+    let file = StoreFile::of(&gateway.links)?;
     let Engine { first, health, metrics, .. } = keeper.engine;
     let mut running: Option<Running> = None;
     loop {
@@ -76,6 +78,7 @@ pub(crate) async fn supervise(
             _ = workers.join_next() => anyhow::bail!("a worker has ended"),
             _ = beat.tick() => {
                 keeper.beat(beats).await?;
+                file.check()?;
                 if let Some(child) = &running {
                     child.alive();
                 }
@@ -91,6 +94,7 @@ pub(crate) async fn supervise(
                 // Two seconds of a busy database: a gateway that was taken over could hold it for ever.
                 if let Some(child) = running.take() {
                     tracing::error!("the store was held for too long; the gateway is started again");
+                    health.ready.store(false, Ordering::Relaxed);
                     child.end().await;
                 }
             }

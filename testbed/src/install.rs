@@ -61,8 +61,7 @@ impl Piece {
     ];
 
     /// What a Kubernetes API takes ([`crate::Cluster`]). Built from Go sources: about ten minutes on two cores, once.
-    pub const CLUSTER: [Self; 5] =
-        [Self::Etcd, Self::ApiServer, Self::ControllerManager, Self::Kubectl, Self::Helm];
+    pub const CLUSTER: [Self; 5] = [Self::Etcd, Self::ApiServer, Self::ControllerManager, Self::Kubectl, Self::Helm];
 
     /// For people.
     #[must_use]
@@ -84,7 +83,9 @@ impl Piece {
     #[must_use]
     pub fn warning(self) -> Option<&'static str> {
         let program = self.cluster_program()?;
-        program.is_missing().then_some("is built from Go sources, once: the API server takes about six minutes on two cores")
+        program
+            .is_missing()
+            .then_some("is built from Go sources, once: the API server takes about six minutes on two cores")
     }
 
     fn cluster_program(self) -> Option<ClusterProgram> {

@@ -113,7 +113,9 @@ impl Cluster {
             let cluster = Self::prepare(options.clone())?;
             match cluster.start_all().await {
                 Ok(()) => return Ok(cluster),
-                Err(error) if attempt < TRIES && format!("{error:#}").contains("address already in use") => attempt += 1,
+                Err(error) if attempt < TRIES && format!("{error:#}").contains("address already in use") => {
+                    attempt += 1
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -127,7 +129,9 @@ impl Cluster {
         let (admin_token, controller_token) = (unique("admin"), unique("controller"));
         fs::create_dir_all(layout.kubeconfigs())?;
         fs::create_dir_all(layout.certificates())?;
-        fs::write(layout.service_account_key(), KeyPair::generate()?.serialize_pem())?;
+        let key = KeyPair::generate()?;
+        fs::write(layout.service_account_key(), key.serialize_pem())?;
+        fs::write(layout.service_account_public_key(), key.public_key_pem())?;
         fs::write(layout.tokens(), files::tokens(&admin_token, &controller_token))?;
         fs::write(layout.audit_policy(), files::audit_policy(options.audit))?;
         let kubeconfig = |token| files::kubeconfig(&server, Some(&layout.ca()), token, "default");
@@ -330,7 +334,7 @@ impl Cluster {
             ("secure-port", own.ports.api_server.to_string()),
             ("cert-dir", layout.certificates().display().to_string()),
             ("service-account-issuer", self.server.clone()),
-            ("service-account-key-file", layout.service_account_key().display().to_string()),
+            ("service-account-key-file", layout.service_account_public_key().display().to_string()),
             ("service-account-signing-key-file", layout.service_account_key().display().to_string()),
             ("authorization-mode", "RBAC".to_owned()),
             ("token-auth-file", layout.tokens().display().to_string()),

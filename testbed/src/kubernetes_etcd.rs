@@ -47,8 +47,8 @@ impl Cluster {
         fs::read(self.layout().etcd().join("member/snap/db")).context("reading etcd's database")
     }
 
-    /// The write-ahead log and its snapshots, one after another. They keep every write until etcd has taken a snapshot
-    /// past it (ten thousand writes), whatever is compacted.
+    /// The write-ahead log and its snapshots, one after another. Compaction does not touch them: a write stays there until
+    /// etcd has taken snapshots past it (each ten thousand writes) and drops its segment (it keeps five, of 64 MB each).
     ///
     /// # Errors
     /// If they can't be read.

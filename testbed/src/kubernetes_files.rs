@@ -37,6 +37,10 @@ impl Layout {
         self.folder.join("service-accounts.key")
     }
 
+    pub(crate) fn service_account_public_key(&self) -> PathBuf {
+        self.folder.join("service-accounts.pub")
+    }
+
     pub(crate) fn tokens(&self) -> PathBuf {
         self.folder.join("tokens.csv")
     }

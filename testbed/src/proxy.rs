@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use rustls::ServerConfig;
 
-use crate::proxy_wire::{Connection, Dialect, Request, Upstream, read_head, status_of};
+use crate::proxy_wire::{Connection, Dialect, Request, Upstream, expired_watch, read_head, status_of};
 
 /// How often a black hole looks whether it is over.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -34,6 +34,9 @@ pub enum ProxyAction {
     Hang,
     /// The server does it; no answer comes, ever.
     DoneButHang,
+    /// The server never sees it; the client gets the stream of a watch whose start is no longer known: one event of
+    /// type `ERROR` with status 410.
+    ExpiredWatch,
 }
 
 /// Which requests, and how often. It fires every time until [`HttpProxy::clear`], unless [`ProxyRule::times`] says
@@ -241,16 +244,19 @@ impl Shared {
             return self.pass(&request, client);
         };
         let server = match &action {
-            ProxyAction::Refuse(_) | ProxyAction::Drop | ProxyAction::Hang => None,
+            ProxyAction::Refuse(_) | ProxyAction::Drop | ProxyAction::Hang | ProxyAction::ExpiredWatch => None,
             ProxyAction::DoneBut(_) | ProxyAction::DoneButDrop | ProxyAction::DoneButHang => self.forward(&request)?,
         };
         let given = match &action {
-            ProxyAction::Refuse(status) | ProxyAction::DoneBut(status) => Some(*status),
-            _ => None,
+            ProxyAction::Refuse(status) | ProxyAction::DoneBut(status) => {
+                Some(self.dialect.made_up(*status, &request.method))
+            }
+            ProxyAction::ExpiredWatch => Some(expired_watch()),
+            ProxyAction::Drop | ProxyAction::DoneButDrop | ProxyAction::Hang | ProxyAction::DoneButHang => None,
         };
-        self.note(&request, server, given);
-        if let Some(status) = given {
-            client.write_all(&self.dialect.made_up(status))?;
+        self.note(&request, server, given.as_deref().and_then(status_of));
+        if let Some(answer) = given {
+            client.write_all(&answer)?;
         }
         if matches!(action, ProxyAction::Hang | ProxyAction::DoneButHang) {
             lock(&self.hanging).push(Kept(client));

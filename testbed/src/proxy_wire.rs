@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection, StreamOwned};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// A connection to either side.
 pub(crate) enum Connection {
@@ -184,37 +184,50 @@ pub(crate) enum Dialect {
 }
 
 impl Dialect {
-    /// An answer that the server did not give.
-    pub(crate) fn made_up(self, status: u16) -> Vec<u8> {
-        const MESSAGE: &str = "made up by the testbed's proxy";
-        let (body, field) = match self {
-            Self::Vault => (json!({"errors": [MESSAGE]}), ""),
-            Self::Kubernetes => {
-                let body = json!({
-                    "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-                    "message": MESSAGE, "reason": reason(status), "code": status,
-                });
-                // The API server's flow control says so too.
-                (body, if status == 429 { "Retry-After: 1\r\n" } else { "" })
-            }
+    /// An answer that the server did not give, to a request with this method.
+    pub(crate) fn made_up(self, status: u16, method: &str) -> Vec<u8> {
+        // The API server's flow control says when to come back.
+        let field = if self == Self::Kubernetes && status == 429 { "Retry-After: 1\r\n" } else { "" };
+        let body = match self {
+            Self::Vault => json!({"errors": [MESSAGE]}),
+            Self::Kubernetes => status_object(status, method),
         };
-        let body = body.to_string();
-        let length = body.len();
-        format!(
-            "HTTP/1.1 {status} Testbed\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\
-             {field}Connection: close\r\n\r\n{body}"
-        )
-        .into_bytes()
+        answer(status, field, &body)
     }
 }
 
-/// The Kubernetes API's reason for a status. That of 409 is of an update; a creation's would be `AlreadyExists`.
-fn reason(status: u16) -> &'static str {
+const MESSAGE: &str = "made up by the testbed's proxy";
+
+/// What the API server sends a watch that starts at a version it has compacted.
+pub(crate) fn expired_watch() -> Vec<u8> {
+    answer(200, "", &json!({"type": "ERROR", "object": status_object(410, "GET")}))
+}
+
+fn answer(status: u16, field: &str, body: &Value) -> Vec<u8> {
+    let body = format!("{body}\n");
+    let length = body.len();
+    format!(
+        "HTTP/1.1 {status} Testbed\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\
+         {field}Connection: close\r\n\r\n{body}"
+    )
+    .into_bytes()
+}
+
+fn status_object(status: u16, method: &str) -> Value {
+    json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+        "message": MESSAGE, "reason": reason(status, method), "code": status,
+    })
+}
+
+/// The Kubernetes API's reason for a status.
+fn reason(status: u16, method: &str) -> &'static str {
     match status {
         400 => "BadRequest",
         401 => "Unauthorized",
         403 => "Forbidden",
         404 => "NotFound",
+        409 if method == "POST" => "AlreadyExists",
         409 => "Conflict",
         410 => "Expired",
         422 => "Invalid",
@@ -246,12 +259,19 @@ mod tests {
 
     #[test]
     fn made_up_answers_speak_the_servers_dialect() {
-        let answer = String::from_utf8(Dialect::Kubernetes.made_up(429)).unwrap();
-        assert!(answer.starts_with("HTTP/1.1 429 ") && answer.contains("\r\nRetry-After: 1\r\n"));
-        let body: serde_json::Value = serde_json::from_str(answer.split("\r\n\r\n").nth(1).unwrap()).unwrap();
-        assert_eq!((&body["kind"], &body["reason"], &body["code"]), (&json!("Status"), &json!("TooManyRequests"), &json!(429)));
-        assert!(String::from_utf8(Dialect::Vault.made_up(500)).unwrap().contains("errors"));
-        assert_eq!(status_of(&Dialect::Vault.made_up(503)), Some(503));
+        let body = |answer: &[u8]| -> Value {
+            let text = std::str::from_utf8(answer).unwrap();
+            serde_json::from_str(text.split("\r\n\r\n").nth(1).unwrap()).unwrap()
+        };
+        let busy = Dialect::Kubernetes.made_up(429, "GET");
+        assert!(String::from_utf8_lossy(&busy).contains("\r\nRetry-After: 1\r\n"));
+        assert_eq!(body(&busy)["reason"], "TooManyRequests");
+        assert_eq!(body(&Dialect::Kubernetes.made_up(409, "PUT"))["reason"], "Conflict");
+        assert_eq!(body(&Dialect::Kubernetes.made_up(409, "POST"))["reason"], "AlreadyExists");
+        assert_eq!(body(&Dialect::Vault.made_up(500, "GET"))["errors"][0], MESSAGE);
+        assert_eq!(status_of(&Dialect::Vault.made_up(503, "GET")), Some(503));
+        let expired = expired_watch();
+        assert_eq!((status_of(&expired), &body(&expired)["object"]["code"]), (Some(200), &json!(410)));
     }
 
     #[test]

@@ -83,7 +83,7 @@ async fn faults_are_what_the_rule_says() {
         assert_eq!(answer.as_ref().map(|answer| answer.status().as_u16()), status, "{action:?}");
         if let Some(answer) = answer {
             let body: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
-            assert_eq!(body["kind"], "Status");
+            assert_eq!((&body["kind"], &body["code"]), (&json!("Status"), &json!(status)));
         }
         assert_eq!(setup.exists(&name).await, done, "{action:?}");
     }
@@ -116,6 +116,10 @@ async fn watches_come_through_at_once_until_they_are_closed() {
     assert_eq!(next(&mut watch, &mut seen).await, None, "closed");
     let mut again = setup.watch().await;
     assert!(next(&mut again, &mut Vec::new()).await.is_some());
+
+    setup.proxy.rule(ProxyRule::new("watch=true", ProxyAction::ExpiredWatch).times(1));
+    let expired: Value = serde_json::from_slice(&setup.watch().await.bytes().await.unwrap()).unwrap();
+    assert_eq!((&expired["type"], &expired["object"]["code"]), (&json!("ERROR"), &json!(410)));
 
     drop(again);
     // The client pools no half-read connection, so the proxy sees it go, and the server's log the end of both.

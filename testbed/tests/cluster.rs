@@ -9,6 +9,8 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use ps_testbed::{AuditLevel, Cluster, ClusterOptions, KubernetesRole, Testbed, unique, wait_until};
 use serde_json::{Value, json};
 
@@ -169,12 +171,14 @@ async fn helm_installs_a_chart() {
     let namespace = cluster.namespace("helm").await.unwrap();
     let chart = cluster.folder().join(&namespace);
     std::fs::create_dir_all(chart.join("templates")).unwrap();
-    std::fs::write(chart.join("Chart.yaml"), "apiVersion: v2\nname: small\nversion: 0.1.0\nkubeVersion: '>=1.33'\n").unwrap();
-    let template = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: from-helm}\ndata: {release: {{ .Release.Name }}}\n";
+    std::fs::write(chart.join("Chart.yaml"), "apiVersion: v2\nname: small\nversion: 0.1.0\nkubeVersion: '>=1.33'\n")
+        .unwrap();
+    let template =
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: from-helm}\ndata: {release: {{ .Release.Name }}}\n";
     std::fs::write(chart.join("templates/map.yaml"), template).unwrap();
     cluster.helm(&["install", "one", &chart.display().to_string(), "-n", &namespace]).await.unwrap();
-    let made = cluster.kubectl(&["-n", &namespace, "get", "configmap", "from-helm", "-o", "jsonpath={.data.release}"]);
-    assert_eq!(made.await.unwrap(), "one");
+    let get = ["-n", &namespace, "get", "configmap", "from-helm", "-o", "jsonpath={.data.release}"];
+    assert_eq!(cluster.kubectl(&get).await.unwrap(), "one");
 }
 
 #[tokio::test]
@@ -186,7 +190,8 @@ async fn etcd_forgets_what_is_compacted_and_goes_back_to_a_snapshot() {
     let path = format!("/api/v1/namespaces/{namespace}/secrets");
     let secret = json!({"metadata": {"name": "x"}, "stringData": {"key": canary}});
     cluster.call("POST", &path, Some(&secret)).await.unwrap();
-    let audited = async || contains(&std::fs::read(cluster.audit_log()).unwrap(), "stringData").then_some(());
+    let in_base64 = STANDARD.encode(&canary);
+    let audited = async || contains(&std::fs::read(cluster.audit_log()).unwrap(), &in_base64).then_some(());
     wait_until("the object in the audit log", MINUTE, audited).await.unwrap();
     cluster.call("DELETE", &format!("{path}/x"), None).await.unwrap();
     let kept = async || contains(&cluster.etcd_raw_bytes().unwrap(), &canary).then_some(());
@@ -201,11 +206,15 @@ async fn etcd_forgets_what_is_compacted_and_goes_back_to_a_snapshot() {
     cluster.etcd_snapshot(&snapshot).await.unwrap();
     let old = format!("/api/v1/namespaces/{namespace}/configmaps/old");
     cluster.call("DELETE", &old, None).await.unwrap();
-    config_map(&cluster, &namespace, "new", "1").await;
+    for number in 0..30 {
+        config_map(&cluster, &namespace, &format!("new{number}"), "1").await; // more than a start writes
+    }
+    let later = cluster.etcd_revision().await.unwrap();
     cluster.etcd_restore(&snapshot).await.unwrap();
     assert_eq!(status(&cluster, &old).await, 200);
-    assert_eq!(status(&cluster, &format!("/api/v1/namespaces/{namespace}/configmaps/new")).await, 404);
-    assert!(cluster.etcd_revision().await.unwrap() >= revision);
+    assert_eq!(status(&cluster, &format!("/api/v1/namespaces/{namespace}/configmaps/new0")).await, 404);
+    let now = cluster.etcd_revision().await.unwrap();
+    assert!((revision..later).contains(&now), "{revision}..{later}: {now}");
     let me = cluster.kubectl_as(&kubeconfig, &["auth", "whoami"], b"").await.unwrap();
     assert!(me.stdout.contains(&format!("system:serviceaccount:{namespace}:before")), "{me:?}");
     let place = format!("/api/v1/namespaces/{namespace}");

@@ -26,6 +26,7 @@ async fn parent() {
     let bao = testbed.bao().await.unwrap();
     testbed.smtp().await.unwrap();
     testbed.postgres().await.unwrap();
+    testbed.cluster().await.unwrap();
     println!("started {}", bao.pid().unwrap());
     std::future::pending::<()>().await;
 }
@@ -43,7 +44,7 @@ async fn killing_the_parent_ends_its_servers() {
     .await
     .unwrap();
     let children = children_of(parent.pid());
-    assert!(children.len() >= 3, "OpenBao, the mail server and PostgreSQL: {children:?}");
+    assert!(children.len() >= 6, "OpenBao, the mail server, PostgreSQL and a cluster's three: {children:?}");
     parent.kill().unwrap();
     wait_until("the end of the servers", minute, async || {
         children.iter().all(|pid| !Path::new(&format!("/proc/{pid}/exe")).exists()).then_some(())

@@ -21,8 +21,12 @@ const STOP: Duration = Duration::from_secs(20);
 pub(crate) enum Action {
     /// Gets every piece that is missing
     Install,
-    /// Starts OpenBao, PostgreSQL and a mail server, prints how to reach them, and keeps them until Ctrl-C
-    Up,
+    /// Starts OpenBao, PostgreSQL, a mail server and a Kubernetes API, prints how to reach them, and keeps them until Ctrl-C
+    Up {
+        /// Without the Kubernetes API, which takes ten minutes to build once
+        #[arg(long)]
+        no_cluster: bool,
+    },
     /// Stops a testbed that `up` started elsewhere
     Down,
 }
@@ -30,7 +34,12 @@ pub(crate) enum Action {
 pub(crate) fn run(action: Action) -> Result<ExitCode> {
     match action {
         Action::Install => install(&Piece::ALL)?,
-        Action::Up => runtime()?.block_on(up())?,
+        Action::Up { no_cluster } => {
+            if !no_cluster {
+                install(&Piece::CLUSTER)?; // before signals are caught, so that Ctrl-C ends a long build
+            }
+            runtime()?.block_on(up(!no_cluster))?;
+        }
         Action::Down => down()?,
     }
     Ok(ExitCode::SUCCESS)
@@ -43,14 +52,17 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime> {
 /// Gets what is missing of these.
 pub(crate) fn install(pieces: &[Piece]) -> Result<()> {
     for piece in pieces {
+        if let Some(warning) = piece.warning() {
+            println!("{} {warning}", piece.name());
+        }
         let start = Instant::now();
         let place = piece.ensure()?;
-        println!("{:<12} {:>8}  {}", piece.name(), seconds(start.elapsed()), place.display());
+        println!("{:<22} {:>8}  {}", piece.name(), seconds(start.elapsed()), place.display());
     }
     Ok(())
 }
 
-async fn up() -> Result<()> {
+async fn up(with_cluster: bool) -> Result<()> {
     if let Some(pid) = running()? {
         bail!("a testbed is up already (process {pid}); `cargo xtask testbed down` stops it");
     }
@@ -60,7 +72,7 @@ async fn up() -> Result<()> {
     let (pid_file, environment_file) = files();
     fs::write(&pid_file, std::process::id().to_string())?;
     let outcome = tokio::select! {
-        outcome = serve(&environment_file) => outcome,
+        outcome = serve(&environment_file, with_cluster) => outcome,
         _ = interrupt.recv() => Ok(()),
         _ = terminate.recv() => Ok(()),
     };
@@ -74,9 +86,14 @@ async fn up() -> Result<()> {
     outcome
 }
 
-async fn serve(environment_file: &std::path::Path) -> Result<()> {
+async fn serve(environment_file: &std::path::Path, with_cluster: bool) -> Result<()> {
     let testbed = Testbed::new();
-    let (bao, postgres, smtp) = tokio::try_join!(testbed.bao(), testbed.postgres(), testbed.smtp())?;
+    let cluster = async || if with_cluster { testbed.cluster().await.map(Some) } else { Ok(None) };
+    let (bao, postgres, smtp, cluster) =
+        tokio::try_join!(testbed.bao(), testbed.postgres(), testbed.smtp(), cluster())?;
+    if let Some(cluster) = cluster {
+        cluster.install_crds().await?;
+    }
     fs::write(environment_file, serde_json::to_string_pretty(&testbed.environment())?)?;
     println!("# OpenBao, in memory, KV version 2 at secret/");
     println!("export BAO_ADDR={0} VAULT_ADDR={0}", bao.address());
@@ -89,10 +106,23 @@ async fn serve(environment_file: &std::path::Path) -> Result<()> {
     println!("export SMTP_USER={} SMTP_PASSWORD={}", smtp.user(), smtp.password());
     println!("export SMTP_CA={}", smtp.ca_path().display());
     println!("# All mails as JSON: curl -s {}", smtp.mails_url());
+    if let Some(cluster) = cluster {
+        println!("# Kubernetes API with our CRDs; no nodes, so no pod starts");
+        println!("export KUBECONFIG={}", cluster.admin_kubeconfig().display());
+        println!("# Its kubectl and helm, before any others");
+        println!("export PATH={}:$PATH", tools()?);
+        println!("# Its audit log: {}; etcd: {}", cluster.audit_log().display(), cluster.etcd());
+    }
     println!("# Tests use these servers with");
     println!("export {ENVIRONMENT_VARIABLE}={}", environment_file.display());
     println!("# Ctrl-C, or `cargo xtask testbed down` elsewhere, stops them");
     std::future::pending().await
+}
+
+/// The folder of kubectl and Helm.
+fn tools() -> Result<String> {
+    let kubectl = Piece::Kubectl.ensure()?;
+    Ok(kubectl.parent().context("kubectl lies in no folder")?.display().to_string())
 }
 
 fn down() -> Result<()> {

@@ -25,6 +25,7 @@ pub struct Rotation {
     /// What makes the delivered value invalid: `RotateRole` makes Vault change the password of a static role at the target;
     /// `WriteNewVersion` writes new values to KV and destroys the delivered version; `None` changes nothing; `Auto` is
     /// `RotateRole` for a static role, and refused for KV, which must say what it wants. Default: `Auto`.
+    /// Example: `WriteNewVersion`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strategy: Option<Strategy>,
     /// `WriteNewVersion` only: the keys whose values are replaced, and whose change is the proof. At most 64.
@@ -45,21 +46,22 @@ pub struct Rotation {
     #[schemars(length(max = 20))]
     #[x_kube(validation = rules::duration("rotation.afterRetrieval", "1s", "8760h"))]
     pub after_retrieval: Option<String>,
-    /// Rotate when nobody opened the link in time. Default: true.
+    /// Rotate when nobody opened the link in time. Default: true. Example: `false`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_expiry: Option<bool>,
-    /// Rotate when the link is withdrawn: by `revoked`, or because the manifest went. Default: true.
+    /// Rotate when the link is withdrawn: by `revoked`, or because the manifest went. Default: true. Example: `false`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_revocation: Option<bool>,
     /// What to do when too many wrong passphrases closed the link: `Rotate` the credential, or `Keep` it, since nobody has
-    /// read it. Default: `Rotate`.
+    /// read it. Default: `Rotate`. Example: `Keep`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_locked: Option<OnLocked>,
     /// What to do with an open link whose credential somebody else rotated: `Stall` withdraws it and waits for a person,
-    /// `Reissue` withdraws it and sends a new one. Default: `Stall`.
+    /// `Reissue` withdraws it and sends a new one. Default: `Stall`. Example: `Reissue`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_source_rotated: Option<OnSourceRotated>,
     /// Rotate before the credential is read, so that nobody who had it before has what is delivered. Default: false.
+    /// Example: `true`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before_delivery: Option<bool>,
 }

@@ -1,6 +1,7 @@
 //! `spec.source`: where the credential lives.
 
 use kube::KubeSchema;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::rules;
@@ -22,22 +23,36 @@ pub struct DeliverySource {
 pub struct VaultSource {
     /// Through which connection it is read and rotated. Required.
     pub connection_ref: ConnectionRef,
-    /// A secret of the KV engine.
+    /// A secret of the KV engine. Default: absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kv: Option<KvSource>,
-    /// A static role of the database engine.
+    /// A static role of the database engine. Default: absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub database: Option<DatabaseSource>,
 }
 
-/// Which `VaultConnection`.
+/// Which connection.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct ConnectionRef {
-    /// Name of a `VaultConnection` in the delivery's own namespace. Required. Example: `prod`.
+    /// Name of a `VaultConnection` in the delivery's own namespace, or of a `ClusterVaultConnection`. At most 253
+    /// characters. Required. Example: `prod`.
     #[schemars(length(max = 253))]
     #[x_kube(validation = rules::object_name("source.vault.connectionRef.name"))]
     pub name: String,
+    /// Which of the two kinds it is: `VaultConnection`, or `ClusterVaultConnection`, which must let the delivery's
+    /// namespace use it. Default: `VaultConnection`. Example: `ClusterVaultConnection`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<ConnectionKind>,
+}
+
+/// The kinds of connections; [`ConnectionRef::kind`] explains each.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "a doc comment on a variant would turn the enum into oneOf, which CRDs forbid")]
+pub enum ConnectionKind {
+    #[default]
+    VaultConnection,
+    ClusterVaultConnection,
 }
 
 /// A secret of the KV engine.
@@ -57,7 +72,7 @@ pub struct KvSource {
     #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 253)))]
     #[x_kube(validation = rules::unique("source.vault.kv.keys"))]
     pub keys: Option<Vec<String>>,
-    /// Version of the engine: 1 or 2. Default: 2.
+    /// Version of the engine: 1 or 2. Default: 2. Example: 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 2))]
     pub version: Option<i32>,

@@ -85,6 +85,10 @@ pub(super) fn next(mine: Option<&Manifest>, entry: &Entry, obs: &Observation, no
         g.note(Fault::new(Class::Transient, "paused", "sending is paused for the whole operator"));
         return None;
     }
+    if let Some(fault) = &obs.unready {
+        g.note(fault.clone());
+        return None;
+    }
     if spec.deliver_before.is_some_and(|limit| now >= limit) {
         let mut late = entry.clone();
         late.hold = Some(Hold::TooLate);

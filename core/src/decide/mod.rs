@@ -58,6 +58,8 @@ pub struct Observation {
     pub blind: Option<Fault>,
     /// Nothing is sent, for the whole operator; rotating goes on.
     pub paused: bool,
+    /// Nothing is sent until this is over; rotating goes on: links could not be opened.
+    pub unready: Option<Fault>,
     /// A restore was noticed and nobody has accepted it: why.
     pub restored: Option<String>,
     /// This process is about to end.

@@ -90,6 +90,7 @@ pub struct Controller {
     pub(crate) log: Arc<dyn StepLog>,
     started_at: Timestamp,
     restored: Mutex<Option<String>>,
+    unready: Mutex<Option<Fault>>,
     stopping: AtomicBool,
 }
 
@@ -104,6 +105,7 @@ impl Controller {
         Self {
             tag_key: SecretBytes::new(common.tag_key.to_vec()),
             restored: Mutex::new(common.restored.clone()),
+            unready: Mutex::default(),
             desk: Desk::default(),
             stopping: AtomicBool::new(false),
             ports,
@@ -119,6 +121,15 @@ impl Controller {
         let mut restored = self.restored.lock().unwrap_or_else(PoisonError::into_inner);
         let news = *restored != why;
         *restored = why;
+        news
+    }
+
+    /// Says why nothing may be sent yet, or (`None`) that it may. Takes effect with the next decision. Returns whether
+    /// that is news: then every delivery should look again.
+    pub fn set_unready(&self, why: Option<Fault>) -> bool {
+        let mut unready = self.unready.lock().unwrap_or_else(PoisonError::into_inner);
+        let news = unready.is_some() != why.is_some();
+        *unready = why;
         news
     }
 
@@ -144,6 +155,7 @@ impl Controller {
             started_at: self.started_at,
             mail_hold: self.settings.mail_hold,
             paused: self.settings.paused,
+            unready: self.unready.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             restored: self.restored.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             stopping: self.stopping.load(Ordering::SeqCst),
             ..Observation::default()

@@ -12,15 +12,40 @@ use ps_gateway::client::Net;
 /// away is ciphertext. It speaks plain HTTP/1.1: put a reverse proxy with TLS in front, name the proxy with
 /// --trusted-proxy, and let it not log paths.
 ///
+/// Where the records are: in a folder that it shares with an operator on the same machine (--links), or as Secrets in a
+/// namespace of a Kubernetes cluster (--store kubernetes), with any number of gateways beside each other.
+///
 /// Before it serves, it gives up what it does not need (Landlock, seccomp, no core files) and says at start what the
 /// kernel lacks.
 #[derive(Debug, Parser)]
 #[command(name = "password-sender-gateway", version, about, long_about, max_term_width = 100)]
 #[command(group(ArgGroup::new("socket").required(true).args(["listen", "listen_fd", "check_confinement"])))]
 pub(crate) struct Args {
+    /// Where the link records are.
+    #[arg(long, value_enum, default_value_t = Store::Embedded)]
+    pub(crate) store: Store,
+
     /// Folder of the link records, the only one that this process touches. Made if it does not exist.
-    #[arg(long, value_name = "DIR")]
-    pub(crate) links: PathBuf,
+    #[arg(long, value_name = "DIR", required_if_eq("store", "embedded"))]
+    pub(crate) links: Option<PathBuf>,
+
+    /// Namespace of the link records; it should hold no other Secret. Of its Secrets this process needs get, list, watch
+    /// and update. Claims and declines are refused until the operator has answered in the Secret named fence.
+    #[arg(long, value_name = "NAME", required_if_eq("store", "kubernetes"), conflicts_with_all = ["links", "wake_fd", "nudge_fd"])]
+    pub(crate) namespace: Option<String>,
+
+    /// Reach the cluster as this file says, instead of as the pod's service account. It is read before the confinement.
+    #[arg(long, value_name = "FILE", requires = "namespace")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+
+    /// The context of --kubeconfig to use, instead of its current one.
+    #[arg(long, value_name = "NAME", requires = "kubeconfig")]
+    pub(crate) context: Option<String>,
+
+    /// Name of this replica in the fence: unlike that of any other that runs. By default the host's name and the process
+    /// id.
+    #[arg(long, value_name = "NAME", requires = "namespace")]
+    pub(crate) replica: Option<String>,
 
     /// Address to serve on, such as 127.0.0.1:8080.
     #[arg(long, value_name = "ADDR")]
@@ -87,6 +112,15 @@ pub(crate) struct Args {
     /// How to log, on stderr.
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log_format: LogFormat,
+}
+
+/// Where the link records are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Store {
+    /// In SQLite, in the folder of --links.
+    Embedded,
+    /// As Secrets in the namespace of --namespace.
+    Kubernetes,
 }
 
 /// What to do where the kernel lacks something.

@@ -18,6 +18,7 @@ mod headers;
 pub mod inherited;
 pub mod limiter;
 mod page;
+pub mod reach;
 pub mod router;
 pub mod server;
 pub mod verbs;

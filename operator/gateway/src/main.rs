@@ -2,10 +2,12 @@
 //! confinement is opened under it.
 
 mod args;
+mod backend;
 mod self_check;
 
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -14,18 +16,18 @@ use anyhow::{Context as _, bail};
 use clap::Parser as _;
 use ps_core::ports::Clock;
 use ps_core::time::Timestamp;
-use ps_gateway::confine::{self, Confinement};
+use ps_gateway::confine::{self, Confinement, Needs};
 use ps_gateway::inherited::{self, Nudges, Waker};
 use ps_gateway::limiter::Rate;
 use ps_gateway::server::{Bounds, serve};
+use ps_gateway::reach::Reach;
 use ps_gateway::{Settings, admin, router};
-use ps_store::EmbeddedStore;
-use ps_store::service::{Fence, StoreLinkService};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
-use crate::args::{Args, Confine, LogFormat};
+use crate::args::{Args, Confine, LogFormat, Store};
+use crate::backend::Backend;
 
 /// What recipients type passes through buffers of libraries.
 #[global_allocator]
@@ -61,11 +63,13 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
     };
     let admin = args.admin.map(|address| bind(address).with_context(|| format!("cannot listen on {address}")));
     let admin = admin.transpose()?;
-    make_folder(args).with_context(|| format!("cannot make {}", args.links.display()))?;
+    // Before the confinement: the host's name is not for reading later.
+    let replica = backend::replica(args);
+    let needs = needs(args)?;
 
-    let report = confine::apply(&args.links, args.nudge_fd.is_some());
+    let report = confine::apply(&needs);
     if args.check_confinement {
-        return Ok(self_check::run(&args.links, &report));
+        return Ok(self_check::run(&needs, &report));
     }
     tell(&report, args.confine)?;
     let Some(public) = public else { bail!("nothing to listen on") };
@@ -76,24 +80,33 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
         .thread_name("gateway")
         .build()
         .context("cannot start threads")?
-        .block_on(work(args, public, admin, waker, nudges))
+        .block_on(work(args, &replica, public, admin, waker, nudges))
         .map(|()| ExitCode::SUCCESS)
+}
+
+/// What the confinement must leave.
+fn needs(args: &Args) -> anyhow::Result<Needs> {
+    if args.store == Store::Embedded {
+        let links = args.links.as_ref().context("--links is missing")?;
+        make_folder(links).with_context(|| format!("cannot make {}", links.display()))?;
+        let die_with_parent = args.nudge_fd.is_some();
+        return Ok(Needs { folder: Some(links.clone()), die_with_parent, ..Needs::default() });
+    }
+    let Reach { network, files } = Reach::of(&backend::access(args))?;
+    Ok(Needs { readable: files, network: Some(network), ..Needs::default() })
 }
 
 async fn work(
     args: &Args,
+    replica: &str,
     public: TcpListener,
     admin: Option<TcpListener>,
     waker: Option<Waker>,
     nudges: Option<Nudges>,
 ) -> anyhow::Result<()> {
-    let store = EmbeddedStore::open(&args.links).context("cannot open the link records")?;
-    let fence = if nudges.is_some() { Fence::raised() } else { Fence::lifted() };
-    let mut service = StoreLinkService::new(Arc::new(store), fence.clone());
     let waker = waker.map(Arc::new);
-    if let Some(waker) = waker.clone() {
-        service = service.on_change(move |_| waker.wake());
-    }
+    let Backend { service, fence, watched, background } =
+        backend::open(args, replica, nudges.is_some(), waker.clone()).await?;
     let lifted = move || {
         if let Some(waker) = &waker {
             waker.lifted();
@@ -123,10 +136,10 @@ async fn work(
         let admin = tokio::net::TcpListener::from_std(admin).context("cannot serve on the admin socket")?;
         tracing::info!(address = %admin.local_addr()?, "serving health and metrics");
         let bounds = Bounds { connections: 64, ..Bounds::default() };
-        let router = admin::router(counters.clone(), fence.clone());
+        let router = admin::router(counters.clone(), fence.clone(), watched);
         tasks.spawn(serve(admin, router, bounds, Arc::default(), stopped(stopping.clone())));
     }
-    let router = router(Arc::new(service), settings);
+    let router = router(service, settings);
     tasks.spawn(serve(public, router, bounds, counters, stopped(stopping)));
 
     let mut terminate = signal(SignalKind::terminate()).context("cannot handle signals")?;
@@ -147,6 +160,7 @@ async fn work(
             return Ok(());
         }
         ended = tasks.join_next() => bail!("a server ended by itself: {ended:?}"),
+        () = background => bail!("the store's watch ended by itself"),
     }
     stop.send_replace(true);
     while let Some(ended) = tasks.join_next().await {
@@ -161,9 +175,9 @@ fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     Ok(listener)
 }
 
-fn make_folder(args: &Args) -> std::io::Result<()> {
+fn make_folder(links: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&args.links)
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(links)
 }
 
 fn tell(report: &Confinement, wanted: Confine) -> anyhow::Result<()> {

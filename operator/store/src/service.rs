@@ -64,12 +64,15 @@ impl Fence {
 
 /// Called after each durable change.
 type Hook = Arc<dyn Fn(LinkId) + Send + Sync>;
+/// Asked before the store is read.
+type Door = Arc<dyn Fn(LinkId, &[u8; 32]) -> Result<(), Refusal> + Send + Sync>;
 
 /// [`LinkService`] over a [`LinkStore`].
 pub struct StoreLinkService<S: ?Sized> {
     store: Arc<S>,
     fence: Fence,
     changed: Option<Hook>,
+    door: Option<Door>,
 }
 
 impl<S: ?Sized> fmt::Debug for StoreLinkService<S> {
@@ -82,13 +85,21 @@ impl<S: LinkStore + ?Sized> StoreLinkService<S> {
     /// Serves `store` behind `fence`.
     #[must_use]
     pub fn new(store: Arc<S>, fence: Fence) -> Self {
-        Self { store, fence, changed: None }
+        Self { store, fence, changed: None, door: None }
     }
 
     /// Calls `hook` after each durable change, on the task that made it: it must neither block nor panic.
     #[must_use]
     pub fn on_change(mut self, hook: impl Fn(LinkId) + Send + Sync + 'static) -> Self {
         self.changed = Some(Arc::new(hook));
+        self
+    }
+
+    /// Asks `door` with a request's id and `access` before the store is read, and refuses what it refuses: for a store that
+    /// knows without reading whose id it is, so that strangers cost it nothing. It must neither block nor panic.
+    #[must_use]
+    pub fn with_door(mut self, door: impl Fn(LinkId, &[u8; 32]) -> Result<(), Refusal> + Send + Sync + 'static) -> Self {
+        self.door = Some(Arc::new(door));
         self
     }
 
@@ -103,6 +114,9 @@ impl<S: LinkStore + ?Sized> StoreLinkService<S> {
     ) -> Result<(Link, Outcome), Refusal> {
         if fenced {
             self.fence.check()?;
+        }
+        if let Some(door) = &self.door {
+            door(id, &access.0)?;
         }
         for _ in 0..MAX_CONFLICTS {
             let found = self.store.get(id).await.map_err(|error| busy(&error))?;

@@ -391,6 +391,8 @@ impl Place {
         // The last status is put after the last entry.
         self.deliveries.iter().all(|d| match self.case.story {
             Story::Removed | Story::Forgotten if d.removed => self.stand.status(d.name).0.is_null(),
+            // Nothing happens to the other one any more, so nobody puts its status again.
+            Story::Forgotten => true,
             _ => self.stand.status(d.name).is("Rotated"),
         })
     }

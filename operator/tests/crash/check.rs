@@ -16,7 +16,7 @@ use crate::story::Story;
 use crate::support::{Invitation, SOON, Stand};
 
 /// What the sender of a delivery sees in the end, without times and numbers that differ from run to run.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Told {
     /// Type, status and reason.
     pub conditions: BTreeSet<(String, String, String)>,
@@ -121,7 +121,9 @@ pub async fn afterwards(place: &Place) -> Vec<Told> {
         let found = ledger.get(&delivery.key()).await.unwrap().map(|found| found.value);
         assert!(delivery.is_over(place.case.story, found.as_ref()), "{found:?}\n{}", place.tale());
         if place.case.story == Story::Forgotten {
-            all.push(told(place, delivery.name, delivery.links.len()));
+            let Told { audit, mails, .. } = told(place, delivery.name, delivery.links.len());
+            assert_eq!(audit.get("Removed").is_some(), delivery.removed, "{audit:?}\n{}", place.tale());
+            all.push(Told { audit, mails, ..Told::default() });
             continue;
         }
         let entry = found.unwrap();

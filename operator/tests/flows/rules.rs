@@ -148,11 +148,15 @@ async fn every_rule_of_the_crds_ends_in_a_condition_that_names_field_and_remedy(
         let mut object = named(base.clone(), &name);
         set(&mut object, &settings);
         stand.apply(&name, &yaml(&object));
-        let connection = base["kind"] == "VaultConnection";
+        let connection = base["kind"] != "SecretDelivery";
         if connection {
             // A connection has no status of its own: those who use it tell.
             let mut user = named(file.bases["database"].clone(), &name);
-            user["spec"]["source"]["vault"]["connectionRef"]["name"] = json!(name);
+            let reference = &mut user["spec"]["source"]["vault"]["connectionRef"];
+            reference["name"] = json!(name);
+            if base["kind"] != "VaultConnection" {
+                reference["kind"] = base["kind"].clone();
+            }
             stand.apply(&format!("{name}-user"), &yaml(&user));
         }
         all.push((name, &case.field, connection));
@@ -179,18 +183,17 @@ async fn every_rule_of_the_crds_ends_in_a_condition_that_names_field_and_remedy(
 
     // What the folder itself refuses is never begun; what a connection lacks is tried again after 22 s at the earliest.
     let log = stand.log_text();
-    let steps: Vec<&str> = log.lines().filter(|line| line.contains("action=\"")).collect();
     let patience = usize::try_from(start.elapsed().as_secs() / 22).unwrap();
     for (name, _, connection) in &all {
-        let of = |what: &str| {
-            steps.iter().filter(|line| line.contains(&format!("default/{name} ")) && line.contains(what)).count()
-        };
-        let (all, issues) = (of(""), of("action=\"issue\""));
+        let of = format!("delivery=default/{name} ");
+        let about: Vec<&str> = log.lines().filter(|line| line.contains(&of)).collect();
+        let issues = about.iter().filter(|line| line.contains("action=\"issue\"")).count();
         let first_form = usize::from(name.starts_with("change"));
-        // Once when the connection was not seen yet, once with it.
+        // Once before the connection was seen, once with it.
         let most = if *connection { 2 + patience } else { first_form };
         assert!(issues <= most, "{name} was tried {issues} times");
-        assert!(all > 0 && all <= 12 + patience, "{name} took {all} steps");
+        let most = 6 + 30 * first_form + 10 * most;
+        assert!((1..=most).contains(&about.len()), "{name}: {} lines, not {most}", about.len());
     }
     assert!(start.elapsed() < Duration::from_secs(120), "{:?}", start.elapsed());
 }

@@ -46,14 +46,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     if let Some(error) = broken {
         total.fail(&format!("build: {error:#}"));
     }
-    // One set of servers for all parts; they end with this process.
+    // One set of servers for all parts, each started for the first part that needs it; they end with this process.
     let testbed = Testbed::new();
-    let environment = times.step("start servers", || start(&testbed, &needs))?;
 
     let mut table = Vec::new();
     for part in parts {
         println!("\n== {}: {}", part.name, part.description);
         let start = Instant::now();
+        let environment = times.step(&format!("{}: start servers", part.name), || ready(&testbed, part.shared()))?;
         let outcome = run::part(part, &programs, &environment, arguments.only.as_deref(), &mut times)?;
         table.push((part.name, start.elapsed(), outcome.clone()));
         total.add(&outcome);
@@ -92,8 +92,8 @@ fn chosen(names: &[String]) -> Result<Vec<&'static Part>> {
     Ok(PARTS.iter().filter(|part| names.iter().any(|name| name == part.name)).collect())
 }
 
-/// Starts what the parts need, and gives the value of the environment variable that names it.
-fn start(testbed: &Testbed, needs: &[Piece]) -> Result<String> {
+/// Starts what a part needs and does not run yet, and gives the value of the environment variable that names it all.
+fn ready(testbed: &Testbed, needs: &[Piece]) -> Result<String> {
     runtime()?.block_on(async {
         let bao = async || {
             if needs.contains(&Piece::OpenBao) { testbed.bao().await.map(drop) } else { Ok(()) }
@@ -104,7 +104,10 @@ fn start(testbed: &Testbed, needs: &[Piece]) -> Result<String> {
         let smtp = async || {
             if needs.contains(&Piece::Smtp) { testbed.smtp().await.map(drop) } else { Ok(()) }
         };
-        tokio::try_join!(bao(), postgres(), smtp())?;
+        let cluster = async || {
+            if needs.contains(&Piece::ApiServer) { testbed.cluster().await.map(drop) } else { Ok(()) }
+        };
+        tokio::try_join!(bao(), postgres(), smtp(), cluster())?;
         Ok(serde_json::to_string(&testbed.environment())?)
     })
 }

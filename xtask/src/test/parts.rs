@@ -2,6 +2,10 @@
 
 use ps_testbed::install::Piece;
 
+/// A test program of this name (`tests/cluster.rs`, `tests/cluster/main.rs`), in whichever crate, is of the part that
+/// runs [`Command::Cluster`].
+const CLUSTER: &str = "cluster";
+
 /// What `cargo xtask test NAME` runs.
 pub(crate) struct Part {
     pub(crate) name: &'static str,
@@ -17,8 +21,10 @@ pub(crate) enum Command {
     Unit,
     /// The `tests/` of these crates.
     Crates(&'static [&'static str]),
-    /// The same, each test program with servers of its own.
+    /// The same, each test program with servers of its own; all of them, whatever they are called.
     CratesAlone(&'static [&'static str]),
+    /// The `tests/` of these crates, and the test program `cluster` of every other crate.
+    Cluster(&'static [&'static str]),
     /// `npm ci && npm test` in this folder.
     Npm(&'static str),
     /// `cargo xtask demo --open-for-me`, with what is built already.
@@ -33,11 +39,53 @@ impl Part {
     /// The crates whose `tests/` this part names.
     pub(crate) fn crates(&self) -> &'static [&'static str] {
         match self.command {
-            Command::Crates(crates) | Command::CratesAlone(crates) => crates,
+            Command::Crates(crates) | Command::CratesAlone(crates) | Command::Cluster(crates) => crates,
             Command::Unit | Command::Npm(_) | Command::Demo => &[],
         }
     }
+
+    /// Whether it runs the program `tests/TARGET` of a crate. Exactly one part does.
+    pub(crate) fn runs(&self, package: &str, target: &str) -> bool {
+        let alone = PARTS.iter().any(|part| matches!(part.command, Command::CratesAlone(c) if c.contains(&package)));
+        let named = PARTS.iter().any(|part| part.crates().contains(&package));
+        let cluster = target == CLUSTER && !alone;
+        match self.command {
+            Command::Cluster(crates) => cluster || crates.contains(&package),
+            Command::Crates(crates) => crates.contains(&package) && !cluster,
+            Command::CratesAlone(crates) => crates.contains(&package),
+            Command::Unit => !named && !cluster,
+            Command::Npm(_) | Command::Demo => false,
+        }
+    }
+
+    /// Whether its programs wait for servers, mails and due times far more than they compute: then more of their tests
+    /// run at a time than there are cores.
+    pub(crate) fn mostly_waits(&self) -> bool {
+        ["flows", CLUSTER].contains(&self.name)
+    }
+
+    /// Servers that run for it, named in its programs' environment. The others start their own.
+    pub(crate) fn shared(&self) -> &'static [Piece] {
+        match self.command {
+            Command::Crates(_) | Command::Cluster(_) => self.needs,
+            Command::Unit | Command::CratesAlone(_) | Command::Npm(_) | Command::Demo => &[],
+        }
+    }
 }
+
+/// The servers that are no cluster, and the browser.
+const NO_CLUSTER: &[Piece] = &[Piece::OpenBao, Piece::Postgres, Piece::Smtp, Piece::Browser];
+/// What a whole installation in a cluster speaks with.
+const IN_CLUSTER: &[Piece] = &[
+    Piece::OpenBao,
+    Piece::Postgres,
+    Piece::Smtp,
+    Piece::Etcd,
+    Piece::ApiServer,
+    Piece::ControllerManager,
+    Piece::Kubectl,
+    Piece::Helm,
+];
 
 /// All parts, in the order in which they run: the quick ones first.
 pub(crate) const PARTS: &[Part] = &[
@@ -80,8 +128,14 @@ pub(crate) const PARTS: &[Part] = &[
     Part {
         name: "flows",
         description: "from manifest to proven rotation, with real processes and servers",
-        needs: &Piece::ALL,
+        needs: NO_CLUSTER,
         command: Command::Crates(&["ps-operator"]),
+    },
+    Part {
+        name: CLUSTER,
+        description: "on a real Kubernetes API: manifests, link store, ledger, two operators",
+        needs: IN_CLUSTER,
+        command: Command::Cluster(&["ps-kubernetes"]),
     },
     Part {
         name: "demo",
@@ -114,6 +168,23 @@ mod tests {
         crates.sort_unstable();
         crates.dedup();
         assert_eq!(crates.len(), all);
+    }
+
+    #[test]
+    fn each_program_is_run_by_one_part() {
+        let part_of = |package: &str, target: &str| {
+            let parts: Vec<_> = PARTS.iter().filter(|part| part.runs(package, target)).map(|part| part.name).collect();
+            assert_eq!(parts.len(), 1, "{package} {target}: {parts:?}");
+            parts[0]
+        };
+        assert_eq!(part_of("ps-store", "conformance"), "store");
+        for package in ["ps-store", "ps-ledger", "ps-operator", "ps-controller", "ps-kubernetes"] {
+            assert_eq!(part_of(package, "cluster"), "cluster");
+        }
+        assert_eq!(part_of("ps-kubernetes", "watches"), "cluster");
+        assert_eq!(part_of("ps-testbed", "cluster"), "testbed");
+        assert_eq!(part_of("ps-operator", "flows"), "flows");
+        assert_eq!(part_of("ps-controller", "sim"), "unit");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use ps_testbed::process;
 
 use super::build::Program;
 use super::outcome::Outcome;
-use super::parts::{Command, PARTS, Part};
+use super::parts::{Command, Part};
 use crate::command::{Times, cargo, command, seconds};
 
 /// No test program may take longer; what hangs is killed, and fails.
@@ -26,19 +26,18 @@ pub(crate) fn part(
     only: Option<&str>,
     times: &mut Times,
 ) -> Result<Outcome> {
-    let mut runner = Runner { part: part.name, times, total: Outcome::default() };
+    let mut runner = Runner { part: part.name, waits: part.mostly_waits(), times, total: Outcome::default() };
     match &part.command {
         Command::Npm(folder) => runner.npm(folder)?,
         Command::Demo => runner.demo()?,
         Command::Unit => {
-            let named: Vec<&str> = PARTS.iter().flat_map(Part::crates).copied().collect();
-            let ours = |program: &&Program| !program.integration || !named.contains(&program.package.as_str());
+            let ours = |program: &&Program| !program.integration || part.runs(&program.package, &program.target);
             runner.programs(programs.iter().filter(ours), None, only)?;
             runner.doc_tests(only)?;
         }
-        Command::Crates(crates) | Command::CratesAlone(crates) => {
-            let ours = |program: &&Program| program.integration && crates.contains(&program.package.as_str());
-            let shared = matches!(part.command, Command::Crates(_)).then_some(environment);
+        Command::Crates(_) | Command::CratesAlone(_) | Command::Cluster(_) => {
+            let ours = |program: &&Program| program.integration && part.runs(&program.package, &program.target);
+            let shared = (!matches!(part.command, Command::CratesAlone(_))).then_some(environment);
             let before = runner.total.clone();
             runner.programs(programs.iter().filter(ours), shared, only)?;
             if runner.total == before && only.is_none() {
@@ -51,6 +50,7 @@ pub(crate) fn part(
 
 struct Runner<'a> {
     part: &'a str,
+    waits: bool,
     times: &'a mut Times,
     total: Outcome,
 }
@@ -68,8 +68,7 @@ impl Runner<'_> {
                 .env("CARGO_MANIFEST_DIR", &program.folder)
                 .env_remove(ENVIRONMENT_VARIABLE);
             test.args(only);
-            if self.part == "flows" {
-                // They wait for servers, mails and due times far more than they compute.
+            if self.waits {
                 test.env("RUST_TEST_THREADS", "8");
             }
             if let Some(environment) = environment {

@@ -38,6 +38,10 @@ pub fn always(world: &Shared) {
         assert!(*claims <= permits, "{SentOnce}: {key} was claimed {claims} times, {permits} allowed");
     }
 
+    for id in w.store.keys().filter(|_| w.restores == 0) {
+        assert!(w.attempt_of(*id).is_some(), "{IntentFirst}: {id} is in the store, and the ledger knows nothing of it");
+    }
+
     for (entry, _) in w.ledger.values() {
         for attempt in &entry.attempts {
             let name = format!("{} attempt {}", entry.key, attempt.number);
@@ -83,9 +87,17 @@ fn rotated(w: &State) {
             assert!(w.is_dead(&mail.place, &mail.value), "{RotationIsOwed}: {} was opened and still works", mail.key);
         }
     }
+    for (id, (record, _)) in &w.store {
+        let live = record.link().is_some_and(|l| l.state.is_live());
+        assert!(!live, "{IntentFirst}: the link of {id} is never ended");
+    }
     for (entry, _) in w.ledger.values() {
         for attempt in &entry.attempts {
             let name = format!("{} attempt {}", entry.key, attempt.number);
+            if w.ever_declined.contains(&attempt.record) && w.restores == 0 {
+                let heard = attempt.link.disputed || attempt.link.state == LinkState::Declined;
+                assert!(heard || attempt.link.tampered.is_some(), "{RotationIsOwed}: {name} was declined in vain");
+            }
             let owed = attempt.obligation.is_some() && attempt.evidence.is_none();
             assert!(!owed, "{RotationIsOwed}: {name} still owes a rotation");
             assert!(!attempt.link_is_live(), "{IntentFirst}: {name} is still live");

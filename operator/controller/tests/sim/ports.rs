@@ -284,7 +284,11 @@ impl Vault for Sim {
     async fn read(&self, at: &Connection, source: &Source) -> Result<Reading, Fault> {
         self.reach(at)?;
         if at.address == ELSEWHERE {
-            return Err(Fault::new(Class::Misconfigured, "vault-not-found", "another server, which has no such secret"));
+            return Err(Fault::new(
+                Class::Misconfigured,
+                "vault-not-found",
+                "another server, which has no such secret",
+            ));
         }
         let w = self.world.lock();
         let (mut rotates_in, mut every) = (None, None);

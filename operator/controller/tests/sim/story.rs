@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use std::task::{Context, Waker};
 
+use ps_core::error::Class;
+use ps_core::ids::Key;
+
 use crate::operators::{Operators, Work};
 use crate::people;
 use crate::world::{Shared, World};
@@ -104,4 +107,112 @@ fn a_dispute_that_comes_as_the_record_goes_is_read_first() {
     until(&mut work, || world.lock().replay.iter().any(|line| line.contains("DeleteRecord")));
     people::ask(&mut world.lock(), &mail, "decline", 0);
     until(&mut work, || world.lock().attempt_of(mail.record).is_some_and(|a| a.link.disputed));
+}
+
+/// One delivery of each kind, sent and opened; its rotation is due after a while.
+fn opened(kinds: &[usize]) -> (Shared, Operators) {
+    let world = World::empty(1);
+    {
+        let mut w = world.lock();
+        w.faults = false;
+        for kind in kinds {
+            w.deliver(*kind);
+        }
+    }
+    let mut operators = Operators::new(&world, false);
+    operators.run_all();
+    let mails = world.lock().mails.clone();
+    assert_eq!(mails.len(), kinds.len());
+    for mail in &mails {
+        people::ask(&mut world.lock(), mail, "claim", 0);
+    }
+    operators.run_all();
+    (world, operators)
+}
+
+fn rotations(world: &Shared) -> u32 {
+    world.lock().calls.get(&("vault", "rotate")).copied().unwrap_or_default()
+}
+
+/// Whether each delivered value is proven dead, by kind of delivery.
+fn proven(world: &Shared, kinds: &[usize]) -> Vec<bool> {
+    let w = world.lock();
+    let entry = |kind: &usize| &w.ledger[&Key::new("default", format!("d{kind}"))].0;
+    kinds.iter().map(|kind| entry(kind).attempts.iter().all(|a| a.evidence.is_some())).collect()
+}
+
+/// What stands in the way of a delivery, as its status tells.
+fn told(world: &Shared, kind: usize) -> String {
+    let w = world.lock();
+    let status = &w.statuses[&Key::new("default", format!("d{kind}"))];
+    status.conditions.iter().map(|c| format!("{}={} {}: {}\n", c.r#type, c.status, c.reason, c.message)).collect()
+}
+
+#[test]
+fn a_connection_that_leads_elsewhere_rotates_nothing_until_it_leads_back() {
+    // A static role through the connection that is changed, a KV path through another one.
+    let kinds = [0, 3];
+    let (world, mut operators) = opened(&kinds);
+    let changed = {
+        let mut w = world.lock();
+        w.moved.insert("vault0".into(), i64::MAX);
+        w.now += 3_000_000;
+        w.replay.len()
+    };
+    // The fakes refuse to be observed, and rotated, on the other server.
+    operators.run_all();
+    assert_eq!((rotations(&world), proven(&world, &kinds)), (1, vec![false, true]), "the other one goes on");
+    let failed = |code: &str| {
+        let w = world.lock();
+        w.replay[changed..].iter().any(|line| line.ends_with(&format!("default/d0 failed: {code}")))
+    };
+    assert!(failed("connection-changed"));
+    let status = told(&world, 0);
+    assert!(status.contains("connection vault0 leads to another server"), "{status}");
+    {
+        let w = world.lock();
+        let owed = w.ledger[&Key::new("default", "d0")].0.attempts[0].obligation.clone().unwrap();
+        let stalled = owed.stalled.expect("invariant 6: no wait heals it, so a person is told at once");
+        assert_eq!(stalled.fault.code, "connection-changed");
+    }
+    // Tried again all the same, and of no more effect.
+    world.lock().now += 3_000_000;
+    operators.run_all();
+    assert_eq!((rotations(&world), proven(&world, &kinds)), (1, vec![false, true]));
+
+    world.lock().moved.clear();
+    world.lock().now += 1_000_000;
+    operators.run_all();
+    assert_eq!((rotations(&world), proven(&world, &kinds)), (2, vec![true, true]));
+    crate::check::always(&world);
+    assert!(!told(&world, 0).contains("another server"));
+}
+
+#[test]
+fn what_is_owed_is_done_while_audit_and_manifests_and_links_fail() {
+    for down in [&["audit"][..], &["manifests"], &["store"], &["audit", "manifests", "store"]] {
+        let kinds = [0, 3, 6];
+        let (world, mut operators) = opened(&kinds);
+        let before = world.lock().audit.len();
+        {
+            let mut w = world.lock();
+            for what in down {
+                w.down.insert((*what).into(), (i64::MAX, Class::Transient));
+            }
+            w.now += 3_000_000;
+        }
+        operators.run_all();
+        assert_eq!(proven(&world, &kinds), [true; 3], "invariant 6: {down:?}");
+        let waiting = world.lock().ledger.values().any(|(e, _)| !e.outbox.is_empty());
+        let silent = down.contains(&"audit");
+        assert_eq!(
+            (waiting, world.lock().audit.len() == before),
+            (silent, silent),
+            "{down:?}: events wait, and are kept"
+        );
+        world.lock().down.clear();
+        operators.settle();
+        crate::check::always(&world);
+        crate::check::at_rest(&world);
+    }
 }

@@ -220,8 +220,15 @@ impl State {
 
     pub fn put(&mut self, key: &Key, spec: Spec, stamp: Option<ps_core::ids::Stamp>) {
         let uid = format!("uid-{}", self.random());
-        let manifest =
-            Manifest { key: key.clone(), uid, generation: 1, stamp, deleting: false, let_go: false, spec: Ok(Box::new(spec)) };
+        let manifest = Manifest {
+            key: key.clone(),
+            uid,
+            generation: 1,
+            stamp,
+            deleting: false,
+            let_go: false,
+            spec: Ok(Box::new(spec)),
+        };
         self.manifests.insert(key.clone(), manifest);
     }
 

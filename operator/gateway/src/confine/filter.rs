@@ -5,12 +5,17 @@
 //! and so refused from the first request on: running programs, new processes, new sockets and connections, tracing, mounts,
 //! namespaces, BPF, io_uring, executable memory, signals to others. `clone3` neither: its flags lie in memory, where no
 //! filter sees them; the C library then uses `clone`, whose flags it does.
+//!
+//! A gateway that talks to an API server may also make TCP sockets over IP and connect them (Landlock decides to which
+//! port), and UDP sockets if the server's name must be looked up. It still may not bind, listen or make any other socket.
 
 use std::collections::BTreeMap;
 
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
 };
+
+use super::Network;
 
 /// Allowed whatever the arguments.
 const PLAIN: &[i64] = &[
@@ -137,18 +142,45 @@ const OLD: &[i64] = &[
 const OLD: &[i64] = &[];
 
 /// Installs the filter on this thread and on all that it will start.
-pub(super) fn apply() -> Result<(), String> {
-    let program = program().map_err(|error| error.to_string())?;
+pub(super) fn apply(network: Option<Network>) -> Result<(), String> {
+    let program = program(network).map_err(|error| error.to_string())?;
     seccompiler::apply_filter(&program).map_err(|error| error.to_string())
 }
 
-fn program() -> Result<BpfProgram, seccompiler::BackendError> {
+fn program(network: Option<Network>) -> Result<BpfProgram, seccompiler::BackendError> {
     let arch = TargetArch::try_from(std::env::consts::ARCH)?;
     let no_such_call = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
-    SeccompFilter::new(rules()?, no_such_call, SeccompAction::Allow, arch)?.try_into()
+    SeccompFilter::new(rules(network)?, no_such_call, SeccompAction::Allow, arch)?.try_into()
 }
 
-fn rules() -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::BackendError> {
+/// Sockets of a client: which may be made, and that they may be connected.
+fn client(
+    rules: &mut BTreeMap<i64, Vec<SeccompRule>>,
+    network: Network,
+) -> Result<(), seccompiler::BackendError> {
+    // The type's upper bits are flags.
+    const KIND: u64 = 0xf;
+    let kinds = [Some(libc::SOCK_STREAM), network.names.then_some(libc::SOCK_DGRAM)];
+    let mut sockets = Vec::new();
+    for domain in [libc::AF_INET, libc::AF_INET6] {
+        for kind in kinds.into_iter().flatten() {
+            let dword = SeccompCmpArgLen::Dword;
+            sockets.push(SeccompRule::new(vec![
+                SeccompCondition::new(0, dword.clone(), SeccompCmpOp::Eq, bits(domain))?,
+                SeccompCondition::new(1, dword, SeccompCmpOp::MaskedEq(KIND), bits(kind))?,
+            ])?);
+        }
+    }
+    rules.insert(libc::SYS_socket, sockets);
+    rules.insert(libc::SYS_connect, Vec::new());
+    if network.names {
+        // What the C library's resolver sends its questions with.
+        rules.insert(libc::SYS_sendmmsg, Vec::new());
+    }
+    Ok(())
+}
+
+fn rules(network: Option<Network>) -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::BackendError> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
         PLAIN.iter().chain(OLD).map(|number| (*number, Vec::new())).collect();
     let only = |index, op, value: u64| {
@@ -174,6 +206,9 @@ fn rules() -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::BackendError>
     let questions = [libc::FIONBIO, libc::FIOCLEX, libc::TCGETS, libc::FIONREAD];
     let questions = questions.into_iter().map(|question| exactly(1, question & u64::from(u32::MAX)));
     rules.insert(libc::SYS_ioctl, questions.collect::<Result<_, _>>()?);
+    if let Some(network) = network {
+        client(&mut rules, network)?;
+    }
     Ok(rules)
 }
 
@@ -187,8 +222,8 @@ mod tests {
 
     #[test]
     fn the_filter_compiles_and_leaves_out_what_matters() {
-        assert!(!program().expect("compiles").is_empty());
-        let rules = rules().expect("builds");
+        assert!(!program(None).expect("compiles").is_empty());
+        let rules = rules(None).expect("builds");
         for number in [
             libc::SYS_execve,
             libc::SYS_execveat,
@@ -212,6 +247,20 @@ mod tests {
             libc::SYS_init_module,
         ] {
             assert!(!rules.contains_key(&number), "{number}");
+        }
+    }
+    #[test]
+    fn a_client_of_the_api_server_gets_tcp_and_no_more() {
+        let with = |names| {
+            let network = Some(Network { port: 443, names });
+            assert!(!program(network).expect("compiles").is_empty());
+            rules(network).expect("builds")
+        };
+        let (without, with) = (with(false), with(true));
+        assert_eq!((without[&libc::SYS_socket].len(), with[&libc::SYS_socket].len()), (2, 4));
+        for number in [libc::SYS_bind, libc::SYS_listen, libc::SYS_execve, libc::SYS_kill, libc::SYS_sendmmsg] {
+            assert!(!without.contains_key(&number), "{number}");
+            assert!(number == libc::SYS_sendmmsg || !with.contains_key(&number), "{number}");
         }
     }
 }

@@ -8,7 +8,29 @@ mod filter;
 #[cfg(target_os = "linux")]
 mod linux;
 
-use std::path::Path;
+use std::path::PathBuf;
+
+/// What the process keeps.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// The only folder that it may write to.
+    pub folder: Option<PathBuf>,
+    /// Files and folders that it may read as well; those that do not exist are left out.
+    pub readable: Vec<PathBuf>,
+    /// The server that it may connect to.
+    pub network: Option<Network>,
+    /// The kernel kills it when the thread that started it ends.
+    pub die_with_parent: bool,
+}
+
+/// A server, as far as a kernel can tell one from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// Its TCP port, the only one that may be connected to. Landlock knows no addresses.
+    pub port: u16,
+    /// Whether its name must be looked up: datagrams are allowed too, and TCP to port 53.
+    pub names: bool,
+}
 
 /// What is in force, and what is not with the reason.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,16 +56,15 @@ impl Confinement {
     }
 }
 
-/// Confines the process to reading and writing below `folder`. `die_with_parent`: the kernel kills it when the thread that
-/// started it ends.
+/// Takes everything from the process that `needs` does not name.
 #[must_use]
-pub fn apply(folder: &Path, die_with_parent: bool) -> Confinement {
+pub fn apply(needs: &Needs) -> Confinement {
     let mut report = Confinement::default();
     #[cfg(target_os = "linux")]
-    linux::apply(folder, die_with_parent, &mut report);
+    linux::apply(needs, &mut report);
     #[cfg(not(target_os = "linux"))]
     {
-        let (_, _) = (folder, die_with_parent);
+        let Needs { .. } = needs;
         report.note("confinement", Err("only Linux is supported".to_owned()));
     }
     report

@@ -1,0 +1,114 @@
+//! The store behind the verbs: a folder of this machine, or a namespace of a cluster.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use ps_core::service::LinkService;
+use ps_gateway::admin::{Local, Watched};
+use ps_gateway::inherited::Waker;
+use ps_kubernetes::Access;
+use ps_store::EmbeddedStore;
+use ps_store::kubernetes::{Gatekeeper, KubernetesStore, Rights, Settings, replica as replica_name};
+use ps_store::service::{Fence, StoreLinkService};
+
+use crate::args::{Args, Store};
+
+/// What the servers need of a store.
+pub(crate) struct Backend {
+    pub(crate) service: Arc<dyn LinkService>,
+    pub(crate) fence: Fence,
+    pub(crate) watched: Arc<dyn Watched>,
+    /// What must be kept running; it ends only by a defect.
+    pub(crate) background: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+/// Opens the store that the arguments name. `commanded`: a parent lifts the fence.
+pub(crate) async fn open(
+    args: &Args,
+    replica: &str,
+    commanded: bool,
+    waker: Option<Arc<Waker>>,
+) -> anyhow::Result<Backend> {
+    if args.store == Store::Kubernetes {
+        return cluster(args, replica).await;
+    }
+    let links = args.links.as_ref().context("--links is missing")?;
+    let store = EmbeddedStore::open(links).context("cannot open the link records")?;
+    let fence = if commanded { Fence::raised() } else { Fence::lifted() };
+    let mut service = StoreLinkService::new(Arc::new(store), fence.clone());
+    if let Some(waker) = waker {
+        service = service.on_change(move |_| waker.wake());
+    }
+    Ok(Backend {
+        service: Arc::new(service),
+        fence,
+        watched: Arc::new(Local),
+        background: Box::pin(std::future::pending()),
+    })
+}
+
+/// How the arguments say to reach the cluster.
+pub(crate) fn access(args: &Args) -> Access {
+    match &args.kubeconfig {
+        Some(path) => Access::Kubeconfig { path: path.clone(), context: args.context.clone() },
+        None => Access::InCluster,
+    }
+}
+
+/// The name of this replica in the fence.
+pub(crate) fn replica(args: &Args) -> String {
+    if let Some(name) = &args.replica {
+        return replica_name(name);
+    }
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    replica_name(&format!("{}-{}", host.trim(), std::process::id()))
+}
+
+async fn cluster(args: &Args, replica: &str) -> anyhow::Result<Backend> {
+    // An error means that somebody has installed one already.
+    rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
+    let client = ps_kubernetes::connect(&access(args), "password-sender-gateway").await?;
+    let namespace = args.namespace.as_deref().context("--namespace is missing")?;
+    let fence = Fence::raised();
+    let settings = Settings::new(Rights::Gateway);
+    let store = Arc::new(KubernetesStore::new(client, namespace, settings, fence.clone()));
+    let door = store.clone();
+    let service = StoreLinkService::new(store.clone(), fence.clone())
+        .with_door(move |id, access| door.door(id, access));
+    tracing::info!(namespace, replica, "records are Secrets; claims wait for the operator's answer in the fence");
+    let gatekeeper = Gatekeeper::new(store.clone(), fence.clone(), replica);
+    let background = {
+        let store = store.clone();
+        async move {
+            tokio::join!(store.run(), gatekeeper.run());
+        }
+    };
+    Ok(Backend { service: Arc::new(service), fence, watched: Arc::new(Cluster(store)), background: Box::pin(background) })
+}
+
+/// What the admin port tells of the cluster's store.
+struct Cluster(Arc<KubernetesStore>);
+
+impl Watched for Cluster {
+    fn unready(&self) -> Option<&'static str> {
+        self.0.fresh().err().map(|_| "behind: the records can't be followed at the moment\n")
+    }
+
+    fn metrics(&self) -> String {
+        let seen = self.0.counts();
+        let metric = |name: &str, kind: &str, help: &str, value: u64| {
+            let name = format!("password_sender_gateway_store_{name}");
+            format!("# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n")
+        };
+        [
+            metric("behind", "gauge", "Whether records can't be followed at the moment.", u64::from(self.0.fresh().is_err())),
+            metric("records", "gauge", "Link records that the watch knows, tombstones among them.", seen.records),
+            metric("reads_total", "counter", "Records read from the API server.", seen.reads),
+            metric("writes_total", "counter", "Records written to the API server.", seen.writes),
+            metric("went_back_total", "counter", "Times that the API server was older than what it had told before.", seen.went_back),
+        ]
+        .concat()
+    }
+}

@@ -1,0 +1,20 @@
+//! The operator on a real Kubernetes API: real operators and gateways with exactly the rights of `examples/install/`, real
+//! OpenBao, PostgreSQL and mail server.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    unreachable_pub,
+    reason = "a panic in a test is its failure report, and its functions are named for what they show"
+)]
+
+#[path = "../support/mod.rs"]
+#[allow(dead_code, unused_imports, unreachable_pub, reason = "each test program uses a part of it")]
+mod support;
+
+mod balancer;
+mod delivery;
+mod install;
+mod stand;
