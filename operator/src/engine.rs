@@ -14,11 +14,19 @@ use crate::admin::Health;
 use crate::clock::{SystemRandom, now};
 use crate::first_round::FirstRound;
 use crate::metrics::Metrics;
-use crate::records::{self, Expected};
+use crate::config::Config;
+use crate::records::{self, Expected, Orphans};
 use crate::restore;
+use crate::self_check::{self, Mode, SelfCheck, Target};
 
 /// How long work under way may take at the end.
 const LAST_WORDS: Duration = Duration::from_secs(20);
+
+/// Between two self-checks, after one that succeeded and after one that failed.
+const CHECK_EVERY: Duration = Duration::from_secs(3600);
+const CHECK_AGAIN: Duration = Duration::from_secs(30);
+/// Between two searches for links that nobody knows.
+const SWEEP_EVERY: Duration = Duration::from_secs(600);
 
 /// Whether this process may begin anything. Safety never depends on it.
 #[async_trait]
@@ -88,33 +96,90 @@ impl Engine {
         }
     }
 
-    /// Follows the store for ever; first it is searched for what nobody knows.
+    /// Follows the store for ever.
     ///
     /// # Errors
     /// [`records::Damaged`].
     pub(crate) async fn follow(self) -> anyhow::Result<()> {
-        records::sweep_orphans(&*self.store, &*self.ledger).await;
-        self.first.swept();
         records::follow(&*self.store, &*self.ledger, &self.queue).await
     }
 
+    /// Checks before the first mail, and hourly, that links can be opened through `publicUrl`, and revokes links that
+    /// nobody knows.
+    ///
+    /// # Errors
+    /// If the check can't be prepared.
+    pub(crate) fn watch_over_links(
+        &self,
+        config: &Config,
+        essential: &mut JoinSet<anyhow::Result<()>>,
+    ) -> anyhow::Result<()> {
+        let engine = self.clone();
+        essential.spawn(async move { engine.sweep().await });
+        let mode = config.self_check.mode;
+        if mode == Mode::Off {
+            return Ok(());
+        }
+        let target = Target {
+            public_url: config.public_url.clone(),
+            connect_to: config.self_check.connect_to,
+            ca_file: config.self_check.ca_file.clone(),
+        };
+        let check = SelfCheck::new(&target, self.store.clone())?;
+        if mode == Mode::Required {
+            self.controller.set_unready(Some(self_check::pending()));
+        }
+        let engine = self.clone();
+        essential.spawn(async move { engine.self_check(&check, mode).await });
+        Ok(())
+    }
+
+    async fn self_check(&self, check: &SelfCheck, mode: Mode) -> anyhow::Result<()> {
+        self.first.over().await;
+        loop {
+            let checked = check.check().await;
+            self.metrics.self_check.set(i64::from(checked.is_ok()));
+            let again = if checked.is_ok() { CHECK_EVERY } else { CHECK_AGAIN };
+            match &checked {
+                Ok(()) => tracing::info!("a link of our own was opened through publicUrl"),
+                Err(fault) => tracing::error!(code = %fault.code, "{fault}"),
+            }
+            if mode == Mode::Required && self.controller.set_unready(checked.err()) {
+                for key in restore::keys(&*self.ledger).await? {
+                    self.queue.push(&key);
+                }
+            }
+            tokio::time::sleep(again).await;
+        }
+    }
+
+    async fn sweep(&self) -> anyhow::Result<()> {
+        let mut orphans = Orphans::default();
+        loop {
+            tokio::time::sleep(SWEEP_EVERY).await;
+            let revoked = orphans.sweep(&*self.store, &*self.ledger, now()).await;
+            self.metrics.orphans.inc_by(revoked);
+        }
+    }
+
     /// What every beat does: gauges, and whether a restore was noticed or accepted meanwhile. Then every delivery of the
-    /// ledger and of `seen` looks again.
+    /// ledger and of `seen` looks again, and the answer is `true`.
     ///
     /// # Errors
     /// If the ledger can't be read.
-    pub(crate) async fn beat(&self, seen: impl FnOnce() -> Vec<Key>) -> anyhow::Result<()> {
+    pub(crate) async fn beat(&self, seen: impl FnOnce() -> Vec<Key>) -> anyhow::Result<bool> {
         self.health.beat(now());
         let (ready, timed) = self.queue.depth();
         self.metrics.queue_ready.set(i64::try_from(ready).unwrap_or(i64::MAX));
         self.metrics.queue_timed.set(i64::try_from(timed).unwrap_or(i64::MAX));
         let restored = restore::common(&*self.ledger, &SystemRandom).await?.value.restored;
-        if self.controller.set_restored(restored) {
+        let news = self.controller.set_restored(restored);
+        if news {
             for key in restore::keys(&*self.ledger).await?.iter().chain(&seen()) {
                 self.queue.push(key);
             }
         }
-        Ok(())
+        Ok(news)
     }
 
     /// Nothing new begins; what is under way comes to its end, so that a mail that was just accepted is written down, and

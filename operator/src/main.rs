@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use ps_hardening::WipeOnFree;
 use ps_operator::config::Config;
-use ps_operator::{logging, restore, standalone};
+use ps_kubernetes::Access;
+use ps_operator::{cluster, logging, mailing, obligations, restore, standalone};
 
 #[global_allocator]
 static ALLOCATOR: WipeOnFree = WipeOnFree;
@@ -40,6 +41,36 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         gateway: Option<PathBuf>,
     },
+    /// Run in a Kubernetes cluster: manifests, ledger and link records in its API; gateways run by themselves
+    ///
+    /// Any number of operators may run: one is elected, the others stand by. The rights that it needs are in
+    /// examples/install/.
+    Run {
+        /// The configuration file
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        #[command(flatten)]
+        access: ClusterAccess,
+        /// A folder for the audit trail, where audit.file names none
+        #[arg(long, value_name = "DIR", default_value = "/var/lib/password-sender")]
+        data: PathBuf,
+    },
+    /// List the rotations that are owed, those that need a person first
+    ///
+    /// They outlive their objects and namespaces, so kubectl may not show them any more.
+    Obligations {
+        /// The folder of data of a standalone operator; without it, the ledger in the cluster is read
+        #[arg(long, value_name = "DIR", conflicts_with_all = ["kubeconfig", "context", "namespace"])]
+        data: Option<PathBuf>,
+        #[command(flatten)]
+        access: ClusterAccess,
+        /// The operator's own namespace
+        #[arg(long, value_name = "NAME", default_value = "password-sender")]
+        namespace: String,
+        /// One JSON array instead of text
+        #[arg(long)]
+        json: bool,
+    },
     /// Check a configuration and the files it names, and say what is wrong
     CheckConfig {
         /// The configuration file
@@ -55,6 +86,26 @@ enum Command {
     },
 }
 
+/// How to reach the Kubernetes API.
+#[derive(Clone, Args)]
+struct ClusterAccess {
+    /// A kubeconfig file; without it, the pod's own service account
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// A context of the kubeconfig file; default: its current one
+    #[arg(long, value_name = "NAME", requires = "kubeconfig")]
+    context: Option<String>,
+}
+
+impl From<ClusterAccess> for Access {
+    fn from(access: ClusterAccess) -> Self {
+        match access.kubeconfig {
+            Some(path) => Self::Kubeconfig { path, context: access.context },
+            None => Self::InCluster,
+        }
+    }
+}
+
 #[derive(Subcommand)]
 enum RestoreCommand {
     /// Accept the restored state: new manifests are sent again, what was withdrawn stays withdrawn
@@ -62,9 +113,11 @@ enum RestoreCommand {
         /// The configuration file
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
-        /// The folder of data
-        #[arg(long, value_name = "DIR")]
-        data: PathBuf,
+        /// The folder of data of a standalone operator; without it, the ledger in the cluster is meant
+        #[arg(long, value_name = "DIR", conflicts_with_all = ["kubeconfig", "context"])]
+        data: Option<PathBuf>,
+        #[command(flatten)]
+        access: ClusterAccess,
     },
 }
 
@@ -95,6 +148,18 @@ fn start(arguments: Arguments) -> anyhow::Result<()> {
             let places = standalone::Places { manifests, data, gateway };
             runtime.block_on(standalone::run_anew(config, places))
         }
+        Command::Run { config, access, data } => {
+            let config = Config::load(&config)?;
+            logging::init(&config.log)?;
+            runtime.block_on(cluster::run(config, cluster::Places { access: access.into(), data }))
+        }
+        Command::Obligations { data, access, namespace, json } => {
+            let rows = runtime.block_on(owed(data.as_deref(), access, &namespace))?;
+            if json {
+                return print(&format!("{}\n", serde_json::to_string_pretty(&rows)?));
+            }
+            print(&obligations::table(&rows, ps_operator::clock::now()))
+        }
         Command::CheckConfig { config } => check_config(&config),
         Command::Crds => {
             for (_, yaml) in ps_api::crds() {
@@ -102,9 +167,12 @@ fn start(arguments: Arguments) -> anyhow::Result<()> {
             }
             Ok(())
         }
-        Command::Restore { what: RestoreCommand::Accept { config, data } } => {
+        Command::Restore { what: RestoreCommand::Accept { config, data, access } } => {
             let config = Config::load(&config)?;
-            runtime.block_on(accept(&config, &data))
+            match data {
+                Some(data) => runtime.block_on(accept(&config, &data)),
+                None => runtime.block_on(accept_in_cluster(&config, access)),
+            }
         }
     }
 }
@@ -112,9 +180,25 @@ fn start(arguments: Arguments) -> anyhow::Result<()> {
 fn check_config(path: &Path) -> anyhow::Result<()> {
     let config = Config::load(path)?;
     if config.smtp.is_some() {
-        standalone::smtp_config(&config)?;
+        mailing::smtp_config(&config)?;
     }
     print(&format!("{} is fine\n", path.display()))
+}
+
+async fn owed(data: Option<&Path>, access: ClusterAccess, namespace: &str) -> anyhow::Result<Vec<obligations::Owed>> {
+    let Some(data) = data else {
+        return obligations::all(&*cluster::ledger(&access.into(), namespace).await?).await;
+    };
+    standalone::folder(data, "--data")?;
+    obligations::all(&ps_ledger::EmbeddedLedger::open(data)?).await
+}
+
+async fn accept_in_cluster(config: &Config, access: ClusterAccess) -> anyhow::Result<()> {
+    let ledger = cluster::ledger(&access.into(), &config.kubernetes.own_namespace()?).await?;
+    match restore::accept_known(&*ledger).await? {
+        Some(why) => print(&format!("accepted: {why}\n")),
+        None => print("there was nothing to accept\n"),
+    }
 }
 
 async fn accept(config: &Config, data: &Path) -> anyhow::Result<()> {

@@ -21,6 +21,12 @@ pub struct Metrics {
     pub queue_timed: IntGauge,
     /// Starts of the gateway child.
     pub gateway_starts: IntCounter,
+    /// 1 while this operator works, 0 while it stands by.
+    pub leader: IntGauge,
+    /// 1 while the last self-check succeeded, 0 while it failed; it starts at 0.
+    pub self_check: IntGauge,
+    /// Live links that no ledger entry knows and that were revoked.
+    pub orphans: IntCounter,
 }
 
 impl Metrics {
@@ -50,6 +56,10 @@ impl Metrics {
         };
         let queue_ready = gauge("queue_ready", "Deliveries that wait for a worker.")?;
         let queue_timed = gauge("queue_timed", "Deliveries that wait for their time.")?;
+        let leader = gauge("leader", "1 while this operator works, 0 while it stands by.")?;
+        let self_check = gauge("self_check_ok", "1 if the last self-check opened a link through publicUrl.")?;
+        let orphans = IntCounter::new("orphans_revoked_total", "Live links that no ledger entry knows, revoked.")?;
+        registry.register(Box::new(orphans.clone()))?;
         let gateway_starts = IntCounter::new("gateway_starts_total", "Starts of the gateway process.")?;
         registry.register(Box::new(gateway_starts.clone()))?;
         let build = IntGauge::with_opts(
@@ -57,7 +67,7 @@ impl Metrics {
         )?;
         build.set(1);
         registry.register(Box::new(build))?;
-        Ok(Self { registry, events, faults, actions, rotation_delay, queue_ready, queue_timed, gateway_starts })
+        Ok(Self { registry, events, faults, actions, rotation_delay, queue_ready, queue_timed, gateway_starts, leader, self_check, orphans })
     }
 
     /// A change of state.

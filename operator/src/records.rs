@@ -16,6 +16,7 @@ use ps_core::error::{Class, Fault};
 use ps_core::ids::{Key, LinkId};
 use ps_core::link::Record;
 use ps_core::ports::{CasError, Ledger, LinkStore};
+use ps_core::time::{Span, Timestamp};
 
 use crate::restore;
 
@@ -184,29 +185,69 @@ impl Expected {
     }
 }
 
-/// Live records that no entry points to can't be followed by anybody: they are voided, loudly. Nothing here is fatal.
+/// Live links that no entry points to can't be followed by anybody (invariant 6): they are revoked, loudly. An entry is
+/// always written before its record, so such a link means that the ledger was lost, or that a gateway's rights were used
+/// to copy a record.
+#[derive(Default)]
+pub struct Orphans {
+    seen: HashMap<LinkId, Timestamp>,
+}
+
+/// How long a link may be unknown where ledger and links are followed apart, before it is revoked.
+const UNKNOWN_FOR: Span = Span::from_secs(3600);
+
+impl Orphans {
+    /// Searches once, and revokes those that were unknown for an hour; answers how many. Nothing here is fatal.
+    pub async fn sweep(&mut self, store: &dyn LinkStore, ledger: &dyn Ledger, now: Timestamp) -> u64 {
+        let Some(unknown) = unknown(store, ledger).await else { return 0 };
+        self.seen.retain(|id, _| unknown.contains(id));
+        let mut revoked = 0;
+        for id in unknown {
+            let since = *self.seen.entry(id).or_insert(now);
+            if now.since(since) >= UNKNOWN_FOR {
+                revoked += u64::from(void(store, id).await);
+            }
+        }
+        revoked
+    }
+}
+
+/// The same at once, where ledger and links are one machine's files: at start, before any claim is answered.
 pub async fn sweep_orphans(store: &dyn LinkStore, ledger: &dyn Ledger) {
-    let mut after = None;
+    for id in unknown(store, ledger).await.unwrap_or_default() {
+        void(store, id).await;
+    }
+}
+
+/// The live records that the ledger certainly does not know; `None` if the store can't be searched.
+async fn unknown(store: &dyn LinkStore, ledger: &dyn Ledger) -> Option<Vec<LinkId>> {
+    let (mut found, mut after) = (Vec::new(), None);
     loop {
         let page = match store.list(after, 500).await {
             Ok(page) => page,
             Err(error) => {
                 tracing::error!(%error, "the links store could not be searched for orphans");
-                return;
+                return None;
             }
         };
-        let Some(last) = page.last() else { return };
+        let Some(last) = page.last() else { return Some(found) };
         after = Some(last.id);
         for summary in page.iter().filter(|s| s.state.is_some_and(|s| s.is_live())) {
-            if !matches!(ledger.by_record(summary.id).await, Ok(None)) {
-                continue;
+            if matches!(ledger.by_record(summary.id).await, Ok(None)) {
+                found.push(summary.id);
             }
-            tracing::error!(record = %summary.id, "a live link without a ledger entry is voided");
-            if let Ok(Some(found)) = store.get(summary.id).await
-                && let Err(error) = store.replace(&Record::Void { id: summary.id }, found.version).await
-            {
-                tracing::error!(record = %summary.id, %error, "it could not be voided");
-            }
+        }
+    }
+}
+
+async fn void(store: &dyn LinkStore, id: LinkId) -> bool {
+    tracing::error!(record = %id, "a live link without a ledger entry is revoked");
+    let Ok(Some(found)) = store.get(id).await else { return false };
+    match store.replace(&Record::Void { id }, found.version).await {
+        Ok(_) => true,
+        Err(error) => {
+            tracing::error!(record = %id, %error, "it could not be revoked");
+            false
         }
     }
 }

@@ -135,6 +135,16 @@ pub async fn accept(ledger: &dyn Ledger, trail: &FileTrail) -> anyhow::Result<Op
     Ok(before)
 }
 
+/// The same from beside a running operator, which then takes its own trail's head for known.
+///
+/// # Errors
+/// If the ledger can't be read or written.
+pub async fn accept_known(ledger: &dyn Ledger) -> anyhow::Result<Option<String>> {
+    let before = ledger.common(&blank()).await?.value.restored;
+    remember(ledger, |c| c.restored = None).await?;
+    Ok(before)
+}
+
 /// Everything on the trail up to `head` is known to this ledger.
 ///
 /// # Errors

@@ -181,6 +181,12 @@ impl Refused {
     }
 }
 
+/// Why nothing is sent before the first check, where it is required.
+#[must_use]
+pub fn pending() -> Fault {
+    Fault::new(Class::Transient, "self-check-pending", "nothing is sent before a link of our own was opened through publicUrl")
+}
+
 fn reached(error: &reqwest::Error) -> &'static str {
     if error.is_timeout() {
         "no answer in time"

@@ -9,9 +9,8 @@ use ps_audit::{FileTrail, Mirror};
 use ps_controller::folder::memory::ObjectMemory;
 use ps_controller::folder::{FolderSource, Folders};
 use ps_controller::{Controller, Ports, Queue, Settings};
-use ps_core::ports::{CasError, Clock, Mailer, Random};
+use ps_core::ports::{CasError, Clock, Random};
 use ps_ledger::EmbeddedLedger;
-use ps_mail::{OutboxMailer, SmtpConfig, SmtpMailer, Timeouts, TlsMode};
 use ps_store::EmbeddedStore;
 use ps_vault::VaultClient;
 use tokio::sync::Notify;
@@ -21,10 +20,11 @@ use crate::adapters::{BoundedAudit, FolderManifests, NotesInLedger};
 use crate::admin::{self, Health};
 use crate::child::{Gateway, private_folder};
 use crate::clock::{SystemClock, SystemRandom, now};
-use crate::config::{Config, LogFormat, SmtpTls, secret_file};
+use crate::config::{Config, LogFormat};
 use crate::engine::{Engine, Leads};
 use crate::failpoints::{self, HookedNotes};
 use crate::lease::{self, Lease};
+use crate::mailing::mailer;
 use crate::metrics::Metrics;
 use crate::records;
 use crate::restore;
@@ -174,7 +174,15 @@ pub async fn run(config: Config, places: Places) -> anyhow::Result<()> {
             }
         });
     }
-    essential.spawn(engine.clone().follow());
+    {
+        let engine = engine.clone();
+        essential.spawn(async move {
+            records::sweep_orphans(&*engine.store, &*engine.ledger).await;
+            engine.first.swept();
+            engine.follow().await
+        });
+    }
+    engine.watch_over_links(&config, &mut essential)?;
 
     tracing::info!(
         manifests = %places.manifests.display(),
@@ -206,7 +214,7 @@ pub async fn run(config: Config, places: Places) -> anyhow::Result<()> {
 }
 
 /// A name that no other process, and no earlier start, has.
-fn name() -> anyhow::Result<String> {
+pub(crate) fn name() -> anyhow::Result<String> {
     let mut random = [0_u8; 8];
     SystemRandom.fill(&mut random)?;
     Ok(format!("{}-{}", std::process::id(), ps_core::encode::b64(&random)))
@@ -245,59 +253,6 @@ async fn wait_for_lease(
             () = stop.asked() => return Ok(false),
         }
     }
-}
-
-type Mailers = (Arc<dyn Mailer>, Option<Arc<SmtpMailer>>);
-
-fn mailer(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<Mailers> {
-    if let Some(outbox) = &config.outbox {
-        let from = format!(
-            "password-sender@{}",
-            if config.mail_domain().contains('.') { config.mail_domain() } else { "localhost.localdomain".into() }
-        );
-        let mailer = OutboxMailer::new(outbox, &from, &config.sender, clock.clone())?;
-        return Ok((Arc::new(mailer), None));
-    }
-    let smtp = Arc::new(SmtpMailer::new(smtp_config(config)?, clock.clone())?);
-    Ok((smtp.clone(), Some(smtp)))
-}
-
-/// The mail server's settings, with its secrets read.
-///
-/// # Errors
-/// If a file that the configuration names can't be read.
-pub fn smtp_config(config: &Config) -> anyhow::Result<SmtpConfig> {
-    let smtp = config.smtp.as_ref().context("smtp: name a mail server")?;
-    let (name, from) = match smtp.from.split_once('<') {
-        Some((name, rest)) => (name.trim().trim_matches('"').to_owned(), rest.trim_end_matches('>').trim().to_owned()),
-        None => (config.sender.clone(), smtp.from.trim().to_owned()),
-    };
-    let ca = smtp
-        .ca_file
-        .as_ref()
-        .map(|p| std::fs::read_to_string(p).with_context(|| format!("smtp.caFile: {}", p.display())));
-    let limit = smtp.timeout.to_std();
-    let default = Timeouts::default();
-    let timeouts = Timeouts {
-        connect: default.connect.min(limit),
-        command: default.command.min(limit),
-        data: default.data.min(limit),
-        session: default.session.min(limit),
-    };
-    Ok(SmtpConfig {
-        host: smtp.host.clone(),
-        port: smtp.port.unwrap_or(if smtp.tls == SmtpTls::Implicit { 465 } else { 587 }),
-        tls: if smtp.tls == SmtpTls::Implicit { TlsMode::Implicit } else { TlsMode::Starttls },
-        ca_pem: ca.transpose()?,
-        server_name: None,
-        username: smtp.username.clone(),
-        password: smtp.password_file.as_deref().map(secret_file).transpose()?,
-        hello_name: config.mail_domain(),
-        from,
-        sender_name: name,
-        timeouts,
-        pool_size: 4,
-    })
 }
 
 async fn push_changes(folder: &FolderSource, queue: &Queue) {

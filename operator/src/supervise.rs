@@ -53,6 +53,21 @@ pub(crate) async fn supervise(
     (essential, workers): (&mut JoinSet<anyhow::Result<()>>, &mut JoinSet<()>),
     stop: &mut Stop,
 ) -> anyhow::Result<()> {
+    let ended = keep_up(gateway, store, keeper, (essential, workers), stop).await;
+    if ended.is_err() {
+        // Whoever runs anew in this process finds the admin address free.
+        essential.shutdown().await;
+    }
+    ended
+}
+
+async fn keep_up(
+    gateway: &Gateway,
+    store: &EmbeddedStore,
+    keeper: &Keeper<'_>,
+    (essential, workers): (&mut JoinSet<anyhow::Result<()>>, &mut JoinSet<()>),
+    stop: &mut Stop,
+) -> anyhow::Result<()> {
     let mut beat = tokio::time::interval(keeper.lease.renew_every());
     beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let (mut beats, mut over) = (0_u32, false);

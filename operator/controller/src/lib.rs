@@ -9,6 +9,7 @@ mod controller;
 mod desk;
 pub mod folder;
 pub mod hooks;
+pub mod kubernetes;
 mod observe;
 mod queue;
 

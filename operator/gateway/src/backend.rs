@@ -73,19 +73,14 @@ async fn cluster(args: &Args, replica: &str) -> anyhow::Result<Backend> {
     let namespace = args.namespace.as_deref().context("--namespace is missing")?;
     let fence = Fence::raised();
     let settings = Settings::new(Rights::Gateway);
-    let store = Arc::new(KubernetesStore::new(client, namespace, settings, fence.clone()));
+    let store = Arc::new(KubernetesStore::start(client, namespace, settings, fence.clone()));
     let door = store.clone();
     let service = StoreLinkService::new(store.clone(), fence.clone())
         .with_door(move |id, access| door.door(id, access));
     tracing::info!(namespace, replica, "records are Secrets; claims wait for the operator's answer in the fence");
     let gatekeeper = Gatekeeper::new(store.clone(), fence.clone(), replica);
-    let background = {
-        let store = store.clone();
-        async move {
-            tokio::join!(store.run(), gatekeeper.run());
-        }
-    };
-    Ok(Backend { service: Arc::new(service), fence, watched: Arc::new(Cluster(store)), background: Box::pin(background) })
+    let background = Box::pin(gatekeeper.run());
+    Ok(Backend { service: Arc::new(service), fence, watched: Arc::new(Cluster(store)), background })
 }
 
 /// What the admin port tells of the cluster's store.

@@ -17,9 +17,9 @@ use tower::retry::{Policy, RetryLayer};
 use tower::timeout::TimeoutLayer;
 
 /// Longest wait for a TCP connection.
-pub const CONNECT: Duration = Duration::from_secs(5);
+pub const CONNECT: Duration = Duration::from_secs(3);
 /// Longest wait for the head of an answer, repetitions included.
-pub const HEAD: Duration = Duration::from_secs(10);
+pub const HEAD: Duration = Duration::from_secs(5);
 /// Longest silence on a connection from which an answer is read. A watch is not silent for longer: the API server sends a
 /// bookmark about every minute.
 pub const SILENCE: Duration = Duration::from_secs(100);
@@ -43,8 +43,8 @@ pub enum Access {
 /// Connects; nothing is sent yet. `program` and this version become the user agent: `password-sender-operator/0.1.0`.
 ///
 /// Proxies are not used: neither those of the environment nor a kubeconfig's `proxy-url`, which is refused. A request that
-/// was answered 429 is repeated up to three times, after as long as the server said (2 s at most); a read that was answered
-/// 503 or 504 as well. Writes are never repeated after a 5xx: whether they happened is for the caller to look up.
+/// was answered 429 is repeated up to three times, after as long as the server said, unless it said more than a second; a read
+/// that was answered 503 or 504 as well. Writes are never repeated after a 5xx: whether they happened is for the caller to look up.
 ///
 /// The process must have installed rustls' aws-lc-rs provider.
 ///
@@ -170,7 +170,7 @@ impl<B> Policy<Request<Body>, Response<B>, BoxError> for Patience {
         }
         self.tried += 1;
         let asked = answer.headers().get(http::header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-        Some(tokio::time::sleep(patience(self.tried, asked)))
+        patience(self.tried, asked).map(tokio::time::sleep)
     }
 
     fn clone_request(&mut self, request: &Request<Body>) -> Option<Request<Body>> {
@@ -183,9 +183,69 @@ impl<B> Policy<Request<Body>, Response<B>, BoxError> for Patience {
     }
 }
 
-/// How long before the n-th repetition: what the server asked for, or 0.2 s, 0.4 s, 0.8 s; at most 2 s.
-fn patience(tried: u32, asked: Option<u64>) -> Duration {
-    const LONGEST: Duration = Duration::from_secs(2);
+/// How long before the n-th repetition: what the server asked for, or 0.2 s, 0.4 s, 0.8 s. `None` if it asked for more than a
+/// second: then the caller is told, and has a backoff of its own.
+fn patience(tried: u32, asked: Option<u64>) -> Option<Duration> {
     let own = Duration::from_millis(100) * 2_u32.saturating_pow(tried);
-    asked.map_or(own, Duration::from_secs).clamp(own.min(LONGEST), LONGEST)
+    match asked {
+        Some(seconds) if seconds > 1 => None,
+        Some(seconds) => Some(own.max(Duration::from_secs(seconds))),
+        None => Some(own),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn audiences_of_a_token() {
+        let token = |claims: &str| format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims));
+        let one = Some(vec!["https://kubernetes.default.svc".to_owned()]);
+        assert_eq!(audiences(&token(r#"{"aud":["https://kubernetes.default.svc"],"sub":"x"}"#)), one);
+        assert_eq!(audiences(&token(r#"{"aud":"https://kubernetes.default.svc"}"#)), one);
+        for none in ["", "opaque", "e30.!!!.x", &token("{}"), &token("[]")] {
+            assert_eq!(audiences(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn repetitions_wait_as_the_server_asked_and_not_for_long() {
+        let millis = Duration::from_millis;
+        assert_eq!(patience(1, None), Some(millis(200)));
+        assert_eq!(patience(3, None), Some(millis(800)));
+        assert_eq!(patience(1, Some(1)), Some(millis(1000)));
+        assert_eq!(patience(1, Some(2)), None);
+    }
+
+    const FILE: &str = "apiVersion: v1
+kind: Config
+current-context: one
+contexts: [{name: one, context: {cluster: c, user: u}}, {name: two, context: {cluster: proxied, user: u}}, {name: three, context: {cluster: open, user: u}}]
+clusters:
+- {name: c, cluster: {server: 'https://127.0.0.1:1'}}
+- {name: proxied, cluster: {server: 'https://127.0.0.1:1', proxy-url: 'http://127.0.0.1:2'}}
+- {name: open, cluster: {server: 'https://127.0.0.1:1', insecure-skip-tls-verify: true}}
+users: [{name: u, user: {token: TOKEN}}]
+";
+
+    #[tokio::test]
+    async fn a_kubeconfig_is_used_as_it_says_or_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config");
+        let token = format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(r#"{"aud":["api"]}"#));
+        std::fs::write(&path, FILE.replace("TOKEN", &token)).unwrap();
+        let access = |context: Option<&str>| Access::Kubeconfig { path: path.clone(), context: context.map(str::to_owned) };
+        assert_eq!(own_audiences(&access(None)), ["api"]);
+        connect(&access(None), "test").await.unwrap();
+        for (context, word) in [("two", "proxy"), ("three", "certificates"), ("four", "four")] {
+            let fault = connect(&access(Some(context)), "test").await.err().unwrap();
+            assert_eq!((fault.code.as_str(), fault.class), ("kubernetes-config", Class::Misconfigured));
+            assert!(fault.message.contains(word) && !fault.remedy.is_empty(), "{fault}");
+            assert!(!fault.to_string().contains(&token));
+        }
+        let nowhere = Access::Kubeconfig { path: folder.path().join("none"), context: None };
+        assert_eq!(connect(&nowhere, "test").await.err().unwrap().code, "kubernetes-config");
+        assert!(own_audiences(&nowhere).is_empty());
+    }
 }

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use crate::fault::{self, Doing};
 
 /// Longest wait for a whole answer.
-pub(crate) const WHOLE: Duration = Duration::from_secs(15);
+pub(crate) const WHOLE: Duration = Duration::from_secs(8);
 
 /// Why there is no object.
 #[derive(Debug)]

@@ -28,7 +28,7 @@ pub const MAX_DATA: usize = 1024 * 1024;
 /// The most bytes that keys and values of a row's annotations may have in sum: the API server's limit, less our own mark.
 pub const MAX_ANNOTATIONS: usize = 256 * 1024 - 128;
 /// Longest time that one call takes, lookups and repetitions included.
-pub const LONGEST: Duration = Duration::from_secs(20);
+pub const LONGEST: Duration = Duration::from_secs(12);
 
 /// Marks each write, to know it again.
 const MARK: &str = "passwordsender.io/write";
@@ -143,7 +143,8 @@ impl SecretTable {
         within(&self.doing("delete", name), self.remove(name, unchanged)).await
     }
 
-    /// Deletes whatever row of our type lies under a name. Returns whether there was one.
+    /// Deletes whatever row of our type lies under a name, whatever finalizers somebody has put on it (that takes the verb
+    /// `patch`; as for [`SecretTable::delete`]). Returns whether there was one.
     ///
     /// # Errors
     /// `Failed`; code `kubernetes-foreign-object` for a Secret of another type, which stays.
@@ -185,6 +186,14 @@ impl SecretTable {
         let rows = list.items.into_iter().map(|item| item.metadata.meta(&doing)).collect::<Result<_, _>>()?;
         let position = number(&list.metadata.resource_version, &doing)?;
         Ok(Page { rows, position, next: list.metadata.next.filter(|next| !next.is_empty()) })
+    }
+
+    /// Where the API server stands: the number of its newest write, of whatever object.
+    ///
+    /// # Errors
+    /// A fault, after a few seconds at most.
+    pub async fn position(&self) -> Result<u64, Fault> {
+        Ok(self.page(None, 1).await?.position)
     }
 
     /// What selects the rows in lists and watches, as a query.
@@ -255,7 +264,7 @@ impl SecretTable {
                 Ok(done) => return done.metadata.version(&doing).map_err(CasError::Failed),
                 Err(Refusal::Lost(fault)) if fault.class == Class::Permanent => return Err(CasError::Failed(fault)),
                 Err(Refusal::Lost(fault)) => doubt = Some(fault),
-                Err(Refusal::Said(status)) if status.is_conflict() || status.is_already_exists() => {}
+                Err(Refusal::Said(status)) if status.code == 409 => {}
                 Err(Refusal::Said(status)) if unchanged.is_some() && is_missing(&status, &row.name) => {}
                 Err(said) => return Err(CasError::Failed(said.fault(&doing))),
             }
@@ -299,10 +308,11 @@ impl SecretTable {
                 .header(http::header::CONTENT_TYPE, "application/json")
                 .body(body.to_string().into_bytes())
                 .map_err(|_| CasError::Failed(fault::unreadable(&doing)))?;
-            match exchange::<serde::de::IgnoredAny>(&self.client, &doing, request).await {
-                Ok(_) => return Ok(()),
+            match exchange::<WireDeleted>(&self.client, &doing, request).await {
+                Ok(left) if left.metadata.finalizers.is_empty() => return Ok(()),
+                Ok(_) => return self.strip(name).await.map_err(CasError::Failed),
                 Err(Refusal::Lost(fault)) => doubt = Some(fault),
-                Err(Refusal::Said(status)) if status.is_conflict() || is_missing(&status, name) => {}
+                Err(Refusal::Said(status)) if status.code == 409 || is_missing(&status, name) => {}
                 Err(said) => return Err(CasError::Failed(said.fault(&doing))),
             }
             match self.read(name).await {
@@ -320,6 +330,20 @@ impl SecretTable {
             }
         }
         Err(doubt.map_or(CasError::Conflict, CasError::Failed))
+    }
+
+    /// Takes off finalizers, so that a row whose deletion was accepted goes. We put none on; whoever may update rows could.
+    async fn strip(&self, name: &str) -> Result<(), Fault> {
+        let doing = self.doing("patch", name);
+        let request = Request::patch(self.place(name)?)
+            .header(http::header::CONTENT_TYPE, "application/merge-patch+json")
+            .body(br#"{"metadata":{"finalizers":null}}"#.to_vec())
+            .map_err(|_| fault::unreadable(&doing))?;
+        match exchange::<WireHead>(&self.client, &doing, request).await {
+            Ok(_) => Ok(()),
+            Err(Refusal::Said(status)) if is_missing(&status, name) => Ok(()),
+            Err(other) => Err(other.fault(&doing)),
+        }
     }
 
     fn body(&self, row: &Row, mark: &str, unchanged: Option<u64>) -> Result<Vec<u8>, Fault> {
@@ -375,6 +399,19 @@ pub(crate) struct WireHead {
     pub(crate) metadata: WireMeta,
 }
 
+/// The answer to a deletion: a Status, or the object that its finalizers keep.
+#[derive(Deserialize)]
+struct WireDeleted {
+    #[serde(default)]
+    metadata: WireKept,
+}
+
+#[derive(Default, Deserialize)]
+struct WireKept {
+    #[serde(default)]
+    finalizers: Vec<String>,
+}
+
 #[derive(Deserialize)]
 struct WireList {
     metadata: WireListMeta,
@@ -420,7 +457,7 @@ impl WireSecret {
 
 /// Whether it is that object that is missing, and not the namespace or the kind.
 fn is_missing(status: &Status, name: &str) -> bool {
-    status.is_not_found() && status.details.as_ref().is_some_and(|details| details.name == name)
+    status.code == 404 && status.details.as_ref().is_some_and(|details| details.name == name)
 }
 
 pub(crate) fn number(resource_version: &Option<String>, doing: &Doing) -> Result<u64, Fault> {
@@ -462,3 +499,7 @@ fn escaped(text: &str) -> String {
 async fn within<T>(doing: &Doing, work: impl Future<Output = Result<T, CasError>>) -> Result<T, CasError> {
     tokio::time::timeout(LONGEST, work).await.unwrap_or_else(|_| Err(CasError::Failed(fault::silent(doing))))
 }
+
+#[cfg(test)]
+#[path = "table_tests.rs"]
+mod tests;

@@ -14,14 +14,14 @@ use ps_core::ids::LinkId;
 use ps_core::link::{Link, Record};
 use ps_core::ports::{CasError, LinkStore};
 use ps_core::time::Timestamp;
-use ps_store::conformance::{self, Pair, sample};
+use ps_store::conformance::{self, Pair, at_once, sample};
 use ps_store::{EmbeddedStore, MemoryStore};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn memory_store_conforms() {
     conformance::run(async || {
         let store = MemoryStore::new(1000);
-        Pair { a: Arc::new(store.clone()), b: Arc::new(store), nudge: Arc::new(|| {}), max_bytes: 1000 }
+        Pair { a: Arc::new(store.clone()), b: Arc::new(store), nudge: Arc::new(|| {}), settle: at_once(), max_bytes: 1000 }
     })
     .await
     .unwrap();
@@ -40,7 +40,7 @@ async fn embedded_store_conforms() {
             x.nudge();
             y.nudge();
         });
-        Pair { a, b, nudge, max_bytes: ps_store::MAX_BYTES }
+        Pair { a, b, nudge, settle: at_once(), max_bytes: ps_store::MAX_BYTES }
     })
     .await
     .unwrap();

@@ -19,6 +19,8 @@ pub struct Link {
     /// A claim was sent, and nobody knows whether it arrived.
     unsure: bool,
     acknowledged: bool,
+    /// A claim arrived, its answer did not, and the window to ask again was over before anybody answered.
+    pub lost: bool,
     /// What a claim gave.
     pub opened: Option<BTreeMap<String, String>>,
 }
@@ -38,6 +40,7 @@ impl Link {
             token: token.unwrap(),
             unsure: false,
             acknowledged: false,
+            lost: false,
             opened: None,
         }
     }
@@ -68,6 +71,7 @@ impl Link {
                 None => self.unsure = true,
             }
         }
+        self.lost = self.unsure && self.state().await.is_some_and(|state| state == "retrieved");
         false
     }
 

@@ -37,7 +37,7 @@ use crate::case::{Case, Outcome, What};
 use crate::story::{Point, Story};
 
 /// Cases at once: they mostly wait, for a lease, for the end of a pending attempt, for a promise.
-static ROOM: Semaphore = Semaphore::const_new(40);
+static ROOM: Semaphore = Semaphore::const_new(56);
 
 async fn run(case: Case) -> Outcome {
     let _room = ROOM.acquire().await.unwrap();

@@ -43,6 +43,7 @@ impl Story {
     /// any other once it is accepted: these are tried once.
     pub fn points(self, recorded: &'static [String]) -> Vec<Point> {
         let begins = recorded.iter().position(|name| name == "ledger.insert.before").unwrap_or(recorded.len());
+        let begins_with_nothing = !matches!(self, Self::Forgotten | Self::Restored);
         let mut times = BTreeMap::new();
         let mut points = Vec::new();
         for (at, name) in recorded.iter().enumerate() {
@@ -54,8 +55,10 @@ impl Story {
                 Self::Role | Self::Forgotten => true,
                 Self::Kv | Self::Removed | Self::Shared => !of_the_start,
             };
-            // The lease is renewed by time, again and again.
-            if tried && (!name.starts_with("lease.renew.") || *nth <= 2) {
+            // Time alone renews the lease and moves the audit head on, again and again, also when all is over.
+            let by_time = (name.starts_with("lease.renew.") && *nth > 2)
+                || (name.starts_with("ledger.replace_common.") && (begins_with_nothing || *nth > 1));
+            if tried && !by_time {
                 points.push(Point { name, nth: *nth });
             }
         }
@@ -196,7 +199,7 @@ impl Delivery {
     }
 
     pub fn is_opened(&self) -> bool {
-        self.links.iter().any(|link| link.opened.is_some())
+        self.links.iter().any(|link| link.opened.is_some() || link.lost)
     }
 
     /// Whether the entry says that all is over: no link, nothing owed, nothing to tell; and what anybody could have opened

@@ -10,7 +10,7 @@
 )]
 
 #[path = "../support/mod.rs"]
-#[allow(dead_code, unreachable_pub, reason = "each test program uses a part of it")]
+#[allow(dead_code, unreachable_pub, unused_imports, reason = "each test program uses a part of it")]
 mod support;
 
 mod canary;

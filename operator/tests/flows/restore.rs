@@ -37,7 +37,7 @@ impl Scene {
     /// There are so many mails, and no more come: something applied later is worked on to its end (delivered, or held by a
     /// restore), and the delivery rests.
     async fn assert_mails(&self, count: usize) {
-        let (later, source) = (unique("later"), KvSource::below(self.bao, &self.source.mount).await);
+        let (later, source) = (unique("later").replace('_', "-"), KvSource::below(self.bao, &self.source.mount).await);
         self.stand.apply(&later, &kv_delivery(&later, &format!("{later}@v.example"), &source, "1h", "1h", json!({})));
         let done = |s: &Seen| s.is("Delivered") || s.stalled().is_some();
         self.stand.wait_status(&later, "something later", SOON, done).await;

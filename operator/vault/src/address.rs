@@ -146,6 +146,6 @@ fn install_provider() {
 }
 
 fn invalid(at: &Connection, code: &str, message: &str, field: &str, remedy: &str) -> Fault {
-    let message = format!("connection {}/{}: {message}", at.name.namespace, at.name.name);
+    let message = format!("connection {}: {message}", crate::fault::name(at));
     Fault::new(Class::Misconfigured, code, message).field(field).remedy(remedy)
 }

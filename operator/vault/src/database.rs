@@ -116,7 +116,8 @@ pub(crate) async fn read(peer: &Peer, mount: &str, role: &str) -> Result<Reading
 /// Looks again.
 ///
 /// # Errors
-/// As [`read`]; a role that is gone is a sight without `current`, which proves nothing.
+/// As [`read`]; a role that is gone is a sight without `current`, which proves nothing. Where the password can't be read,
+/// the sight has its time and user alone; Misconfigured `vault-values-unseen` where these prove nothing.
 pub(crate) async fn observe(
     peer: &Peer,
     mount: &str,
@@ -124,11 +125,68 @@ pub(crate) async fn observe(
     tag_key: &SecretBytes,
     now: Timestamp,
 ) -> Result<SourceSight, Fault> {
-    let (current, tags) = match find(peer, mount, role).await? {
-        Some(found) => (Some(Identity::Static { rotated: found.rotated }), tags(&found.fields, tag_key)),
-        None => (None, Tags::new()),
+    let path = at(mount, "static-creds", role)?;
+    let (current, tags) = if peer.session().await?.is_unreadable(&path) {
+        about(peer, mount, role, tag_key, None).await?
+    } else {
+        match find(peer, mount, role).await {
+            Ok(Some(found)) => (Some(Identity::Static { rotated: found.rotated }), tags(&found.fields, tag_key)),
+            Ok(None) => (None, Tags::new()),
+            Err(denied) if fault::is_denial(&denied) => {
+                let seen = about(peer, mount, role, tag_key, Some(denied)).await?;
+                peer.session().await?.remember_unreadable(&path);
+                seen
+            }
+            Err(fault) => return Err(fault),
+        }
     };
     Ok(SourceSight { at: now, current, tags, delivered: DeliveredVersion::NotLooked })
+}
+
+/// What the role itself says: when Vault rotated it last, and for whom, but not the password. Enough for an identity that
+/// cleans up and may not read. `denied` is the refusal that made us look here.
+async fn about(
+    peer: &Peer,
+    mount: &str,
+    role: &str,
+    tag_key: &SecretBytes,
+    denied: Option<Fault>,
+) -> Result<(Option<Identity>, Tags), Fault> {
+    #[derive(Deserialize)]
+    struct Role {
+        #[serde(default)]
+        username: Option<Secret>,
+        #[serde(default)]
+        last_vault_rotation: String,
+        /// Vault takes the role's creation for its last rotation then, though the password stayed.
+        #[serde(default)]
+        skip_import_rotation: bool,
+    }
+    let request = Request::get(Operation::Metadata, at(mount, "static-roles", role)?);
+    let answer = peer.call(&request).await?;
+    match answer.status {
+        200 => {}
+        403 => return Err(denied.unwrap_or_else(|| fault::denied(peer.at(), &request))),
+        404 if fault::is_no_route(&errors(&answer.body)) => {
+            return Err(fault::mount_not_found(peer.at(), mount, field::DATABASE_MOUNT));
+        }
+        404 => return Ok((None, Tags::new())),
+        _ => return Err(fault::of_status(peer.at(), &request, &answer)),
+    }
+    let said = envelope(&answer.body).and_then(|envelope| serde_json::from_str::<Role>(envelope.data?.get()).ok());
+    let Some(said) = said else { return Err(fault::unreadable(peer.at(), &request)) };
+    if said.skip_import_rotation {
+        let message = format!(
+            "connection {}: {role} skips the rotation at its creation, so only who may read its password can see that it changed",
+            fault::name(peer.at())
+        );
+        return Err(fault::values_unseen(message));
+    }
+    let Some(rotated) = Timestamp::parse_rfc3339(&said.last_vault_rotation) else {
+        return Err(fault::unreadable(peer.at(), &request));
+    };
+    let known = said.username.map(|Secret(username)| ("username".to_owned(), username));
+    Ok((Some(Identity::Static { rotated }), tags(&known.into_iter().collect(), tag_key)))
 }
 
 /// Has Vault change the password at the database.

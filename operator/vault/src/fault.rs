@@ -1,5 +1,6 @@
 //! What Vault's answers mean, as faults. Each says which connection, path and operation it was.
 
+use ps_core::delivery::ConnectionRef;
 use ps_core::error::{Class, Fault};
 use ps_core::ports::Connection;
 
@@ -7,12 +8,18 @@ use crate::answer;
 use crate::request::Request;
 use crate::transport::{Answer, NoAnswer};
 
+const DENIED: &str = "vault-denied";
 /// Longest part of Vault's own words that is shown, in characters.
 const MAX_QUOTE: usize = 200;
 
-/// `namespace/name` of a connection.
+/// `namespace/name` of a connection; a cluster-wide one is said to be, with the namespace that uses it.
 pub(crate) fn name(at: &Connection) -> String {
-    format!("{}/{}", at.name.namespace, at.name.name)
+    let ConnectionRef { namespace, name, kind } = &at.name;
+    match (kind.is_namespaced(), namespace.is_empty()) {
+        (true, _) => format!("{namespace}/{name}"),
+        (false, false) => format!("{name} (cluster-wide, as {namespace})"),
+        (false, true) => format!("{name} (cluster-wide)"),
+    }
 }
 
 /// There is no answer.
@@ -81,8 +88,19 @@ const MOUNT_REMEDY: &str = "Check the mount with `bao secrets list` or `vault se
 /// A refusal for lack of rights, with the line that a policy needs.
 pub(crate) fn denied(at: &Connection, request: &Request) -> Fault {
     let message = format!("connection {}: Vault denies {}", name(at), doing(request));
-    Fault::new(Class::Denied, "vault-denied", message)
+    Fault::new(Class::Denied, DENIED, message)
         .remedy(format!("Add to its policy: {}", policy_line(&request.path, &[request.method.capability()])))
+}
+
+/// Whether a fault is Vault's refusal of one request to an identity that is logged in.
+pub(crate) fn is_denial(fault: &Fault) -> bool {
+    fault.code == DENIED
+}
+
+/// What is there now can't be told from what was delivered without reading it, which the identity may not.
+pub(crate) fn values_unseen(message: String) -> Fault {
+    Fault::new(Class::Misconfigured, "vault-values-unseen", message)
+        .remedy("Let the tenant's own identity finish this, or rotate by hand and destroy what was delivered")
 }
 
 /// A line of a policy, as Vault reads it.
@@ -137,7 +155,7 @@ pub(crate) fn outcome(status: u16) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use ps_core::delivery::{ConnectionRef, SecretKeyRef};
+    use ps_core::delivery::SecretKeyRef;
     use ps_core::ports::Auth;
     use ps_core::secret::SecretBytes;
     use ps_core::time::Span;
@@ -201,6 +219,14 @@ mod tests {
         for operation in [Operation::Login, Operation::Write, Operation::Rotate] {
             assert!(!meaning(operation, 500, &body).message.contains("word"));
         }
+    }
+
+    #[test]
+    fn connections_of_two_kinds_are_told_apart() {
+        let named = |name| super::name(&Connection { name, ..at() });
+        assert_eq!(named(ConnectionRef::namespaced("shop", "prod")), "shop/prod");
+        assert_eq!(named(ConnectionRef::cluster("shop", "prod")), "prod (cluster-wide, as shop)");
+        assert_eq!(named(ConnectionRef::cluster("", "prod")), "prod (cluster-wide)");
     }
 
     #[test]

@@ -24,6 +24,18 @@ struct Version {
     created_time: String,
     #[serde(default)]
     destroyed: bool,
+    /// When it was, or will be, deleted; empty for never.
+    #[serde(default)]
+    deletion_time: String,
+}
+
+impl Version {
+    /// Whether it can't be read any more. A time that is none counts as past: less is claimed to be there then.
+    fn is_gone(&self, now: Timestamp) -> bool {
+        let deleted = !self.deletion_time.is_empty()
+            && Timestamp::parse_rfc3339(&self.deletion_time).is_none_or(|at| at <= now);
+        self.destroyed || deleted
+    }
 }
 
 #[derive(Deserialize)]
@@ -130,7 +142,8 @@ pub(crate) fn require(peer: &Peer, mount: &str, path: &str, keys: &[String], fie
 /// Looks again, and at the delivered version if another is current.
 ///
 /// # Errors
-/// As [`read`]; a secret that is gone or deleted is a sight without `current`.
+/// As [`read`]; a secret that is gone or deleted is a sight without `current`. Where the values can't be read, the sight
+/// has no tags; Misconfigured `vault-values-unseen` where that would prove nothing.
 pub(crate) async fn observe(
     peer: &Peer,
     mount: &str,
@@ -140,13 +153,23 @@ pub(crate) async fn observe(
     tag_key: &SecretBytes,
     now: Timestamp,
 ) -> Result<SourceSight, Fault> {
-    let (current, tags) = match find(peer, mount, path, keys).await? {
-        Found::Live { fields, identity } => (Some(identity), tags(&fields, tag_key)),
-        Found::Deleted => (None, Tags::new()),
-        Found::Absent => {
+    let data = at(mount, "data", path)?;
+    if peer.session().await?.is_unreadable(&data) {
+        return unseen(peer, mount, path, delivered, now, None).await;
+    }
+    let (current, tags) = match find(peer, mount, path, keys).await {
+        Ok(Found::Live { fields, identity }) => (Some(identity), tags(&fields, tag_key)),
+        Ok(Found::Deleted) => (None, Tags::new()),
+        Ok(Found::Absent) => {
             mounts::confirm_gone(peer, mount, path, Mounted::Kv2).await?;
             (None, Tags::new())
         }
+        Err(denied) if fault::is_denial(&denied) => {
+            let sight = unseen(peer, mount, path, delivered, now, Some(denied)).await?;
+            peer.session().await?.remember_unreadable(&data);
+            return Ok(sight);
+        }
+        Err(fault) => return Err(fault),
     };
     let delivered = if current.as_ref() == Some(delivered) {
         DeliveredVersion::NotLooked
@@ -154,6 +177,59 @@ pub(crate) async fn observe(
         fate(peer, mount, path, delivered).await?
     };
     Ok(SourceSight { at: now, current, tags, delivered })
+}
+
+/// What the metadata say, for an identity that cleans up and may not read. `denied` is the refusal that made us look here.
+///
+/// Versions prove what values would, as long as the delivered one was destroyed by name: whoever cleans up does that only
+/// after it has written over it. A newer version of which nothing more is known may hold the same value again.
+async fn unseen(
+    peer: &Peer,
+    mount: &str,
+    path: &str,
+    delivered: &Identity,
+    now: Timestamp,
+    denied: Option<Fault>,
+) -> Result<SourceSight, Fault> {
+    #[derive(Deserialize)]
+    struct History {
+        #[serde(default)]
+        current_version: u64,
+        #[serde(default)]
+        versions: BTreeMap<String, Version>,
+    }
+    let sight = |current, delivered| Ok(SourceSight { at: now, current, tags: Tags::new(), delivered });
+    let request = Request::get(Operation::Metadata, at(mount, "metadata", path)?);
+    let answer = peer.call(&request).await?;
+    let mut history: History = match answer.status {
+        200 => data(&answer.body).ok_or_else(|| fault::unreadable(peer.at(), &request))?,
+        403 => return Err(denied.unwrap_or_else(|| fault::denied(peer.at(), &request))),
+        404 => {
+            mounts::confirm_gone(peer, mount, path, Mounted::Kv2).await?;
+            return sight(None, DeliveredVersion::Destroyed);
+        }
+        _ => return Err(fault::of_status(peer.at(), &request, &answer)),
+    };
+    let Identity::Kv2 { version: then, created } = delivered else { return sight(None, DeliveredVersion::NotLooked) };
+    let current = history
+        .versions
+        .get(&history.current_version.to_string())
+        .filter(|version| !version.is_gone(now))
+        .map(|version| Identity::Kv2 { version: history.current_version, created: version.created_time.clone() });
+    if current.as_ref() == Some(delivered) {
+        return sight(current, DeliveredVersion::NotLooked);
+    }
+    let found = history.versions.remove(&then.to_string());
+    let destroyed_by_name = found.as_ref().is_some_and(|v| v.created_time == *created && v.destroyed);
+    if current.is_some() && !destroyed_by_name {
+        let message = format!(
+            "connection {}: version {} of {mount}/{path} is newer than the delivered one, and only who may read it can see whether its values are others",
+            fault::name(peer.at()),
+            history.current_version
+        );
+        return Err(fault::values_unseen(message).field(field::KV_PATH));
+    }
+    sight(current, judge(found.as_ref(), created))
 }
 
 /// What became of a version: asked of the metadata, which hold no values; where these are denied, of the version itself.
@@ -281,10 +357,19 @@ mod tests {
 
     #[test]
     fn only_a_version_of_the_same_birth_that_is_not_destroyed_is_present() {
-        let version = |created: &str, destroyed| Version { created_time: created.into(), destroyed };
+        let version =
+            |created: &str, destroyed| Version { created_time: created.into(), destroyed, deletion_time: String::new() };
         assert_eq!(judge(Some(&version("t", false)), "t"), DeliveredVersion::Present);
         assert_eq!(judge(Some(&version("t", true)), "t"), DeliveredVersion::Destroyed);
         assert_eq!(judge(Some(&version("u", false)), "t"), DeliveredVersion::Destroyed);
         assert_eq!(judge(None, "t"), DeliveredVersion::Destroyed);
+    }
+
+    #[test]
+    fn a_version_is_gone_once_its_deletion_is_past() {
+        let now = Timestamp::parse_rfc3339("2026-12-01T00:00:00Z").unwrap();
+        let version = |at: &str| Version { created_time: "t".into(), destroyed: false, deletion_time: at.into() };
+        assert!(!version("").is_gone(now) && !version("2026-12-01T00:00:01Z").is_gone(now));
+        assert!(version("2026-12-01T00:00:00.000000001Z").is_gone(now) && version("junk").is_gone(now));
     }
 }

@@ -12,6 +12,9 @@
 //! | `rights` | what an identity must be allowed, asked for beforehand |
 //! | `answer`, `fault` | what Vault said, as secrets and as faults |
 //!
+//! An identity that cleans up may rotate and revoke but not read: where Vault denies a value, `observe` looks at the
+//! metadata of KV version 2, and at the static role itself instead, and gives a sight without the tags of what it did not see.
+//!
 //! rustify and vaultrs log requests' addresses (so, paths of secrets) at their own targets: switch these off.
 
 mod address;
@@ -75,6 +78,22 @@ impl VaultClient {
     /// Ends a connection that is not used any more: its pool, its token's renewal. Its counts stay.
     pub fn forget(&self, name: &ConnectionRef) {
         self.keepers.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+
+    /// Ends every connection that is not `wanted`, and says how many these were. For whoever knows all that is still in
+    /// use: the connections of every delivery, of every attempt that owes a rotation or whose link is open, and those that
+    /// clean up after them. Tokens are not revoked, they run out.
+    pub fn retain(&self, wanted: impl Fn(&ConnectionRef) -> bool) -> usize {
+        let mut keepers = self.keepers.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = keepers.len();
+        keepers.retain(|name, _| wanted(name));
+        before - keepers.len()
+    }
+
+    /// The connections that are open, in no order.
+    #[must_use]
+    pub fn open(&self) -> Vec<ConnectionRef> {
+        self.keepers.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
     }
 
     /// The connection's peer; a changed connection gets a new one, with a new login.

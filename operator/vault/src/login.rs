@@ -1,10 +1,10 @@
-//! Getting a token: from a secret, or by AppRole; and renewing it.
+//! Getting a token: from a secret, by AppRole, or as a service account of Kubernetes; and renewing it.
 
 use ps_core::delivery::SecretKeyRef;
 use ps_core::error::{Class, Fault};
 use ps_core::ports::Auth;
 use ps_core::secret::SecretString;
-use ps_core::time::Span;
+use ps_core::time::{Span, Timestamp};
 use serde::Deserialize;
 
 use crate::answer::{Auth as Issued, Object, data, envelope, errors};
@@ -13,7 +13,7 @@ use crate::path::{self, field};
 use crate::peer::Peer;
 use crate::request::{Operation, Request};
 use crate::session::{Lease, Session};
-use crate::transport::is_header;
+use crate::transport::{Answer, is_header};
 
 /// What `auth/token/lookup-self` says of a token.
 #[derive(Deserialize)]
@@ -29,7 +29,7 @@ struct Looked {
     num_uses: u64,
 }
 
-/// Logs in. Makes one request.
+/// Logs in. Makes one request to Vault; as a service account, one to the Kubernetes API before it.
 ///
 /// # Errors
 /// Denied `vault-login-denied`; Misconfigured for what is missing; else as any request.
@@ -37,9 +37,8 @@ pub(crate) async fn login(peer: &Peer) -> Result<Session, Fault> {
     match &peer.at().auth {
         Auth::Token { secret } => by_token(peer, secret).await,
         Auth::AppRole { mount, role_id, secret_id } => by_app_role(peer, mount, role_id, secret_id).await,
-        Auth::Kubernetes { .. } => {
-            let message = format!("connection {}: not built yet", fault::name(peer.at()));
-            Err(Fault::new(Class::Misconfigured, "vault-login-unsupported", message))
+        Auth::Kubernetes { mount, role, service_account, audience } => {
+            by_service_account(peer, mount, role, service_account, audience).await
         }
     }
 }
@@ -97,16 +96,57 @@ async fn by_app_role(peer: &Peer, mount: &str, role_id: &str, secret_id: &Secret
             );
             Err(fault::login_denied(peer.at(), "Vault refuses the AppRole login", "spec.auth.appRole", &remedy))
         }
-        200 => {
-            let issued = issued(peer, &request, &answer.body)?;
-            let lease = (issued.lease_duration > 0).then(|| {
-                let ttl = secs(issued.lease_duration);
-                Lease::new(now, ttl, ttl, issued.renewable, peer.jitter())
-            });
-            Ok(Session::new(issued.client_token, now, lease))
-        }
+        200 => logged_in(peer, &request, &answer, now),
         _ => Err(fault::of_status(peer.at(), &request, &answer)),
     }
+}
+
+/// The token of a service account of the namespace that uses the connection is asked for, shown to Vault, and forgotten.
+async fn by_service_account(
+    peer: &Peer,
+    mount: &str,
+    role: &str,
+    account: &str,
+    audience: &str,
+) -> Result<Session, Fault> {
+    let path = path::join(&[("auth", None), (mount, Some(field::KUBERNETES_MOUNT)), ("login", None)])?;
+    if audience.trim().is_empty() {
+        // An empty audience is the API server's own: such a token must not even be asked for.
+        let message = format!("connection {}: the audience is empty", fault::name(peer.at()));
+        return Err(Fault::new(Class::Misconfigured, "vault-login-audience", message)
+            .field(field::KUBERNETES_AUDIENCE)
+            .remedy("Write the audience of Vault's role"));
+    }
+    let namespace = &peer.at().name.namespace;
+    let jwt = peer.connections().service_account_token(namespace, account, audience).await?;
+    let mut body = Object::new(role.len() + jwt.len());
+    body.text("role", &SecretString::new(role.to_owned()));
+    body.text("jwt", &jwt);
+    let now = peer.now();
+    let request = Request::post(Operation::Login, path, Some(body.finish()));
+    let answer = peer.send(None, &request).await?;
+    match answer.status {
+        // Which of these it is, Vault's answer tells in words that may quote the token's claims.
+        400 | 403 | 404 => {
+            let message = format!("Vault refuses the Kubernetes login of service account {namespace}/{account}");
+            let remedy = format!(
+                "Check that auth/{mount} has a role {role}, and that it is bound to service account {account}, namespace {namespace} and audience {audience}; and that auth/{mount} may review tokens of this cluster"
+            );
+            Err(fault::login_denied(peer.at(), &message, field::KUBERNETES, &remedy))
+        }
+        200 => logged_in(peer, &request, &answer, now),
+        _ => Err(fault::of_status(peer.at(), &request, &answer)),
+    }
+}
+
+/// The session of a token that was issued just now.
+fn logged_in(peer: &Peer, request: &Request, answer: &Answer, now: Timestamp) -> Result<Session, Fault> {
+    let issued = issued(peer, request, &answer.body)?;
+    let lease = (issued.lease_duration > 0).then(|| {
+        let ttl = secs(issued.lease_duration);
+        Lease::new(now, ttl, ttl, issued.renewable, peer.jitter())
+    });
+    Ok(Session::new(issued.client_token, now, lease))
 }
 
 /// Renews a token for as long as it was issued for.

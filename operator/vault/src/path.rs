@@ -18,8 +18,11 @@ pub(crate) mod field {
     pub(crate) const DATABASE_ROLE: &str = "spec.source.vault.database.staticRole";
     pub(crate) const PASSWORD_POLICY: &str = "spec.rotation.passwordPolicy";
     pub(crate) const ROTATION_KEYS: &str = "spec.rotation.keys";
-    /// Of a `VaultConnection`.
+    /// Of a `VaultConnection` or `ClusterVaultConnection`, as are those below.
     pub(crate) const APPROLE_MOUNT: &str = "spec.auth.appRole.mount";
+    pub(crate) const KUBERNETES: &str = "spec.auth.kubernetes";
+    pub(crate) const KUBERNETES_MOUNT: &str = "spec.auth.kubernetes.mount";
+    pub(crate) const KUBERNETES_AUDIENCE: &str = "spec.auth.kubernetes.audience";
 }
 
 /// Joins parts with `/`, after each was checked.

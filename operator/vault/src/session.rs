@@ -1,6 +1,6 @@
 //! A token in use, and when it is renewed. Pure: time and jitter are arguments.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -68,13 +68,14 @@ pub(crate) struct Session {
     lease: Mutex<Option<Lease>>,
     accepted: AtomicBool,
     rights: Mutex<HashMap<Source, Vec<Strategy>>>,
+    unreadable: Mutex<HashSet<String>>,
 }
 
 impl Session {
     /// `lease` is `None` for a token that never expires, or whose end Vault does not tell.
     pub(crate) fn new(token: SecretString, since: Timestamp, lease: Option<Lease>) -> Self {
-        let (accepted, rights) = (AtomicBool::new(false), Mutex::default());
-        Self { token, since, lease: Mutex::new(lease), accepted, rights }
+        let (accepted, rights, unreadable) = (AtomicBool::new(false), Mutex::default(), Mutex::default());
+        Self { token, since, lease: Mutex::new(lease), accepted, rights, unreadable }
     }
 
     pub(crate) fn lease(&self) -> Option<Lease> {
@@ -99,6 +100,19 @@ impl Session {
     pub(crate) fn is_worth_a_login(&self, now: Timestamp, dead: bool) -> bool {
         let age = now.since(self.since);
         if dead { self.accepted.load(Ordering::Relaxed) || age >= UNPROVEN } else { age >= RELOGIN }
+    }
+
+    /// Whether this token was refused to read a path's values, and could be told of it in another way.
+    pub(crate) fn is_unreadable(&self, path: &str) -> bool {
+        self.unreadable.lock().unwrap_or_else(PoisonError::into_inner).contains(path)
+    }
+
+    pub(crate) fn remember_unreadable(&self, path: &str) {
+        let mut unreadable = self.unreadable.lock().unwrap_or_else(PoisonError::into_inner);
+        if unreadable.len() >= MAX_RIGHTS {
+            unreadable.clear();
+        }
+        unreadable.insert(path.to_owned());
     }
 
     pub(crate) fn knows_right(&self, source: &Source, strategy: Strategy) -> bool {

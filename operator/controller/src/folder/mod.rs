@@ -9,10 +9,14 @@
 //! * A deletion is believed after ten seconds of absence from a folder that can be read. More than half of everything,
 //!   and three at least, waits for a file `.confirm-deletions`. A folder that can't be read, or that lost its marker
 //!   `.password-sender`, deletes nothing.
+//! * Objects of other kinds, which a folder that a cluster is fed from holds too, are named in the log and left alone.
+//! * A `ClusterVaultConnection` serves the namespaces that it lists. Namespaces have no labels here, so a selector matches
+//!   none; its secrets lie under `_operator/`, where a namespace's own would lie under its name.
 //! * Status and stamp are in `NAME.status.yaml` beside the manifests.
 //!
 //! [`state`] holds the rules, without any I/O; [`read`] looks; this module ties them to the ports.
 
+mod connections;
 pub mod memory;
 mod names;
 mod object;
@@ -33,11 +37,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 
 use async_trait::async_trait;
-use ps_core::delivery::{ConnectionRef, Manifest, SecretKeyRef};
+use ps_core::delivery::Manifest;
 use ps_core::error::{Class, Fault};
 use ps_core::ids::{Key, Stamp};
-use ps_core::ports::{Clock, Connection, Connections, Manifests, Random};
-use ps_core::secret::SecretString;
+use ps_core::ports::{Clock, Manifests, Random};
 use ps_core::status::Status;
 use ps_core::time::Timestamp;
 use tokio::sync::{Mutex, MutexGuard, Notify};
@@ -167,7 +170,7 @@ impl FolderSource {
         lock(&self.state).deliveries.get(key).and_then(|d| d.fault.clone())
     }
 
-    /// Files that are wrong as a whole, by name: junk, other kinds, duplicates.
+    /// Files that are wrong as a whole, by name: junk, duplicates.
     #[must_use]
     pub fn file_faults(&self) -> BTreeMap<String, Fault> {
         lock(&self.state).files.clone()
@@ -293,39 +296,6 @@ impl Manifests for FolderSource {
         let _pen = self.pen(key).await;
         let note = self.incarnation(key, uid)?;
         self.write(&note, None, Some(status)).await
-    }
-}
-
-#[async_trait]
-impl Connections for FolderSource {
-    async fn resolve(&self, name: &ConnectionRef) -> Result<Connection, Fault> {
-        let state = lock(&self.state);
-        match state.connections.get(name) {
-            Some(known) => known.connection.clone().map(|c| *c),
-            None if state.blind => Err(state.folder.clone().map_or_else(
-                || Fault::new(Class::Transient, "folder-unreadable", "the manifests folder has not been read yet"),
-                |fault| Fault { class: Class::Transient, ..fault },
-            )),
-            None => Err(Fault::new(
-                Class::Misconfigured,
-                "no-such-connection",
-                format!("there is no VaultConnection {} in namespace {}", name.name, name.namespace),
-            )
-            .field("spec.source.vault.connectionRef.name")
-            .remedy("Add it to the manifests folder, or correct the name")),
-        }
-    }
-
-    async fn secret(&self, namespace: &str, key: &SecretKeyRef) -> Result<SecretString, Fault> {
-        let (folder, namespace, key) = (self.folders.secrets.clone(), namespace.to_owned(), key.clone());
-        blocking(move || secrets::read(&folder, &namespace, &key)).await
-    }
-
-    async fn service_account_token(&self, _: &str, account: &str, _: &str) -> Result<SecretString, Fault> {
-        let message = format!("there are no service accounts outside a cluster, so nobody can log in as {account}");
-        Err(Fault::new(Class::Misconfigured, "no-service-accounts", message)
-            .field("spec.auth.kubernetes")
-            .remedy("Use appRole or token in the connections of a standalone operator"))
     }
 }
 

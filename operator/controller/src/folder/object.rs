@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ps_api::{Document, Limits, Object, documents, resolve, validate_update};
+use ps_api::{ClusterVaultConnection, Document, Limits, Object, documents, resolve, validate_update};
 use ps_core::delivery::{ConnectionRef, Spec};
 use ps_core::error::{Class, Fault};
 use ps_core::ids::{Digest, Key, Stamp};
@@ -127,13 +127,32 @@ impl Delivery {
     }
 }
 
+/// What a connection's document says, as far as it can be said without knowing who asks.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Server {
+    /// Of one namespace.
+    Own(Box<Connection>),
+    /// Of all that it lists.
+    Shared(Box<ClusterVaultConnection>),
+}
+
+impl Server {
+    /// The cluster-wide connection that cleans up after this one.
+    fn cleanup(&self) -> Option<&str> {
+        match self {
+            Self::Own(connection) => connection.cleanup.as_deref(),
+            Self::Shared(object) => object.spec.connection.cleanup_connection_ref.as_ref().map(|c| c.name.as_str()),
+        }
+    }
+}
+
 /// A connection that the folder holds, or held until a moment ago.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct KnownConnection {
     /// The file it came from.
     pub(super) file: String,
     /// Its last good form; a fault only while there never was one.
-    pub(super) connection: Result<Box<Connection>, Fault>,
+    pub(super) server: Result<Server, Fault>,
     /// What is wrong with its file now.
     pub(super) fault: Option<Fault>,
     /// Since when it is missing.
@@ -150,22 +169,33 @@ impl KnownConnection {
             return Some(Self { file: file.to_owned(), absent_since: None, ..same.clone() });
         }
         let now = match &sighting.content.as_deref()?.object {
-            Ok(Object::Connection(object)) => ps_api::connection(object).map(Box::new),
+            Ok(Object::Connection(object)) => ps_api::connection(object).map(|at| Server::Own(Box::new(at))),
+            Ok(Object::ClusterConnection(object)) => Ok(Server::Shared(object.clone())),
             Ok(Object::Delivery(_)) => Err(never_good()),
             Err(fault) => Err(fault.clone()),
         };
         let fault = now.as_ref().err().cloned();
-        let connection = match (now, before.map(|b| &b.connection)) {
+        let server = match (now, before.map(|b| &b.server)) {
             (Err(_), Some(Ok(good))) => Ok(good.clone()),
             (now, _) => now,
         };
-        Some(Self { file: file.to_owned(), connection, fault, absent_since: None, judged: sighting.digest })
+        Some(Self { file: file.to_owned(), server, fault, absent_since: None, judged: sighting.digest })
     }
+
+    /// Whether `name` cleans up after it.
+    pub(super) fn is_cleaned_by(&self, name: &ConnectionRef) -> bool {
+        !name.kind.is_namespaced() && self.server.as_ref().is_ok_and(|s| s.cleanup() == Some(&name.name))
+    }
+}
+
+/// As what a connection is known: a cluster-wide one is the same for every namespace.
+pub(super) fn known_as(name: &ConnectionRef) -> ConnectionRef {
+    if name.kind.is_namespaced() { name.clone() } else { ConnectionRef::cluster("", &name.name) }
 }
 
 /// Whether a delivery uses this connection.
 pub(super) fn uses(delivery: &Delivery, name: &ConnectionRef) -> bool {
-    delivery.spec.as_ref().is_ok_and(|spec| spec.connection == *name)
+    delivery.spec.as_ref().is_ok_and(|spec| known_as(&spec.connection) == *name)
 }
 
 /// What of a manifest is worth remembering: no status, no foreign metadata.

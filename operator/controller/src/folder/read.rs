@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ps_api::{Document, Kind, Limits, documents};
+use ps_api::{Document, Kind, Limits, Parsed, read};
 use ps_core::error::{Class, Fault};
 use ps_core::ids::{Digest, Key, Stamp};
 use ps_core::time::{Span, Timestamp};
@@ -195,8 +195,11 @@ impl Reader {
             return Some((Some(print), sight.clone()));
         }
         let sight = match self.text(name, &real) {
-            Ok(text) => match documents(&text, &self.limits) {
-                Ok(documents) => FileSight::Documents(documents.into_iter().map(Sighting::of).collect()),
+            Ok(text) => match read(&text, &self.limits) {
+                Ok(parsed) => {
+                    say_foreign(name, &parsed);
+                    FileSight::Documents(parsed.documents.into_iter().map(Sighting::of).collect())
+                }
                 Err(fault) => FileSight::Broken(in_file(name, fault)),
             },
             Err(fault) => return broken(fault),
@@ -216,6 +219,18 @@ impl Reader {
         String::from_utf8(bytes)
             .map_err(|_| file_fault(name, "is not UTF-8 text", "save it as UTF-8, or move it out of the folder"))
     }
+}
+
+/// Says what in a file is none of our kinds, once for each time that it is parsed.
+fn say_foreign(name: &str, parsed: &Parsed) {
+    if parsed.foreign.is_empty() {
+        return;
+    }
+    let mut kinds: Vec<&str> = parsed.foreign.iter().map(|f| f.kind.as_str()).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    kinds.truncate(10);
+    tracing::info!(file = %shown(name), count = parsed.foreign.len(), kinds = %kinds.join(", "), "left alone: objects of other kinds");
 }
 
 /// Finds the marker, or makes it in a folder that never had one.

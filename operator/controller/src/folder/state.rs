@@ -62,7 +62,7 @@ impl State {
         for (key, places) in &pass.deliveries {
             let known = self.deliveries.get(*key);
             let incumbent = known.map(|k| k.note.file.as_str());
-            let Some((file, sighting)) = choose(key, places, incumbent, &pass.standing, &mut pass.faults) else {
+            let Some((file, sighting)) = choose(&key.to_string(), places, incumbent, &pass.standing, &mut pass.faults) else {
                 continue;
             };
             let next = match known {
@@ -82,7 +82,7 @@ impl State {
             }
         }
         for (name, places) in &pass.connections {
-            let key = Key::new(&name.namespace, &name.name);
+            let key = name_of(name);
             let known = self.connections.get(name);
             let incumbent = known.map(|k| k.file.as_str());
             let Some((file, sighting)) = choose(&key, places, incumbent, &pass.standing, &mut pass.faults) else {
@@ -201,9 +201,13 @@ impl State {
         let mut names: BTreeSet<&ConnectionRef> = self.connections.keys().collect();
         names.extend(next.connections.keys());
         names.retain(|name| {
-            let form = |state: &'_ State| state.connections.get(name).map(|c| c.connection.clone());
+            let form = |state: &'_ State| state.connections.get(name).map(|c| c.server.clone());
             form(self) != form(next)
         });
+        // Those that name a changed one as their clean-up are resolved in another way too.
+        let cleaned = next.connections.iter().filter(|(_, c)| names.iter().any(|name| c.is_cleaned_by(name)));
+        let cleaned: Vec<&ConnectionRef> = cleaned.map(|(name, _)| name).collect();
+        names.extend(cleaned);
         for name in names {
             changed.extend(next.deliveries.iter().filter(|(_, d)| uses(d, name)).map(|(key, _)| key.clone()));
         }
@@ -260,18 +264,27 @@ impl<'a> Pass<'a> {
                 self.faults.insert(file.to_owned(), fault);
             }
             Kind::Delivery => self.deliveries.entry(&document.key).or_default().push((file, document)),
-            Kind::Connection => {
-                let name = ConnectionRef::namespaced(&document.key.namespace, &document.key.name);
+            Kind::Connection | Kind::ClusterConnection => {
+                let Key { namespace, name } = &document.key;
+                let name = match document.kind {
+                    Kind::ClusterConnection => ConnectionRef::cluster("", name),
+                    _ => ConnectionRef::namespaced(namespace, name),
+                };
                 self.connections.entry(name).or_default().push((file, document));
             }
         }
     }
 }
 
+/// How messages name a connection.
+fn name_of(name: &ConnectionRef) -> String {
+    if name.kind.is_namespaced() { format!("{}/{}", name.namespace, name.name) } else { name.name.clone() }
+}
+
 /// The document that counts: the one in the file where the object was before, else the first by file name. `None` if the
 /// file where it was before can't be read just now. Every other place is a fault of its file.
 fn choose<'a>(
-    key: &Key,
+    name: &str,
     places: &Places<'a>,
     incumbent: Option<&str>,
     standing: &BTreeSet<&str>,
@@ -285,7 +298,7 @@ fn choose<'a>(
     let holder = keeps.or_else(|| places.get(chosen?).map(|(file, _)| *file)).unwrap_or_default();
     for (i, (file, document)) in places.iter().enumerate() {
         if Some(i) != chosen {
-            let what = format!("holds {} {key}, which {holder} holds already", document.kind.as_str());
+            let what = format!("holds {} {name}, which {holder} holds already", document.kind.as_str());
             faults
                 .insert((*file).to_owned(), file_fault(file, &what, "remove one of the two, or give it another name"));
         }

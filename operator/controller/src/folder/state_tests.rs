@@ -8,7 +8,7 @@ use ps_core::error::Fault;
 use ps_core::ids::Key;
 use ps_core::time::{Span, Timestamp};
 
-use super::object::Delivery;
+use super::object::{Delivery, Server};
 use super::read::{FileSight, Sight, Sighting, file_fault};
 use super::state::{ABSENCE, State, Step};
 
@@ -319,7 +319,18 @@ fn a_change_of_a_connection_wakes_the_deliveries_that_use_it() {
     // A bad form keeps the good one.
     assert!(changed(&w.see(&with(file(&connection_yaml("prod", 3).replace("http:", "ftp:"))))).is_empty());
     let known = w.state.connections.values().find(|c| c.fault.is_some()).unwrap();
-    assert_eq!(known.connection.as_ref().unwrap().address, "http://127.0.0.1:2");
+    let Ok(Server::Own(at)) = &known.server else { panic!("{:?}", known.server) };
+    assert_eq!(at.address, "http://127.0.0.1:2");
+    // Who cleans up after it is a part of it.
+    let cleaned = connection_yaml("prod", 2).replace("  auth:", "  cleanupConnectionRef: {name: c}\n  auth:");
+    let cleaner = connection_yaml("c", 2).replace("kind: Vault", "kind: ClusterVault");
+    assert_eq!(changed(&w.see(&with(file(&cleaned)))), ["a"]);
+    assert_eq!(changed(&w.see(&with(file(&format!("{cleaned}---\n{cleaner}"))))), ["a"]);
+    // Of another kind, though of the same name.
+    let shared = connection_yaml("prod", 5).replace("kind: Vault", "kind: ClusterVault");
+    assert!(changed(&w.see(&with(file(&format!("{cleaned}---\n{cleaner}---\n{shared}"))))).is_empty());
+    w.later(ABSENCE).see(&with(file(&cleaned)));
+    w.later(ABSENCE).see(&with(file(&cleaned)));
     // Gone: ten seconds later.
     w.see(&good(&["a"]));
     assert_eq!(changed(&w.later(ABSENCE).see(&good(&["a"]))), ["a"]);

@@ -260,7 +260,7 @@ async fn junk_of_every_kind_harms_nothing_else() {
     assert_eq!(good.spec.unwrap().recipient.email, "a@b.c");
     assert!(w.get("linked").await.spec.is_ok());
     let faults = w.source.file_faults();
-    for file in ["leaves.yaml", "dangling.yaml", "binary.yaml", "huge.yaml", "secret.yaml", "copy.yaml"] {
+    for file in ["leaves.yaml", "dangling.yaml", "binary.yaml", "huge.yaml", "copy.yaml"] {
         let fault = faults.get(file).unwrap_or_else(|| panic!("{file} has no fault: {faults:?}"));
         assert!(
             fault.class == Class::Misconfigured && !fault.remedy.is_empty() && !fault.to_string().contains("hunter2"),
@@ -268,7 +268,8 @@ async fn junk_of_every_kind_harms_nothing_else() {
         );
         assert!(fault.to_string().contains(file), "{fault}");
     }
-    assert_eq!(faults.len(), 8, "{:?}", faults.keys());
+    assert_eq!(faults.len(), 7, "{:?}", faults.keys());
+    assert!(!faults.contains_key("secret.yaml"), "objects of other kinds are left alone");
     let mut known: Vec<String> = w.source.keys().into_iter().map(|k| k.name).collect();
     known.sort();
     assert_eq!(known, ["good", "linked"]);
@@ -306,6 +307,55 @@ async fn connections_and_secrets_come_from_the_folders() {
     let secret = SecretKeyRef { name: "vault".into(), key: "token".into() };
     assert_eq!(w.source.secret("default", &secret).await.unwrap().expose(), "t0ken");
     assert!(w.source.secret("other", &secret).await.is_err());
+}
+
+#[tokio::test]
+async fn a_cluster_wide_connection_serves_the_namespaces_that_it_lists() {
+    let w = World::new(&[]).await;
+    let shared = |name: &str, cleanup: &str| {
+        connection_yaml(name, 8200)
+            .replace("kind: VaultConnection", "kind: ClusterVaultConnection")
+            .replace("  auth:", &format!("  namespaces: [shop]\n  namespaceSelector: {{matchLabels: {{a: b}}}}\n{cleanup}  auth:"))
+    };
+    w.write("shared.yaml", &shared("prod", "  cleanupConnectionRef: {name: cleanup}\n"));
+    // Beside an object of another kind.
+    w.write("ns.yaml", &format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: shop}}\n---\n{}", shared("plain", "")));
+    w.wait().await;
+    assert!(w.source.file_faults().is_empty(), "{:?}", w.source.file_faults());
+    let shop = |name: &str| ConnectionRef::cluster("shop", name);
+    let at = w.source.resolve(&shop("plain")).await.unwrap();
+    assert_eq!((at.name, at.secrets_in.as_str(), at.cleanup), (shop("plain"), "_operator", None));
+    let refused = async |name: ConnectionRef, code: &str, field: &str| {
+        let fault = w.source.resolve(&name).await.unwrap_err();
+        assert_eq!((fault.class, fault.code.as_str(), fault.field.as_deref()), (Class::Misconfigured, code, Some(field)), "{fault}");
+        assert!(!fault.remedy.is_empty(), "{fault}");
+    };
+    refused(ConnectionRef::cluster("default", "plain"), "connection-not-allowed", "spec.namespaces").await;
+    refused(shop("none"), "no-such-connection", "spec.source.vault.connectionRef.name").await;
+    // A kind of its own: no VaultConnection has this name.
+    refused(ConnectionRef::namespaced("shop", "plain"), "no-such-connection", "spec.source.vault.connectionRef.name").await;
+    // Whoever cleans up must be there, and may be used by whom it cleans up for.
+    refused(shop("prod"), "no-such-connection", "spec.cleanupConnectionRef.name").await;
+    w.write("cleanup.yaml", &shared("cleanup", "").replace("[shop]", "[other]"));
+    w.wait().await;
+    refused(shop("prod"), "connection-not-allowed", "spec.namespaces").await;
+    w.write("cleanup.yaml", &shared("cleanup", ""));
+    w.wait().await;
+    assert_eq!(w.source.resolve(&shop("prod")).await.unwrap().cleanup.as_deref(), Some("cleanup"));
+    // The operator itself, whose namespace is the empty one here, may use it to clean up.
+    assert!(w.source.resolve(&ConnectionRef::cluster("", "cleanup")).await.is_ok());
+}
+
+#[tokio::test]
+async fn nobody_logs_in_as_a_service_account_here() {
+    let w = World::new(&[]).await;
+    let by_account = "{kubernetes: {role: r, serviceAccountRef: {name: sa}, audience: vault}}";
+    w.write("v.yaml", &connection_yaml("prod", 8200).replace("{token: {secretKeyRef: {name: vault, key: token}}}", by_account));
+    w.wait().await;
+    let fault = w.source.resolve(&ConnectionRef::namespaced("default", "prod")).await.unwrap_err();
+    assert_eq!((fault.class, fault.code.as_str()), (Class::Misconfigured, "no-service-accounts"));
+    assert_eq!(fault.field.as_deref(), Some("spec.auth.kubernetes"));
+    assert!(w.source.service_account_token("default", "sa", "vault").await.is_err());
 }
 
 #[tokio::test]

@@ -70,13 +70,11 @@ impl Api {
         doing: &Doing,
         request: Result<Request<Vec<u8>>, kube::core::request::Error>,
     ) -> Result<impl Stream<Item = kube::Result<WatchEvent<T>>> + use<T>, Refusal> {
-        use futures_util::TryStreamExt as _;
         let request = request.map_err(|_| Refusal::none(unsendable(doing)))?;
         let opened = tokio::time::timeout(WHOLE, self.client.request_events::<T>(request)).await;
-        let stream = opened
+        opened
             .map_err(|_| Refusal::none(fault::silent(doing)))?
-            .map_err(|error| Refusal::from_error(doing, &error))?;
-        Ok(stream.into_stream())
+            .map_err(|error| Refusal::from_error(doing, &error))
     }
 }
 

@@ -20,7 +20,12 @@ struct Answer {
 
 #[derive(Deserialize)]
 struct AnswerStatus {
+    #[serde(deserialize_with = "secret")]
     token: SecretString,
+}
+
+fn secret<'de, D: serde::Deserializer<'de>>(d: D) -> Result<SecretString, D::Error> {
+    String::deserialize(d).map(SecretString::new)
 }
 
 #[derive(Deserialize)]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ps_core::audit::{EventKind, Writer};
 use ps_core::delivery::Strategy;
-use ps_core::entry::MailState;
+use ps_core::entry::{Attempt, MailState};
 use ps_core::invariants::Invariant::*;
 use ps_core::link::State as LinkState;
 use ps_core::link::check::Tamper;
@@ -56,6 +56,11 @@ pub fn always(world: &Shared) {
                 let theirs = matches!(w.tampered.get(&attempt.record), Some(&("voided" | "deleted")));
                 assert!(theirs, "{IntentFirst}: {name}: what we did ourselves is called {}", tamper.code());
             }
+            let open = attempt.link.state == LinkState::Open && attempt.link.revoke.is_none();
+            assert!(
+                !(open && attempt.evidence.is_some()),
+                "{EvidenceOnly}: {name} is known dead, and its link is open"
+            );
             let had = w.ever_claimed.contains(&attempt.record) || w.ever_declined.contains(&attempt.record);
             let given_up = attempt.mail == MailState::Superseded && had && w.restores == 0;
             assert!(!given_up, "{RotationIsOwed}: {name} is given up, and somebody had it");
@@ -64,6 +69,26 @@ pub fn always(world: &Shared) {
             let said_no = attempt.link.state == LinkState::Declined || attempt.link.disputed;
             let declined = !said_no || w.ever_declined.contains(&attempt.record);
             assert!(declined, "{GatewayIsNotBelieved}: nobody declined {name}");
+        }
+    }
+}
+
+/// While links are still open, and everything works and has been looked at: a rotation of ours is known to all whose
+/// value it killed.
+pub fn withdrawn(world: &Shared) {
+    let w = world.lock();
+    let proofs: Vec<_> = w.ledger.values().flat_map(|(e, _)| &e.attempts).filter(|a| a.evidence.is_some()).collect();
+    for (entry, _) in w.ledger.values() {
+        for attempt in entry.attempts.iter().filter(|a| a.link.state == LinkState::Open && a.delivered()) {
+            let rotated = |other: &&Attempt| {
+                other.source_key == attempt.source_key
+                    && other.evidence.as_ref().is_some_and(|e| e.at > attempt.begun_at)
+            };
+            let Some(mail) = w.mails.iter().find(|m| m.record == attempt.record && !m.value.is_empty()) else {
+                continue;
+            };
+            let stale = proofs.iter().any(|other| rotated(other)) && w.is_dead(&mail.place, &mail.value);
+            assert!(!stale || attempt.link.revoke.is_some(), "{}: a dead value can still be opened", entry.key);
         }
     }
 }

@@ -290,12 +290,17 @@ impl Operators {
             for skew in w.skews.values_mut() {
                 *skew = 0;
             }
+            w.down.clear();
+            w.moved.clear();
         }
         while !self.world.lock().late.is_empty() {
             crate::world::late_effect(&self.world);
         }
-        for _ in 0..40 {
+        for round in 0..40 {
             self.run_all();
+            if round == 2 {
+                crate::check::withdrawn(&self.world);
+            }
             let mut w = self.world.lock();
             w.now += 600_000;
             crate::people::vaults_own_rotations(&mut w);

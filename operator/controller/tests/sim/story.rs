@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use std::task::{Context, Waker};
 
+use ps_core::entry::MailState;
 use ps_core::error::Class;
 use ps_core::ids::Key;
 
@@ -85,6 +86,31 @@ fn a_link_that_is_claimed_while_it_is_given_up_counts_as_delivered() {
     operators.run_all();
     crate::check::always(&world);
     assert_eq!(world.lock().mails.len(), 1, "{}: it is not sent again", ps_core::invariants::Invariant::SentOnce);
+}
+
+#[test]
+fn an_attempt_that_was_given_up_before_its_mail_is_not_mailed() {
+    let world = World::empty(1);
+    let key = {
+        let mut w = world.lock();
+        w.faults = false;
+        w.deliver(0)
+    };
+    let mut operators = Operators::new(&world, false);
+    let mut slow = operators.task(0, &key);
+    until(&mut slow, || world.lock().replay.iter().any(|line| line.ends_with("op1: store.insert")));
+    world.lock().now += 61_000;
+    let mut other = operators.task(1, &key);
+    let accepted = || {
+        let w = world.lock();
+        w.mails.iter().any(|m| w.attempt_of(m.record).is_some_and(|a| matches!(a.mail, MailState::Accepted { .. })))
+    };
+    until(&mut other, accepted);
+    while slow.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {}
+    drop(other);
+    operators.run_all();
+    let from: Vec<_> = world.lock().replay.iter().filter(|line| line.contains(": mail to")).cloned().collect();
+    assert!(from.len() == 1 && from[0].contains("op2"), "one link, and it works: {from:?}");
 }
 
 #[test]

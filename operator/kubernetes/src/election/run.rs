@@ -141,7 +141,7 @@ impl Runner {
                 let observed = observed.look(Some(&view(&written)), self.start.elapsed());
                 Ok((observed, Outcome::Ours { sent }))
             }
-            Err(kube::Error::Api(status)) if status.is_conflict() || status.is_already_exists() || status.is_not_found() => {
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {
                 Ok((observed, Outcome::Raced))
             }
             Err(error) => Err(fault::of(&doing, &error)),

@@ -22,7 +22,7 @@ const UNDISTURBED: Duration = Duration::from_secs(WATCH - 20);
 /// Longest silence of a watch: bookmarks come about every minute.
 const SILENCE: Duration = Duration::from_secs(90);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 
 /// Why a watch ended.
@@ -56,7 +56,7 @@ pub(super) async fn follow<T: Indexed>(shared: Arc<Shared<T>>) {
 /// Lists if need be, and watches once.
 async fn turn<T: Indexed>(shared: &Shared<T>, listed: &mut bool) -> Result<(), Fault> {
     // A position that the API server has not reached yet means that its numbers went backwards: a watch would be silent.
-    if *listed && shared.table.page(None, 1).await?.position < shared.lock().seen {
+    if *listed && shared.table.position().await? < shared.lock().seen {
         *listed = false;
     }
     if !*listed {
@@ -64,7 +64,12 @@ async fn turn<T: Indexed>(shared: &Shared<T>, listed: &mut bool) -> Result<(), F
         *listed = true;
     }
     let began = Instant::now();
-    match watch(shared).await {
+    let ended = tokio::select! {
+        ended = watch(shared) => ended,
+        () = shared.restart.notified() => Ok(Ended::List),
+    };
+    shared.change(|state| state.behind = Some(Instant::now()));
+    match ended {
         Ok(Ended::Resume) if began.elapsed() >= UNDISTURBED => {}
         // A connection that broke may mean a restored etcd whose numbers have passed our position already: a list shows it.
         Ok(Ended::Resume | Ended::List) => *listed = false,
@@ -124,6 +129,11 @@ async fn watch<T: Indexed>(shared: &Shared<T>) -> Result<Ended, Fault> {
         Err(kube::Error::Api(status)) if status.code == 410 || is_too_large(&status) => return Ok(Ended::List),
         Err(error) => return Err(fault::of(&doing, &error)),
     };
+    shared.change(|state| {
+        state.fault = None;
+        state.heard = Some(Instant::now());
+        state.behind = None;
+    });
     pin_mut!(events);
     loop {
         let event = match tokio::time::timeout(SILENCE, events.next()).await {

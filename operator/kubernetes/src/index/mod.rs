@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ps_core::error::Fault;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::fault;
 use crate::table::{RowMeta, SecretTable};
@@ -79,6 +79,7 @@ pub(crate) struct Shared<T> {
     state: Mutex<State<T>>,
     /// Counts what may interest a waiter.
     moved: watch::Sender<u64>,
+    restart: Notify,
 }
 
 impl<T: Indexed> Shared<T> {
@@ -104,6 +105,7 @@ impl<T: Indexed> Index<T> {
             parse: Box::new(parse),
             state: Mutex::new(State::default()),
             moved: watch::Sender::new(0),
+            restart: Notify::new(),
         });
         let task = tokio::spawn(follow::follow(Arc::clone(&shared)));
         Self { shared, _task: Arc::new(AbortOnDrop(task)) }
@@ -134,6 +136,23 @@ impl<T: Indexed> Index<T> {
         self.shared.lock().heard
     }
 
+    /// Since when no watch is open, so that other processes' writes are not seen; `None` while one is.
+    #[must_use]
+    pub fn behind_since(&self) -> Option<Instant> {
+        self.shared.lock().behind
+    }
+
+    /// Drops the watch and lists everything again: for who has read something that contradicts the index.
+    pub fn restart(&self) {
+        self.shared.restart.notify_one();
+    }
+
+    /// Changes whenever the index, or its connection, did. Subscribe before you look.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.shared.moved.subscribe()
+    }
+
     /// What is kept of a row, with the row's version.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<(T, u64)> {
@@ -144,6 +163,12 @@ impl<T: Indexed> Index<T> {
     #[must_use]
     pub fn find(&self, term: &Term) -> Vec<(String, T, u64)> {
         self.shared.lock().find(term)
+    }
+
+    /// At most `limit` rows in order of name, from after `after` on.
+    #[must_use]
+    pub fn range(&self, after: Option<&str>, limit: usize) -> Vec<(String, T, u64)> {
+        self.shared.lock().range(after, limit)
     }
 
     /// How many rows there are.
@@ -158,7 +183,7 @@ impl<T: Indexed> Index<T> {
         self.len() == 0
     }
 
-    /// Every row for which `with` makes something, in no order. `with` must be quick: it holds the index.
+    /// Every row for which `with` makes something, in order of name. `with` must be quick: it holds the index.
     pub fn collect<R>(&self, with: impl FnMut(&str, &T, u64) -> Option<R>) -> Vec<R> {
         self.shared.lock().collect(with)
     }

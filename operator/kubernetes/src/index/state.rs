@@ -13,7 +13,7 @@ use super::{Changes, Indexed, Term};
 const DELETIONS: usize = 4096;
 
 pub(super) struct State<T> {
-    rows: HashMap<Arc<str>, Slot<T>>,
+    rows: BTreeMap<Arc<str>, Slot<T>>,
     /// Versions in order. No two rows have one version: each is the number of a write.
     order: BTreeMap<u64, Arc<str>>,
     terms: HashMap<Term, Vec<Arc<str>>>,
@@ -26,6 +26,8 @@ pub(super) struct State<T> {
     pub(super) synced: bool,
     pub(super) fault: Option<Fault>,
     pub(super) heard: Option<Instant>,
+    /// Since when no watch is open; `None` while one is.
+    pub(super) behind: Option<Instant>,
 }
 
 struct Slot<T> {
@@ -36,7 +38,7 @@ struct Slot<T> {
 impl<T> Default for State<T> {
     fn default() -> Self {
         Self {
-            rows: HashMap::new(),
+            rows: BTreeMap::new(),
             order: BTreeMap::new(),
             terms: HashMap::new(),
             gone: HashMap::new(),
@@ -46,6 +48,7 @@ impl<T> Default for State<T> {
             synced: false,
             fault: None,
             heard: None,
+            behind: Some(Instant::now()),
         }
     }
 }
@@ -58,6 +61,12 @@ impl<T: Indexed> State<T> {
     pub(super) fn find(&self, term: &Term) -> Vec<(String, T, u64)> {
         let names = self.terms.get(term).into_iter().flatten();
         names.filter_map(|name| self.rows.get(name).map(|slot| triple(name, slot))).collect()
+    }
+
+    pub(super) fn range(&self, after: Option<&str>, limit: usize) -> Vec<(String, T, u64)> {
+        let after = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let rows = self.rows.range::<str, _>((after, Bound::Unbounded));
+        rows.take(limit).map(|(name, slot)| triple(name, slot)).collect()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -123,7 +132,7 @@ impl<T: Indexed> State<T> {
         let backwards = self.synced && (position < self.seen || rows.iter().any(older));
         if backwards {
             let epoch = self.epoch + 1;
-            *self = Self { epoch, heard: self.heard, ..Self::default() };
+            *self = Self { epoch, heard: self.heard, behind: self.behind, ..Self::default() };
         }
         let listed: HashMap<&str, u64> = rows.iter().map(|(name, _, version)| (name.as_str(), *version)).collect();
         let missing: Vec<Arc<str>> = self
@@ -132,7 +141,9 @@ impl<T: Indexed> State<T> {
             .filter(|(name, slot)| slot.version <= position && !listed.contains_key(&***name))
             .map(|(name, _)| Arc::clone(name))
             .collect();
-        for name in missing {
+        let ours = self.gone.iter().filter(|(name, version)| **version <= position && !listed.contains_key(&***name));
+        let ours: Vec<Arc<str>> = ours.map(|(name, _)| Arc::clone(name)).collect();
+        for name in missing.into_iter().chain(ours) {
             self.remove(&name, position);
         }
         for (name, value, version) in rows {

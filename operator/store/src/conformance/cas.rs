@@ -12,6 +12,7 @@ pub(super) async fn inserted_is_read(pair: &Pair) -> Checked {
     let void = Record::Void { id: id(2) };
     for record in [open_link(1), void] {
         let version = must(pair.a.insert(&record).await, "insert")?;
+        pair.settled(record.id()).await;
         for store in [&pair.a, &pair.b] {
             let found = present(store.as_ref(), record.id()).await?;
             same(&found.value, &record, "what was inserted is read, by either handle")?;
@@ -42,6 +43,7 @@ pub(super) async fn replace_needs_the_version(pair: &Pair) -> Checked {
     same(&pair.a.replace(&first, 1).await, &Err(CasError::Conflict), "replace of nothing")?;
     same(&pair.a.get(first.id()).await, &Ok(None), "a refused replace inserts nothing")?;
     let one = must(pair.a.insert(&first).await, "insert")?;
+    pair.settled(first.id()).await;
     let second = changed(&first, |link| link.tries.wrong_codes = 1);
     let two = must(pair.b.replace(&second, one).await, "replace")?;
     ensure(one != two, "a replace changes the version")?;
@@ -49,6 +51,7 @@ pub(super) async fn replace_needs_the_version(pair: &Pair) -> Checked {
     for stale in [one, two + 1, 0, u64::MAX] {
         same(&pair.a.replace(&third, stale).await, &Err(CasError::Conflict), "replace with another version")?;
     }
+    pair.settled(first.id()).await;
     same(&present(pair.a.as_ref(), first.id()).await?.value, &second, "a refused replace changes nothing")?;
     let three = must(pair.a.replace(&second, two).await, "replace by the same")?;
     ensure(three != two, "a replace changes the version even if the value is the same")?;
@@ -58,8 +61,10 @@ pub(super) async fn replace_needs_the_version(pair: &Pair) -> Checked {
         link.preview = None;
     });
     let four = must(pair.b.replace(&over, three).await, "erase")?;
+    pair.settled(first.id()).await;
     same(&present(pair.a.as_ref(), first.id()).await?.value, &over, "an erased record has no content")?;
     let back = must(pair.b.replace(&first, four).await, "content comes back")?;
+    pair.settled(first.id()).await;
     let found = present(pair.a.as_ref(), first.id()).await?;
     same(&(found.value, found.version), &(first, back), "a store judges no transitions")
 }
@@ -73,6 +78,7 @@ pub(super) async fn delete_needs_the_version(pair: &Pair) -> Checked {
     }
     same(&present(pair.a.as_ref(), record.id()).await?.value, &record, "a refused delete changes nothing")?;
     must(pair.b.delete(record.id(), version).await, "delete")?;
+    pair.settled(record.id()).await;
     same(&pair.a.get(record.id()).await, &Ok(None), "what was deleted is gone")?;
     same(&pair.a.delete(record.id(), version).await, &Err(CasError::Conflict), "delete once more")
 }
@@ -100,6 +106,7 @@ pub(super) async fn sizes_are_bounded(pair: &Pair) -> Checked {
     same(&pair.a.get(id(1)).await, &Ok(None), "a record that is too large is not inserted")?;
     let largest = sized(pair.max_bytes);
     let version = must(pair.a.insert(&largest).await, "insert of the largest record")?;
+    pair.settled(id(1)).await;
     ensure(too_large(pair.a.replace(&large, version).await), "replace by a record that is too large")?;
     let found = present(pair.b.as_ref(), id(1)).await?;
     // Not by `same`: half a megabyte is no message.
@@ -110,6 +117,7 @@ pub(super) async fn sizes_are_bounded(pair: &Pair) -> Checked {
 pub(super) async fn sixty_four_increments(pair: &Pair) -> Checked {
     const TASKS: u32 = 64;
     must(pair.a.insert(&open_link(1)).await, "insert")?;
+    pair.settled(id(1)).await;
     let mut tasks = tokio::task::JoinSet::new();
     for task in 0..TASKS {
         let store = Arc::clone(if task % 2 == 0 { &pair.a } else { &pair.b });
@@ -129,6 +137,7 @@ pub(super) async fn sixty_four_increments(pair: &Pair) -> Checked {
         let version = done.map_err(|e| super::Broken(e.to_string()))??;
         ensure(versions.insert(version), "two writes got one version")?;
     }
+    pair.settled(id(1)).await;
     let found = present(pair.a.as_ref(), id(1)).await?;
     let sum = found.value.link().map(|link| link.tries.wrong_codes);
     same(&sum, &Some(TASKS), "64 increments by compare-and-swap")

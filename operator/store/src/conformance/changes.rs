@@ -24,6 +24,7 @@ pub(super) async fn pages_are_complete(pair: &Pair) -> Checked {
             _ => changed(&open_link(number), |link| link.expires_at = Timestamp::from_secs(i64::from(number as u32))),
         };
         must(pair.a.insert(&record).await, "insert")?;
+        pair.settled(record.id()).await;
         expected.insert(record.id(), record);
     }
     for limit in [1, 7, 25, 26] {
@@ -53,6 +54,7 @@ pub(super) async fn in_order_and_once_each(pair: &Pair) -> Checked {
     for number in 0..10 {
         let version = must(pair.a.insert(&open_link(number)).await, "insert")?;
         versions.insert(number, version);
+        pair.settled(id(number)).await;
     }
     let all = must(within("changes", pair.b.changes(0, 100)).await?, "changes")?;
     let ids: Vec<LinkId> = all.iter().map(|s| s.id).collect();
@@ -72,11 +74,13 @@ pub(super) async fn in_order_and_once_each(pair: &Pair) -> Checked {
         let version = versions.get(&number).copied().unwrap_or_default();
         let next = changed(&open_link(number), |link| link.tries.wrong_codes = codes);
         versions.insert(number, must(pair.a.replace(&next, version).await, "replace")?);
+        pair.settled(id(number)).await;
     }
     pair.a
         .delete(id(7), versions.get(&7).copied().unwrap_or_default())
         .await
         .map_err(|e| Broken(format!("delete: {e}")))?;
+    pair.settled(id(7)).await;
     let news = must(within("changes", pair.b.changes(seen, 100)).await?, "changes")?;
     let ids: Vec<LinkId> = news.iter().map(|s| s.id).collect();
     same(&ids, &vec![id(5), id(3)], "several changes of one record arrive as one, at its last place; deletions do not")

@@ -7,6 +7,7 @@ mod changes;
 mod racers;
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,15 @@ use ps_core::time::{Span, Timestamp};
 /// How long the suite waits for what must happen.
 const DEADLINE: Duration = Duration::from_secs(30);
 
+/// Waits until both handles know, each by its own means, what the store holds under an id.
+pub type Settle = Arc<dyn Fn(LinkId) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
+
+/// For stores whose handles know at once.
+#[must_use]
+pub fn at_once() -> Settle {
+    Arc::new(|_| Box::pin(std::future::ready(())))
+}
+
 /// Two handles on one empty store: two clients of one server, or two openings of one file.
 #[derive(Clone)]
 pub struct Pair {
@@ -27,8 +37,17 @@ pub struct Pair {
     pub b: Arc<dyn LinkStore>,
     /// Says to `b` that `a` has written, and the other way round, where a store needs to be told to be fast.
     pub nudge: Arc<dyn Fn() + Send + Sync>,
+    /// For a store whose handles follow a watch and may be a moment behind: the suite waits for this before it reads by one
+    /// handle what the other has written. Compare-and-swap is never waited for: there the store's word must be true at once.
+    pub settle: Settle,
     /// The largest ciphertext that the store takes.
     pub max_bytes: usize,
+}
+
+impl Pair {
+    async fn settled(&self, id: LinkId) {
+        (self.settle)(id).await;
+    }
 }
 
 /// A rule that the store broke.

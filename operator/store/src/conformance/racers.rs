@@ -19,6 +19,7 @@ pub(super) async fn one_claim_wins(pair: &Pair) -> Checked {
     for number in 0..LINKS {
         let record = Record::Link(Box::new(sample(id(number), now, b"sealed")));
         must(pair.a.insert(&record).await, "insert")?;
+        pair.settled(id(number)).await;
     }
     for racer in 0..RACERS {
         for number in 0..LINKS {
@@ -45,6 +46,7 @@ pub(super) async fn one_claim_wins(pair: &Pair) -> Checked {
     }
     same(&(winners.len() as u64), &LINKS, "one claim of each link wins")?;
     for (number, racer) in winners {
+        pair.settled(id(number)).await;
         let record = present(pair.b.as_ref(), id(number)).await?.value;
         let link = record.link().ok_or_else(|| Broken("the link is gone".into()))?;
         same(&link.state, &State::Claimed, "the link is claimed")?;

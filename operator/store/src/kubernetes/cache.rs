@@ -84,7 +84,8 @@ impl Cache {
     }
 
     /// How many bytes it counts now.
-    pub(crate) fn bytes(&self) -> usize {
+    #[cfg(test)]
+    fn bytes(&self) -> usize {
         self.lock().bytes
     }
 

@@ -110,11 +110,6 @@ pub(crate) struct Pass {
     pub(crate) changed: bool,
 }
 
-/// How many questions wait for an answer.
-pub(crate) fn waiting(board: &Annotations, now: Timestamp) -> usize {
-    pass(board, now).answered
-}
-
 /// Answers every question on the board. What is not ours on it stays.
 pub(crate) fn pass(board: &Annotations, now: Timestamp) -> Pass {
     let mut next: Annotations =

@@ -1,0 +1,157 @@
+use std::collections::BTreeMap;
+
+use ps_core::error::Class;
+use ps_core::ports::CasError;
+use serde_json::json;
+
+use super::*;
+use crate::fake::{Do, Fake};
+
+fn table(fake: &Fake) -> SecretTable {
+    SecretTable::new(fake.client(), "links", "passwordsender.io/test", BTreeMap::new())
+}
+
+fn row(name: &str, text: &str) -> Row {
+    Row {
+        name: name.to_owned(),
+        annotations: [("passwordsender.io/key".to_owned(), text.to_owned())].into(),
+        data: [("entry".to_owned(), text.as_bytes().to_vec())].into(),
+    }
+}
+
+fn code<T: std::fmt::Debug>(result: Result<T, CasError>) -> String {
+    match result {
+        Err(CasError::Failed(fault)) => {
+            assert!(!format!("{fault:?}").contains("hunter2"), "the server's text about a Secret is not quoted");
+            fault.code
+        }
+        other => format!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn rows_are_compared_and_swapped() {
+    let fake = Fake::default();
+    let table = table(&fake);
+    assert_eq!(table.get("a").await, Ok(None));
+    let one = table.create(&row("a", "1")).await.unwrap();
+    assert_eq!(table.get("a").await, Ok(Some((row("a", "1"), one))), "the mark is not shown");
+    assert_eq!(table.create(&row("a", "1")).await, Err(CasError::AlreadyExists), "equal bytes of another call");
+    let two = table.replace(&row("a", "2"), one).await.unwrap();
+    for stale in [0, one, two + 1, u64::MAX] {
+        assert_eq!(table.replace(&row("a", "3"), stale).await, Err(CasError::Conflict));
+        assert_eq!(table.delete("a", stale).await, Err(CasError::Conflict));
+    }
+    assert_eq!(table.replace(&row("b", "1"), 1).await, Err(CasError::Conflict), "of nothing");
+    table.delete("a", two).await.unwrap();
+    assert_eq!(table.get("a").await, Ok(None));
+    assert_eq!(table.delete("a", two).await, Err(CasError::Conflict));
+    let new = table.create(&row("a", "2")).await.unwrap();
+    assert_eq!(table.replace(&row("a", "3"), two).await, Err(CasError::Conflict), "made anew");
+    assert!(new > two);
+    assert_eq!((table.purge("a").await, table.purge("a").await), (Ok(true), Ok(false)));
+}
+
+/// Whatever happens to the answers, a write is told as done exactly if it is, or as unknown.
+#[tokio::test]
+async fn a_lost_answer_is_looked_up() {
+    use Do::{DoneBut, DoneButDrop, Drop, Refuse, Serve};
+    for plan in [&[DoneBut(500)][..], &[DoneButDrop], &[DoneBut(409)], &[Drop], &[Refuse(500)], &[Drop, Serve, Drop], &[DoneButDrop, Drop]] {
+        let fake = Fake::default();
+        let table = table(&fake);
+        fake.plan(plan);
+        let one = table.create(&row("a", "1")).await.unwrap_or_else(|e| panic!("create {plan:?}: {e}"));
+        assert_eq!(table.get("a").await.unwrap().unwrap().1, one, "{plan:?}");
+        fake.plan(plan);
+        let two = table.replace(&row("a", "2"), one).await.unwrap_or_else(|e| panic!("replace {plan:?}: {e}"));
+        assert_eq!(table.get("a").await, Ok(Some((row("a", "2"), two))), "{plan:?}");
+        if plan != [DoneBut(409)] {
+            fake.plan(plan);
+            table.delete("a", two).await.unwrap_or_else(|e| panic!("delete {plan:?}: {e}"));
+            assert_eq!(table.get("a").await, Ok(None), "{plan:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_nobody_knows_is_not_told_as_a_conflict() {
+    let fake = Fake::default();
+    let table = table(&fake);
+    let one = table.create(&row("a", "1")).await.unwrap();
+    // It was done, the answer was lost, and somebody else changed the row before the lookup.
+    fake.plan(&[Do::DoneThenMeddled]);
+    assert_eq!(code(table.replace(&row("a", "2"), one).await), "kubernetes-unreachable");
+    assert_eq!(fake.asked(), "PUT GET");
+    // The server is gone altogether.
+    fake.plan(&[Do::Drop; 20]);
+    assert_eq!(code(table.replace(&row("a", "3"), 2).await), "kubernetes-unreachable");
+    fake.plan(&[Do::Refuse(503); 20]);
+    assert_eq!(code(table.create(&row("b", "3")).await), "kubernetes-failed");
+}
+
+#[tokio::test]
+async fn a_clear_refusal_is_told_at_once() {
+    let fake = Fake::default();
+    let table = table(&fake);
+    for (status, expected) in [(403, "kubernetes-denied"), (401, "kubernetes-unauthenticated"), (422, "kubernetes-invalid"), (413, "object-too-large"), (429, "kubernetes-busy")] {
+        fake.plan(&[Do::Refuse(status)]);
+        assert_eq!(code(table.create(&row("a", "hunter2")).await), expected);
+        assert_eq!(fake.asked(), "POST");
+    }
+    fake.plan(&[Do::Refuse(403)]);
+    let Err(CasError::Failed(fault)) = table.get("a").await else { panic!("refused") };
+    assert_eq!(fault.class, Class::Denied);
+    assert!(fault.remedy.contains("Role in namespace links") && fault.remedy.contains("verbs: [get]"), "{fault}");
+}
+
+#[tokio::test]
+async fn what_is_not_ours_is_a_fault_and_stays() {
+    let fake = Fake::default();
+    let table = table(&fake);
+    fake.edit("a", |secret| secret["type"] = json!("Opaque"));
+    assert_eq!(code(table.get("a").await), "kubernetes-foreign-object");
+    assert_eq!(code(table.create(&row("a", "1")).await), "kubernetes-foreign-object");
+    assert_eq!(code(table.purge("a").await), "kubernetes-foreign-object");
+    fake.edit("b", |secret| {
+        *secret = json!({"metadata": {"name": "b"}, "type": "passwordsender.io/test", "data": {"entry": "%%%"}});
+    });
+    assert_eq!(code(table.get("b").await), "kubernetes-answer", "data that is no base64");
+    assert_eq!(table.purge("b").await, Ok(true));
+    assert_eq!(code(table.get("../x").await), "kubernetes-invalid");
+}
+
+#[tokio::test]
+async fn a_finalizer_keeps_no_row() {
+    let fake = Fake::default();
+    let table = table(&fake);
+    for purge in [true, false] {
+        let version = table.create(&row("a", "1")).await.unwrap();
+        fake.edit("a", |secret| secret["metadata"]["finalizers"] = json!(["evil.example/stay"]));
+        if purge {
+            assert_eq!(table.purge("a").await, Ok(true));
+        } else {
+            table.delete("a", version + 1).await.unwrap();
+        }
+        assert_eq!(table.get("a").await, Ok(None));
+    }
+}
+
+#[tokio::test]
+async fn sizes_are_checked_before_anything_is_sent() {
+    let fake = Fake::default();
+    let table = table(&fake);
+    fake.plan(&[]);
+    let large = Row { data: [("entry".to_owned(), vec![0; MAX_DATA + 1])].into(), ..row("a", "") };
+    assert_eq!(code(table.create(&large).await), "object-too-large");
+    let wide = Row { annotations: [("a".to_owned(), "x".repeat(MAX_ANNOTATIONS))].into(), ..row("a", "") };
+    assert_eq!(code(table.replace(&wide, 1).await), "object-too-large");
+    assert_eq!(fake.asked(), "");
+}
+
+#[test]
+fn data_does_not_print() {
+    let row = row("a", "public");
+    let row = Row { data: [("entry".to_owned(), b"hunter2".to_vec())].into(), ..row };
+    let text = format!("{row:?}");
+    assert!(text.contains("\"entry\": 7") && !text.contains("hunter2") && !text.contains("104"), "{text}");
+}

@@ -1,0 +1,328 @@
+//! One term of leadership: everything is read from the API server, checked for a restore, and then worked on.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use async_trait::async_trait;
+use ps_audit::FileTrail;
+use ps_controller::kubernetes::{KubernetesSource, Options};
+use ps_controller::{Controller, Ports, Queue, Settings, StepLog};
+use ps_core::decide::Decision;
+use ps_core::delivery::Manifest;
+use ps_core::entry::Entry;
+use ps_core::error::{Class, Fault};
+use ps_core::ids::{Key, Stamp};
+use ps_core::ports::{Clock, Manifests, Random};
+use ps_core::status::Status;
+use ps_kubernetes::election::{Held, Standing};
+use ps_ledger::KubernetesLedger;
+use ps_store::kubernetes::{FenceKeeper, KubernetesStore, Rights, Settings as StoreSettings};
+use ps_vault::VaultClient;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+use super::{Ended, Ground, Lead};
+use crate::adapters::BoundedAudit;
+use crate::clock::{SystemClock, SystemRandom};
+use crate::engine::{Engine, Leads};
+use crate::failpoints;
+use crate::mailing::mailer;
+use crate::records::Expected;
+use crate::restore;
+use crate::story::Story;
+use crate::supervise::Stop;
+
+/// How often the main loop comes by.
+const BEAT: Duration = Duration::from_secs(2);
+/// How often the ledger notes how far the audit trail is known to it, in beats.
+const ADVANCE_EVERY: u32 = 16;
+/// How long the first lists may take.
+const FIRST_LISTS: Duration = Duration::from_secs(60);
+
+/// Leads until a signal, a loss, or a failure.
+pub(super) async fn lead(ground: &Ground, lead: Lead, stop: &mut Stop) -> anyhow::Result<Ended> {
+    let (config, client) = (&ground.config, &ground.client);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let random: Arc<dyn Random> = Arc::new(SystemRandom);
+    let mut essential: JoinSet<anyhow::Result<()>> = JoinSet::new();
+
+    let ledger = Arc::new(KubernetesLedger::start(client.clone(), &ground.namespace));
+    let settings = StoreSettings::new(Rights::Operator);
+    let store = Arc::new(KubernetesStore::start(client.clone(), &ground.links, settings, ps_store::service::Fence::default()));
+    let options = Options {
+        namespaces: config.kubernetes.watch_namespaces.clone(),
+        operator_namespace: ground.namespace.clone(),
+        instance: ground.me.clone(),
+        own_audiences: ps_kubernetes::own_audiences(&ground.places.access),
+        newest_seen: 0,
+    };
+    let source = Arc::new(KubernetesSource::new(client.clone(), options, clock.clone(), random.clone()));
+    {
+        let source = source.clone();
+        essential.spawn(async move {
+            source.run().await;
+            anyhow::bail!("the manifests are not watched any more")
+        });
+    }
+    let lists = async {
+        ledger.synced(FIRST_LISTS).await?;
+        store.synced(FIRST_LISTS).await?;
+        if tokio::time::timeout(FIRST_LISTS, source.synced()).await.is_err() {
+            let waits = Fault::new(Class::Transient, "kubernetes-not-listed", "the first lists take too long");
+            return Err(source.fault().unwrap_or(waits));
+        }
+        Ok(())
+    };
+    let listed = tokio::select! {
+        listed = lists => listed,
+        () = stop.asked() => return Ok(Ended::Asked),
+    };
+    if let Err(fault) = listed {
+        if !fault.is_transient() {
+            return Err(fault).context("the Kubernetes API");
+        }
+        tracing::warn!(code = %fault.code, "the Kubernetes API: {fault}");
+        return Ok(Ended::Lost);
+    }
+
+    let mut common = restore::common(&*ledger, &SystemRandom).await?.value;
+    let trail = Arc::new(ground.trail(&common.ledger_id).await?);
+    common.restored = restore::check(&*ledger, &trail).await?;
+    if let Some(why) = &common.restored {
+        tracing::error!(
+            "a restore was noticed: {why}. Open links are withdrawn and rotated; new manifests wait for `restore accept`"
+        );
+    }
+
+    let (mailer, smtp) = mailer(config, &clock)?;
+    let leads = lead.guard();
+    let ports = Ports {
+        manifests: Arc::new(WhileLeading { source: source.clone(), held: lead.held() }),
+        connections: source.clone(),
+        ledger: ledger.clone(),
+        store: store.clone(),
+        vault: Arc::new(VaultClient::new(source.clone(), clock.clone())),
+        mailer,
+        audit: Arc::new(BoundedAudit::new(trail.clone())),
+        clock,
+        random,
+    };
+    let ports = failpoints::from_env()?.map_or_else(|| ports.clone(), |hook| ports.clone().hooked(&hook));
+    let settings = Settings {
+        me: ground.me.clone(),
+        namespace: ground.namespace.clone(),
+        public_url: config.public_url.clone(),
+        sender: config.sender.clone(),
+        mail_domain: config.mail_domain(),
+        mail_hold: config.mail.hold,
+        paused: config.paused,
+    };
+    let expected = Arc::new(Expected::default());
+    let story = Story::new(ground.metrics.clone(), Arc::new(Notify::new()), expected.clone());
+    let story: Arc<dyn StepLog> = Arc::new(Told { story, source: source.clone() });
+    let engine = Engine {
+        controller: Arc::new(Controller::new(ports, settings, &common, story)),
+        queue: Arc::default(),
+        ledger: ledger.clone(),
+        store: store.clone(),
+        first: Arc::default(),
+        expected,
+        health: ground.health.clone(),
+        metrics: ground.metrics.clone(),
+    };
+    let mut workers = engine.start(config.workers, &leads, &source.keys(), &mut essential).await?;
+    {
+        let (source, queue) = (source.clone(), engine.queue.clone());
+        essential.spawn(async move { push_changes(&source, &queue).await });
+    }
+    engine.first.swept();
+    essential.spawn(engine.clone().follow());
+    engine.watch_over_links(config, &mut essential)?;
+    {
+        let (keeper, first) = (FenceKeeper::new(store.clone()), engine.first.clone());
+        essential.spawn(async move {
+            first.over().await;
+            keeper.run(Arc::new(SystemClock)).await;
+            anyhow::bail!("the fence is not kept any more")
+        });
+    }
+
+    let term = Term { ledger: &ledger, store: &store, source: &source, trail: &trail, engine: &engine };
+    let ended = term.hold(lead, (&mut essential, &mut workers), stop).await;
+    ground.health.ready.store(false, Ordering::Relaxed);
+    engine.wind_down(workers).await;
+    if let Some(smtp) = smtp {
+        smtp.close().await;
+    }
+    ended
+}
+
+/// What is looked after while this process leads.
+struct Term<'a> {
+    ledger: &'a KubernetesLedger,
+    store: &'a KubernetesStore,
+    source: &'a KubernetesSource,
+    trail: &'a FileTrail,
+    engine: &'a Engine,
+}
+
+impl Term<'_> {
+    async fn hold(
+        &self,
+        lead: Lead,
+        (essential, workers): (&mut JoinSet<anyhow::Result<()>>, &mut JoinSet<()>),
+        stop: &mut Stop,
+    ) -> anyhow::Result<Ended> {
+        let mut beat = tokio::time::interval(BEAT);
+        beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let (mut beats, mut over) = (0_u32, false);
+        let mut lost = std::pin::pin!(lead.lost());
+        let (ledger_epoch, store_epoch) = (self.ledger.epoch(), self.store.epoch());
+        loop {
+            tokio::select! {
+                () = stop.asked() => {
+                    tracing::info!("stopping");
+                    return Ok(Ended::Asked);
+                }
+                () = &mut lost => return Ok(Ended::Lost),
+                ended = essential.join_next() => {
+                    let ended = ended.context("every task has ended")?.context("a task panicked")?;
+                    return ended.and_then(|()| anyhow::bail!("an essential task has ended"));
+                }
+                _ = workers.join_next() => return Ok(Ended::Lost),
+                why = self.source.went_back() => return Ok(Ended::WentBack(why)),
+                _ = self.ledger.went_back(ledger_epoch) => return Ok(Ended::WentBack("the ledger was set back".into())),
+                _ = self.store.went_back(store_epoch) => return Ok(Ended::WentBack("the link records were set back".into())),
+                () = self.engine.first.over(), if !over => {
+                    over = true;
+                    self.engine.health.ready.store(true, Ordering::Relaxed);
+                    tracing::info!("every known delivery was looked at; gateways are cleared");
+                }
+                _ = beat.tick() => {
+                    self.beat(beats).await;
+                    beats = beats.wrapping_add(1);
+                }
+            }
+        }
+    }
+
+    /// The API server may be away: then nothing is noted, and the next beat tries again.
+    async fn beat(&self, count: u32) {
+        let done = match self.engine.beat(|| self.source.keys()).await {
+            // An accepted restore: what this trail tells is known from now on.
+            Ok(news) if news || count.is_multiple_of(ADVANCE_EVERY) => {
+                restore::advance(self.ledger, self.trail.head().n).await
+            }
+            done => done.map(|_| ()),
+        };
+        if let Err(error) = done {
+            tracing::warn!("{error:#}");
+        }
+    }
+}
+
+async fn push_changes(source: &KubernetesSource, queue: &Queue) -> anyhow::Result<()> {
+    loop {
+        queue.push(&source.next_change().await);
+    }
+}
+
+impl Lead {
+    fn held(&self) -> Option<Held> {
+        match self {
+            Self::Elected { held, .. } => Some(held.clone()),
+            Self::Always => None,
+        }
+    }
+
+    fn guard(&self) -> Arc<dyn Leads> {
+        Arc::new(Guard(self.held()))
+    }
+
+    /// Waits until this process can't be sure to lead any more.
+    async fn lost(self) {
+        let Self::Elected { mut standing, .. } = self else { return std::future::pending().await };
+        let term = match &*standing.borrow() {
+            Standing::Leading { term } => *term,
+            _ => return,
+        };
+        // An election that ended elects nobody.
+        if standing.wait_for(|now| *now != Standing::Leading { term }).await.is_err() {}
+    }
+}
+
+struct Guard(Option<Held>);
+
+#[async_trait]
+impl Leads for Guard {
+    async fn held(&self) -> bool {
+        self.0.as_ref().is_none_or(Held::now)
+    }
+}
+
+/// The source of manifests, as long as this process is sure to lead: one that was stopped for long must not take what it
+/// saw before for what is there now. Each step begins with a look at the manifest, so that is where this is asked.
+struct WhileLeading {
+    source: Arc<KubernetesSource>,
+    held: Option<Held>,
+}
+
+impl WhileLeading {
+    fn must_hold(&self) -> Result<(), Fault> {
+        if self.held.as_ref().is_none_or(Held::now) {
+            return Ok(());
+        }
+        Err(Fault::new(Class::Transient, "lease-over", "this operator is not sure to lead any more"))
+    }
+}
+
+#[async_trait]
+impl Manifests for WhileLeading {
+    async fn get(&self, key: &Key) -> Result<Option<Manifest>, Fault> {
+        self.must_hold()?;
+        self.source.get(key).await
+    }
+
+    async fn put_stamp(&self, key: &Key, uid: &str, stamp: &Stamp) -> Result<(), Fault> {
+        self.must_hold()?;
+        self.source.put_stamp(key, uid, stamp).await
+    }
+
+    async fn release(&self, key: &Key, uid: &str) -> Result<(), Fault> {
+        self.must_hold()?;
+        self.source.release(key, uid).await
+    }
+
+    async fn put_status(&self, key: &Key, uid: &str, status: &Status) -> Result<(), Fault> {
+        self.must_hold()?;
+        self.source.put_status(key, uid, status).await
+    }
+}
+
+/// The story, told as Events too.
+struct Told {
+    story: Story,
+    source: Arc<KubernetesSource>,
+}
+
+impl StepLog for Told {
+    fn step(&self, key: &Key, decision: &Decision) {
+        self.story.step(key, decision);
+    }
+
+    fn failed(&self, key: &Key, fault: &Fault) {
+        self.story.failed(key, fault);
+    }
+
+    fn wrote(&self, before: Option<&Entry>, after: &Entry) {
+        self.story.wrote(before, after);
+        self.source.wrote(before, after);
+    }
+
+    fn rested(&self, key: &Key, status: &Status) {
+        self.story.rested(key, status);
+        self.source.rested(key, status);
+    }
+}
