@@ -332,11 +332,11 @@ pub struct Notify {
     /// Default: `[Retrieved, Expired, Locked, Declined]`. Example: `[Retrieved, Rotated]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 8))]
-    #[x_kube(validation = rules::unique("notify.on"))]
-    pub on: Option<Vec<Notice>>,
+    #[x_kube(validation = rules::unique("notify.events"))]
+    pub events: Option<Vec<Notice>>,
 }
 
-/// An event that the sender can hear of; [`Notify::on`] explains each.
+/// An event that the sender can hear of; [`Notify::events`] explains each.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "a doc comment on a variant would turn the enum into oneOf, which CRDs forbid")]
 pub enum Notice {

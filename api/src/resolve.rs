@@ -73,8 +73,8 @@ pub fn resolve(delivery: &SecretDelivery) -> Result<Spec, Fault> {
         rotation,
         notify: spec.notify.as_ref().map(|notify| Notify {
             email: notify.email.clone(),
-            on: match &notify.on {
-                Some(on) => on.iter().map(|n| (*n).into()).collect(),
+            on: match &notify.events {
+                Some(events) => events.iter().map(|n| (*n).into()).collect(),
                 None => vec![NoticeKind::Retrieved, NoticeKind::Expired, NoticeKind::Locked, NoticeKind::Declined],
             },
         }),

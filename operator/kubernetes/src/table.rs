@@ -93,7 +93,8 @@ impl fmt::Debug for SecretTable {
 }
 
 impl SecretTable {
-    /// The rows of `secret_type` in `namespace`. Each row carries `labels`, and lists and watches show only those that do.
+    /// The rows of `secret_type` in `namespace`. Each row is written with `labels`, for people who look; rows are selected by
+    /// their type alone, which nobody can change, so that a row whose labels were taken off is not hidden.
     #[must_use]
     pub fn new(client: Client, namespace: &str, secret_type: &str, labels: BTreeMap<String, String>) -> Self {
         Self { client, namespace: namespace.to_owned(), kind: secret_type.to_owned(), labels }
@@ -198,13 +199,7 @@ impl SecretTable {
 
     /// What selects the rows in lists and watches, as a query.
     pub(crate) fn selectors(&self) -> String {
-        let mut query = format!("fieldSelector={}", escaped(&format!("type={}", self.kind)));
-        if !self.labels.is_empty() {
-            let labels: Vec<String> = self.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
-            query.push_str("&labelSelector=");
-            query.push_str(&escaped(&labels.join(",")));
-        }
-        query
+        format!("fieldSelector={}", escaped(&format!("type={}", self.kind)))
     }
 
     /// The path of all rows.

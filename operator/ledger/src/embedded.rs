@@ -4,7 +4,7 @@ use std::path::Path;
 
 use async_trait::async_trait;
 use ps_core::entry::{Common, Entry};
-use ps_core::error::{Class, Fault};
+use ps_core::error::Fault;
 use ps_core::ids::{Digest, Key, LinkId};
 use ps_core::ports::{CasError, Ledger, Versioned};
 use ps_sqlite::{Database, Error, Profile, Turn};
@@ -312,13 +312,7 @@ fn put_common(turn: &Turn<'_>, text: &str, version: i64) -> Result<(), Error> {
 }
 
 fn common_text(common: &Common) -> Result<String, CasError> {
-    serde_json::to_string(common).map_err(|_| {
-        CasError::Failed(Fault::new(
-            Class::Permanent,
-            "entry-unwritable",
-            "the ledger's common entry can't be written as JSON",
-        ))
-    })
+    serde_json::to_string(common).map_err(|_| CasError::Failed(index::unwritable("common entry")))
 }
 
 fn text_and_version(row: &Row<'_>) -> rusqlite::Result<(String, u64)> {

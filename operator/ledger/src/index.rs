@@ -23,14 +23,7 @@ pub(crate) fn records(entry: &Entry) -> BTreeSet<LinkId> {
 /// # Errors
 /// `entry-too-large`.
 pub(crate) fn text(entry: &Entry) -> Result<String, Fault> {
-    let text = serde_json::to_string(entry).map_err(|_| {
-        Fault::new(
-            Class::Permanent,
-            "entry-unwritable",
-            format!("the ledger entry of {} can't be written as JSON", entry.key),
-        )
-        .remedy("Report this: it is a defect of Password Sender")
-    })?;
+    let text = serde_json::to_string(entry).map_err(|_| unwritable(&format!("entry of {}", entry.key)))?;
     fits("entry", &entry.key, text.len())?;
     Ok(text)
 }
@@ -49,6 +42,12 @@ pub(crate) fn fits(what: &str, key: &Key, size: usize) -> Result<(), Fault> {
         format!("the ledger's {what} of {key} would have {size} bytes of {MAX_BYTES}"),
     )
     .remedy("See whether the audit sink takes events: those that it has not taken are kept in the entry"))
+}
+
+/// What is to be stored can't be said in JSON.
+pub(crate) fn unwritable(what: &str) -> Fault {
+    Fault::new(Class::Permanent, "entry-unwritable", format!("the ledger's {what} can't be written as JSON"))
+        .remedy("Report this: it is a defect of Password Sender")
 }
 
 /// What is stored does not read back.

@@ -2,6 +2,7 @@
 //!
 //! - [`EmbeddedLedger`]: SQLite in a folder that the gateway cannot open. Besides the entries it keeps what the folder source
 //!   remembers of its files ([`ObjectNote`]) and the lease that elects one operator on a folder.
+//! - [`KubernetesLedger`]: Secrets in the operator's namespace.
 //! - [`MemoryLedger`]: for simulations.
 //! - [`conformance`]: what every ledger must do, for tests of this crate and of others.
 #![cfg_attr(test, allow(clippy::indexing_slicing, reason = "a panic in a test is its failure report"))]
@@ -9,10 +10,12 @@
 pub mod conformance;
 mod embedded;
 mod index;
+mod kubernetes;
 mod memory;
 mod notes;
 
 pub use embedded::{EmbeddedLedger, FILE};
+pub use kubernetes::{KIND as SECRET_TYPE, KubernetesLedger};
 pub use memory::{MemoryLedger, Snapshot};
 pub use notes::ObjectNote;
 

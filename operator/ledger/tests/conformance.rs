@@ -19,7 +19,7 @@ use ps_ledger::{EmbeddedLedger, MAX_BYTES, MemoryLedger, ObjectNote};
 async fn memory_ledger_conforms() {
     conformance::run(async || {
         let ledger = MemoryLedger::new();
-        Pair { a: Arc::new(ledger.clone()), b: Arc::new(ledger) }
+        Pair::at_once(ledger.clone(), ledger)
     })
     .await
     .unwrap();
@@ -30,10 +30,10 @@ async fn embedded_ledger_conforms() {
     let folders = std::sync::Mutex::new(Vec::new());
     conformance::run(async || {
         let folder = tempfile::tempdir().unwrap();
-        let a = Arc::new(EmbeddedLedger::open(folder.path()).unwrap());
-        let b = Arc::new(EmbeddedLedger::open(folder.path()).unwrap());
+        let a = EmbeddedLedger::open(folder.path()).unwrap();
+        let b = EmbeddedLedger::open(folder.path()).unwrap();
         folders.lock().unwrap().push(folder);
-        Pair { a, b }
+        Pair::at_once(a, b)
     })
     .await
     .unwrap();

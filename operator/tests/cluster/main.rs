@@ -17,4 +17,5 @@ mod support;
 mod balancer;
 mod delivery;
 mod install;
+mod manifests;
 mod stand;

@@ -131,8 +131,8 @@ impl KubernetesSource {
     }
 
     /// The next delivery to look at again, each once however often it changed meanwhile: it is new, it changed by somebody
-    /// else's hand, it is gone, its connection or its namespace changed. After a start every delivery comes. One consumer
-    /// at a time.
+    /// else's hand, it is gone, its connection or its namespace changed. What was there when [`KubernetesSource::synced`]
+    /// returned is no change: take it from [`KubernetesSource::keys`]. One consumer at a time.
     pub async fn next_change(&self) -> Key {
         loop {
             if let Some(key) = self.state().dirty.pop_first() {

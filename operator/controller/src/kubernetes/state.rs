@@ -180,13 +180,13 @@ impl State {
         for key in gone {
             self.forget(id.what, &key);
         }
-        let first = !before.synced;
-        if (first || back.is_some()) && id.what == What::Deliveries {
-            let keys: Vec<Key> = self.deliveries.keys().filter(|k| id.covers(&k.namespace)).cloned().collect();
-            self.dirty.extend(keys);
-        }
         let newest = if back.is_some() { version } else { before.newest.max(version) };
+        let waited = !self.synced();
         self.feeds.insert(id.clone(), Feed { synced: true, newest, fault: None });
+        if waited && self.synced() {
+            // What is known now is no change: whoever waited for this looks at everything by itself.
+            self.dirty.clear();
+        }
         back.is_some()
     }
 

@@ -1,6 +1,7 @@
 //! What people do: recipients, senders, administrators who rotate on their own, and whoever breaks Vault.
 
-use ps_core::delivery::{OnRecreate, Spec};
+use ps_core::delivery::{OnRecreate, OnSourceRotated, Spec};
+use ps_core::entry::{Attempt, RevokeCause};
 use ps_core::error::{Class, Fault};
 use ps_core::ids::{Digest, Key, Stamp};
 use ps_core::link::check::{Expected, check};
@@ -158,10 +159,27 @@ fn make_anew(w: &mut State, key: &Key, kind: usize, choice: u64, random: u64) {
     // What differs from an earlier attempt is asked for; a plain copy of what was there before is not.
     let earlier = w.ledger.get(key).and_then(|(e, _)| e.current().map(|a| (a.recipient_digest, a.source_digest)));
     let changed = earlier.is_some_and(|digests| digests != (spec.recipient_digest(), spec.source_digest()));
-    if matches!(choice, 0 | 7..=10) || changed {
+    if stamp.is_some() || !(matches!(choice, 0 | 7..=10) || changed) {
+        lapse(w, key);
+    } else {
         *w.permits.entry(key.clone()).or_default() += 1;
     }
     w.put(key, spec, stamp);
+}
+
+/// An object that is restored with its stamp, or made anew as it was, asks for nothing, and what was asked for before it
+/// went is over: what may still be claimed is the link that is out, and what its last attempt did not hand over.
+fn lapse(w: &mut State, key: &Key) {
+    let Some((entry, _)) = w.ledger.get(key) else { return };
+    let out = entry.attempts.iter().any(Attempt::link_is_live);
+    let unfinished = entry.current().is_none_or(|last| {
+        !last.delivered()
+            || (last.link.revoke == Some(RevokeCause::SourceRotated)
+                && last.terms.on_source_rotated == OnSourceRotated::Reissue)
+    });
+    let claims = w.claims_per_key.get(key).copied().unwrap_or_default();
+    let most = claims + u32::from(out) + u32::from(unfinished);
+    w.permits.entry(key.clone()).and_modify(|permits| *permits = most.min(*permits));
 }
 
 /// Somebody rotates without telling us.

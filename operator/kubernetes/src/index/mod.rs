@@ -123,6 +123,18 @@ impl<T: Indexed> Index<T> {
         Err(self.fault().unwrap_or_else(|| fault::silent(&self.shared.table.doing("list", ""))))
     }
 
+    /// Waits until a watch is open, at most `limit`: what the index says is at most milliseconds old then.
+    ///
+    /// # Errors
+    /// What keeps it from being opened.
+    pub async fn connected(&self, limit: Duration) -> Result<(), Fault> {
+        let done = self.until(|state| (state.synced && state.behind.is_none()).then_some(()));
+        if tokio::time::timeout(limit, done).await.is_ok() {
+            return Ok(());
+        }
+        Err(self.fault().unwrap_or_else(|| fault::silent(&self.shared.table.doing("watch", ""))))
+    }
+
     /// What is wrong with the watch now, if something is.
     #[must_use]
     pub fn fault(&self) -> Option<Fault> {

@@ -17,7 +17,9 @@ pub(super) async fn inserted_is_read(pair: &Pair) -> Checked {
     for ledger in [&pair.a, &pair.b] {
         let found = present(ledger.as_ref(), &entry.key).await?;
         same(&found.value, &entry, "what was inserted is read, by either handle")?;
-        same(&found.version, &version, "get gives the version that insert gave")?;
+        same(&found.version, &version, "get_latest gives the version that insert gave")?;
+        let found = must(ledger.get(&entry.key).await, "get")?;
+        same(&found.map(|found| found.version), &Some(version), "get finds what was inserted")?;
     }
     let other = sample(key(1), &[]);
     same(&pair.b.insert(&other).await, &Err(CasError::AlreadyExists), "insert over an entry")?;
@@ -27,7 +29,7 @@ pub(super) async fn inserted_is_read(pair: &Pair) -> Checked {
 pub(super) async fn replace_needs_the_version(pair: &Pair) -> Checked {
     let first = sample(key(1), &[]);
     same(&pair.a.replace(&first, 1).await, &Err(CasError::Conflict), "replace of nothing")?;
-    same(&pair.a.get(&first.key).await, &Ok(None), "a refused replace inserts nothing")?;
+    same(&pair.a.get_latest(&first.key).await, &Ok(None), "a refused replace inserts nothing")?;
     let one = must(pair.a.insert(&first).await, "insert")?;
     let second = Entry { hold: Some(Hold::TooLate), ..first.clone() };
     let two = must(pair.b.replace(&second, one).await, "replace")?;
@@ -49,7 +51,10 @@ pub(super) async fn delete_needs_the_version(pair: &Pair) -> Checked {
         same(&pair.b.delete(&entry.key, wrong).await, &Err(CasError::Conflict), "delete with another version")?;
     }
     must(pair.b.delete(&entry.key, old).await, "delete")?;
-    same(&pair.a.get(&entry.key).await, &Ok(None), "what was deleted is gone")?;
+    same(&pair.b.get(&entry.key).await, &Ok(None), "what this handle deleted is gone")?;
+    same(&pair.a.get_latest(&entry.key).await, &Ok(None), "what was deleted is gone")?;
+    pair.settle().await;
+    same(&pair.a.get(&entry.key).await, &Ok(None), "what was deleted is gone for get")?;
     same(&pair.a.by_record(record(1)).await, &Ok(None), "what was deleted is found by no record")?;
     same(&pair.a.by_source(&source(1)).await, &Ok(Vec::new()), "what was deleted is found by no source")?;
     let new = must(pair.b.insert(&entry).await, "insert after delete")?;

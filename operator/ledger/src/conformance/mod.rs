@@ -7,6 +7,7 @@ mod find;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use ps_core::delivery::{ConnectionRef, Identity, OnSourceRotated, Source, Strategy};
@@ -16,13 +17,37 @@ use ps_core::link::State;
 use ps_core::ports::{CasError, Ledger, Versioned};
 use ps_core::time::{Span, Timestamp};
 
+/// Waits until both handles' searches, lists and [`Ledger::get`] show every write that has ended.
+pub type Settle = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
+
 /// Two handles on one empty ledger: two clients of one server, or two openings of one file.
+///
+/// What is compared and swapped, and [`Ledger::get_latest`], is checked from handle to handle at once. What is searched by one
+/// after a write by the other is checked after `settle`: a ledger that follows a watch may be behind for a moment. A handle's
+/// own writes are checked at once, whatever the ledger.
 #[derive(Clone)]
 pub struct Pair {
     /// One handle.
     pub a: Arc<dyn Ledger>,
     /// The other.
     pub b: Arc<dyn Ledger>,
+    settle: Settle,
+}
+
+impl Pair {
+    /// Handles of a ledger whose writes are seen by everybody at once.
+    pub fn at_once(a: impl Ledger + 'static, b: impl Ledger + 'static) -> Self {
+        Self::settling(Arc::new(a), Arc::new(b), Arc::new(|| Box::pin(async {})))
+    }
+
+    /// Handles of a ledger that follows a watch.
+    pub fn settling(a: Arc<dyn Ledger>, b: Arc<dyn Ledger>, settle: Settle) -> Self {
+        Self { a, b, settle }
+    }
+
+    async fn settle(&self) {
+        (self.settle)().await;
+    }
 }
 
 /// A rule that the ledger broke.
@@ -45,6 +70,7 @@ type Checked = Result<(), Broken>;
 /// The first rule that is broken, in words.
 pub async fn run(make: impl AsyncFn() -> Pair) -> Result<(), Broken> {
     cas::inserted_is_read(&make().await).await?;
+    find::own_writes_are_found_at_once(&make().await).await?;
     cas::replace_needs_the_version(&make().await).await?;
     cas::delete_needs_the_version(&make().await).await?;
     cas::sizes_are_bounded(&make().await).await?;
@@ -157,5 +183,5 @@ fn must<T>(result: Result<T, CasError>, what: &str) -> Result<T, Broken> {
 }
 
 async fn present(ledger: &dyn Ledger, key: &Key) -> Result<Versioned<Entry>, Broken> {
-    must(ledger.get(key).await, "get")?.ok_or_else(|| Broken("an entry that must be there is not".into()))
+    must(ledger.get_latest(key).await, "get_latest")?.ok_or_else(|| Broken("an entry that must be there is not".into()))
 }

@@ -218,7 +218,7 @@ mod tests {
     fn junk_is_dropped() {
         let junk = [
             (format!("{NONCE}a"), "short".to_owned()),
-            (format!("{NONCE}b"), nonce([1; 16]).to_uppercase()),
+            (format!("{NONCE}b"), nonce([0xAB; 16]).to_uppercase()),
             (NONCE.to_owned(), nonce([1; 16])),
             (format!("{ANSWER}c"), format!("{}.1", nonce([1; 16]))),
             (format!("{ANSWER}d"), "x".to_owned()),
