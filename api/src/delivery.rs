@@ -14,6 +14,7 @@ mod source;
 pub use rotation::{OnLocked, OnSourceRotated, Rotation, Strategy};
 pub use source::{ConnectionKind, ConnectionRef, DatabaseSource, DeliverySource, KvSource, VaultSource};
 
+// The column Expires is a text: a column of type date shows how long ago it was, and `<invalid>` for what lies ahead.
 /// What to deliver, to whom, and what happens to the credential afterwards.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[kube(

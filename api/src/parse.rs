@@ -292,6 +292,7 @@ fn checked(
         "metadata",
         &[
             "name",
+            "generateName",
             "namespace",
             "labels",
             "annotations",

@@ -86,7 +86,12 @@ fn table() -> Vec<Bad> {
     let mut out = Vec::new();
     for (case, is_change) in file.bad.iter().map(|c| (c, false)).chain(file.changes.iter().map(|c| (c, true))) {
         let base = &file.bases[&case.base];
-        assert_eq!((case.set.is_empty(), case.at.is_some()), (case.at.is_some(), !case.values.is_empty()), "{}", case.field);
+        assert_eq!(
+            (case.set.is_empty(), case.at.is_some()),
+            (case.at.is_some(), !case.values.is_empty()),
+            "{}",
+            case.field
+        );
         let mut objects: Vec<Value> =
             case.values.iter().map(|value| with(base.clone(), [(case.at.as_deref().unwrap(), value)])).collect();
         if !case.set.is_empty() {
@@ -257,7 +262,11 @@ fn crds_have_their_names_and_stay_small_enough_for_kubectl() {
         let names = &crd["spec"]["names"];
         assert_eq!(names["kind"], kind.as_str());
         assert_eq!(names["categories"], json!(["password-sender"]));
-        for name in ["plural", "singular"].map(|n| names[n].clone()).into_iter().chain(names["shortNames"].as_array().unwrap().clone()) {
+        for name in ["plural", "singular"]
+            .map(|n| names[n].clone())
+            .into_iter()
+            .chain(names["shortNames"].as_array().unwrap().clone())
+        {
             assert!(taken.insert(name.to_string()), "{name} is there twice");
         }
         let scope = if kind.is_namespaced() { "Namespaced" } else { "Cluster" };

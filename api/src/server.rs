@@ -266,7 +266,13 @@ mod tests {
             let fault = connection(&object).expect_err(bad);
             assert_eq!(fault.field.as_deref(), Some("spec.auth.kubernetes.audience"), "{fault}");
         }
-        for good in ["vault", "https://vault.example.com:8200", "openbao", "https://kubernetes.vault.example", "kubernetes-vault"] {
+        for good in [
+            "vault",
+            "https://vault.example.com:8200",
+            "openbao",
+            "https://kubernetes.vault.example",
+            "kubernetes-vault",
+        ] {
             assert!(!is_of_the_api_server(good), "{good}");
         }
     }

@@ -106,7 +106,8 @@ async fn the_api_server_refuses_what_the_client_side_refuses() {
             let (status, answer) = cluster.request("POST", &create, Some(&object)).await.unwrap();
             assert_eq!(status, 422, "{settings:?} is let through: {answer}");
             let said = answer["message"].as_str().unwrap();
-            let named = said.contains(&case.field) || said.contains("is a required value") || said.contains(" in body ");
+            let named =
+                said.contains(&case.field) || said.contains("is a required value") || said.contains(" in body ");
             assert!(named, "{settings:?} should be about {}: {said}", case.field);
             // Both sides say the same words, wherever the server's are a rule's.
             let fault = Document::read(object).unwrap().object.unwrap_err();
@@ -184,7 +185,10 @@ async fn an_object_that_nobody_looked_at_says_so_and_old_clients_may_replace_it(
     assert!(short.contains("Delivered") && !short.contains("CONNECTION"), "{short}");
     let select = |name: &str| format!("spec.source.vault.connectionRef.name={name}");
     let by = async |name: &str| {
-        cluster.kubectl(&["get", "sd", "-n", &namespace, "-o", "name", "--field-selector", &select(name)]).await.unwrap()
+        cluster
+            .kubectl(&["get", "sd", "-n", &namespace, "-o", "name", "--field-selector", &select(name)])
+            .await
+            .unwrap()
     };
     assert!(by("prod").await.contains("/a") && by("other").await.is_empty());
 }
@@ -221,7 +225,8 @@ async fn every_example_is_taken_by_kubectl_as_it_is_written() {
     }
     assert!(texts.len() >= 7, "{texts:?}");
     let in_namespace = |line: &str| line.trim().strip_prefix("namespace: ").map(str::to_owned);
-    let namespaces: BTreeSet<String> = texts.iter().flat_map(|(_, text)| text.lines().filter_map(in_namespace)).collect();
+    let namespaces: BTreeSet<String> =
+        texts.iter().flat_map(|(_, text)| text.lines().filter_map(in_namespace)).collect();
     for name in namespaces {
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
         let (status, answer) = cluster.request("POST", "/api/v1/namespaces", Some(&namespace)).await.unwrap();

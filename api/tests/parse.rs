@@ -196,7 +196,10 @@ spec:
 #[test]
 fn a_cluster_wide_connection_lies_in_no_namespace() {
     let document = one(CLUSTER);
-    assert_eq!((document.kind, document.key.namespace.as_str(), document.key.name.as_str()), (Kind::ClusterConnection, "", "prod"));
+    assert_eq!(
+        (document.kind, document.key.namespace.as_str(), document.key.name.as_str()),
+        (Kind::ClusterConnection, "", "prod")
+    );
     assert!(matches!(document.object.unwrap(), Object::ClusterConnection(_)));
     let fault = fault(&CLUSTER.replace("{name: prod}", "{name: prod, namespace: shop}"));
     assert_eq!(fault.field.as_deref(), Some("metadata.namespace"));
@@ -217,7 +220,7 @@ fn a_delivery_says_which_kind_of_connection_it_means() {
 fn an_object_written_around_the_schema_is_a_fault_of_its_own() {
     let good: serde_json::Value = serde_yaml::from_str(KV).unwrap();
     let cluster: serde_json::Value = serde_yaml::from_str(CLUSTER).unwrap();
-        for (base, at, value) in [
+    for (base, at, value) in [
         (&good, "/spec/rotation/strategy", serde_json::json!("Sometimes")),
         (&good, "/spec/source/vault/connectionRef", serde_json::json!({"kind": "Cluster", "name": "x"})),
         (&good, "/spec/recipient", serde_json::json!({})),
@@ -252,7 +255,7 @@ fn one_bad_document_does_not_hide_which_objects_there_are() {
 
 #[test]
 fn what_kubectl_prints_is_accepted() {
-    let printed = KV.replace("metadata: {", "status: {summary: Delivered, junk: [1]}\nmetadata: {uid: x, generation: 3, managedFields: [{manager: kubectl}], ");
+    let printed = KV.replace("metadata: {", "status: {summary: Delivered, junk: [1]}\nmetadata: {uid: x, generation: 3, generateName: a-, managedFields: [{manager: kubectl}], ");
     assert!(one(&printed).object.is_ok());
 }
 

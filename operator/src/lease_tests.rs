@@ -24,6 +24,11 @@ fn code(answer: Result<(), Fault>) -> String {
     answer.err().map_or_else(String::new, |fault| fault.code)
 }
 
+/// What must not take long.
+async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(10), what).await.expect("it waits for ever")
+}
+
 impl Folder {
     /// Another process, or an earlier start, holds the lease until then.
     async fn held_by_other(&self, until: Timestamp) {
@@ -38,7 +43,7 @@ async fn before_it_is_taken_nothing_may_be_done() {
     assert_eq!(code(mine.must_hold()), "lease-over");
     assert_eq!(mine.take(&f.ledger).await, Ok(true));
     assert_eq!(code(mine.must_hold()), "");
-    assert!(mine.held().await);
+    assert!(soon(mine.held()).await);
     assert_eq!(lease("standby", MINUTE).take(&f.ledger).await, Ok(false));
     assert_eq!(mine.take(&f.ledger).await, Ok(true), "renewed");
 }
@@ -52,7 +57,7 @@ async fn a_standby_takes_over_when_it_is_over_and_not_before() {
     assert_eq!(code(mine.must_hold()), "lease-over");
     f.held_by_other(now()).await;
     assert_eq!(mine.take(&f.ledger).await, Ok(true), "it was not renewed in time");
-    assert!(mine.held().await);
+    assert!(soon(mine.held()).await);
 }
 
 #[tokio::test]
@@ -77,7 +82,7 @@ async fn whoever_lost_it_begins_nothing_any_more() {
     assert_eq!(code(stopped.must_hold()), "lease-over", "over as soon as it is taken");
     assert_eq!(lease("standby", MINUTE).take(&f.ledger).await, Ok(true));
     assert_eq!(stopped.take(&f.ledger).await, Ok(false));
-    assert!(!stopped.held().await, "it does not wait for what somebody else has");
+    assert!(!soon(stopped.held()).await, "it does not wait for what somebody else has");
     assert_eq!(code(stopped.must_hold()), "lease-over");
 }
 
@@ -94,7 +99,7 @@ async fn a_process_that_slept_goes_on_once_it_knows_that_it_still_leads() {
     let early = tokio::time::timeout(PAUSE, &mut waits).await;
     assert!(early.is_err(), "it waits");
     assert_eq!(mine.take(&f.ledger).await, Ok(true));
-    assert!(waits.await);
+    assert!(soon(waits).await);
 }
 
 #[tokio::test]
@@ -116,7 +121,7 @@ async fn what_is_held_by_another_process_is_waited_for_and_nothing_else() {
         tries += 1;
         if tries < 4 { Err(fault(Class::Transient)) } else { Ok(tries) }
     });
-    assert_eq!(opened.await.map_err(|fault| fault.code), Ok(4));
-    let refused: Result<(), Fault> = open(|| Err(fault(Class::Permanent))).await;
+    assert_eq!(soon(opened).await.map_err(|fault| fault.code), Ok(4));
+    let refused: Result<(), Fault> = soon(open(|| Err(fault(Class::Permanent)))).await;
     assert_eq!(refused.map_err(|fault| fault.class), Err(Class::Permanent));
 }

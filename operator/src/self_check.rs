@@ -115,16 +115,7 @@ impl SelfCheck {
             return Err(failed(&format!("the page answers with status {}", page.status().as_u16())));
         }
         let (id, access) = (opener.id(), revealed(opener.access())?);
-        let begin = tokio::time::Instant::now();
-        let looked: LookupAnswer = loop {
-            // A replica hears of a new record a moment later, and answers nothing until it is cleared.
-            match self.call("lookup", &LookupRequest { id, access: access.clone() }).await {
-                Err(Refused::Status(404 | 503)) if begin.elapsed() < SETTLE => {
-                    tokio::time::sleep(Duration::from_millis(200)).await;
-                }
-                answer => break answer.map_err(|refused| refused.fault("lookup"))?,
-            }
-        };
+        let looked: LookupAnswer = self.settled("lookup", &LookupRequest { id, access: access.clone() }).await?;
         let kinds: Vec<&str> = Vec::new();
         let facts = Facts::from_lookup(looked.not_after, &kinds, None).map_err(ps_envelope::Error::fault)?;
         let unlocked = opener.unlock(facts, None).map_err(ps_envelope::Error::fault)?;
@@ -136,7 +127,7 @@ impl SelfCheck {
             proof: revealed(unlocked.proof())?,
             token_hash: token.hash(),
         };
-        let answer: ClaimAnswer = self.call("claim", &claim).await.map_err(|refused| refused.fault("claim"))?;
+        let answer: ClaimAnswer = self.settled("claim", &claim).await?;
         let payload = unlocked.open(None, &answer.ciphertext.0).map_err(ps_envelope::Error::fault)?;
         if payload.fields.first().is_none_or(|field| field.value.expose() != canary.expose()) {
             return Err(failed("what was opened is not what was sealed"));
@@ -144,8 +135,21 @@ impl SelfCheck {
         let text = token.to_text().map_err(ps_envelope::Error::fault)?;
         let token = ps_core::encode::from_b64_array(text.expose()).map(Revealed);
         let token = token.ok_or_else(|| failed("its claim token has no bytes"))?;
-        let done: Result<StateAnswer, _> = self.call("acknowledge", &AcknowledgeRequest { id, access, token }).await;
-        done.map(|_| ()).map_err(|refused| refused.fault("acknowledge"))
+        let request = AcknowledgeRequest { id, access, token };
+        self.settled::<StateAnswer>("acknowledge", &request).await.map(|_| ())
+    }
+
+    /// A replica hears of a new record a moment later, and answers no claims until it is cleared: asks until it does.
+    async fn settled<A: DeserializeOwned>(&self, verb: &'static str, request: &impl Serialize) -> Result<A, Fault> {
+        let begin = tokio::time::Instant::now();
+        loop {
+            match self.call(verb, request).await {
+                Err(Refused::Status(404 | 503)) if begin.elapsed() < SETTLE => {
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+                answer => return answer.map_err(|refused| refused.fault(verb)),
+            }
+        }
     }
 
     async fn call<A: DeserializeOwned>(&self, verb: &'static str, request: &impl Serialize) -> Result<A, Refused> {

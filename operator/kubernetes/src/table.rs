@@ -370,7 +370,7 @@ struct WireSecret {
     metadata: WireMeta,
     #[serde(rename = "type", default)]
     kind: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_null")]
     data: BTreeMap<String, String>,
 }
 
@@ -382,9 +382,9 @@ pub(crate) struct WireMeta {
     name: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     resource_version: Option<String>,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, deserialize_with = "or_null", skip_serializing_if = "BTreeMap::is_empty")]
     annotations: BTreeMap<String, String>,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, deserialize_with = "or_null", skip_serializing_if = "BTreeMap::is_empty")]
     labels: BTreeMap<String, String>,
 }
 
@@ -403,14 +403,14 @@ struct WireDeleted {
 
 #[derive(Default, Deserialize)]
 struct WireKept {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_null")]
     finalizers: Vec<String>,
 }
 
 #[derive(Deserialize)]
 struct WireList {
     metadata: WireListMeta,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_null")]
     items: Vec<WireHead>,
 }
 
@@ -448,6 +448,11 @@ impl WireSecret {
         }
         Ok(Row { name: self.metadata.name, annotations: self.metadata.annotations, data })
     }
+}
+
+/// Go writes `null` for what is empty: an empty list's items, for one.
+fn or_null<'de, D: serde::Deserializer<'de>, T: Default + Deserialize<'de>>(from: D) -> Result<T, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
 /// Whether it is that object that is missing, and not the namespace or the kind.

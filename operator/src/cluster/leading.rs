@@ -48,7 +48,6 @@ pub(super) async fn lead(ground: &Ground, lead: Lead, stop: &mut Stop) -> anyhow
     let random: Arc<dyn Random> = Arc::new(SystemRandom);
     let mut essential: JoinSet<anyhow::Result<()>> = JoinSet::new();
 
-    let ledger = Arc::new(KubernetesLedger::start(client.clone(), &ground.namespace));
     let settings = StoreSettings::new(Rights::Operator);
     let store = Arc::new(KubernetesStore::start(client.clone(), &ground.links, settings, ps_store::service::Fence::default()));
     let options = Options {
@@ -67,25 +66,26 @@ pub(super) async fn lead(ground: &Ground, lead: Lead, stop: &mut Stop) -> anyhow
         });
     }
     let lists = async {
-        ledger.synced(FIRST_LISTS).await?;
+        let ledger = KubernetesLedger::open(client.clone(), &ground.namespace).await?;
         store.synced(FIRST_LISTS).await?;
         if tokio::time::timeout(FIRST_LISTS, source.synced()).await.is_err() {
             let waits = Fault::new(Class::Transient, "kubernetes-not-listed", "the first lists take too long");
             return Err(source.fault().unwrap_or(waits));
         }
-        Ok(())
+        Ok(Arc::new(ledger))
     };
     let listed = tokio::select! {
         listed = lists => listed,
         () = stop.asked() => return Ok(Ended::Asked),
     };
-    if let Err(fault) = listed {
-        if !fault.is_transient() {
-            return Err(fault).context("the Kubernetes API");
+    let ledger = match listed {
+        Ok(ledger) => ledger,
+        Err(fault) if fault.is_transient() => {
+            tracing::warn!(code = %fault.code, "the Kubernetes API: {fault}");
+            return Ok(Ended::Lost);
         }
-        tracing::warn!(code = %fault.code, "the Kubernetes API: {fault}");
-        return Ok(Ended::Lost);
-    }
+        Err(fault) => return Err(fault).context("the Kubernetes API"),
+    };
 
     let mut common = restore::common(&*ledger, &SystemRandom).await?.value;
     let trail = Arc::new(ground.trail(&common.ledger_id).await?);
@@ -142,9 +142,17 @@ pub(super) async fn lead(ground: &Ground, lead: Lead, stop: &mut Stop) -> anyhow
     engine.watch_over_links(config, &mut essential)?;
     {
         let (keeper, first) = (FenceKeeper::new(store.clone()), engine.first.clone());
+        let epoch = store.epoch();
         essential.spawn(async move {
-            first.over().await;
-            keeper.run(Arc::new(SystemClock)).await;
+            let looked = async {
+                first.over().await;
+                keeper.open(epoch);
+                std::future::pending::<()>().await;
+            };
+            tokio::select! {
+                () = looked => {}
+                () = keeper.run(Arc::new(SystemClock)) => {}
+            }
             anyhow::bail!("the fence is not kept any more")
         });
     }
@@ -193,7 +201,7 @@ impl Term<'_> {
                 }
                 _ = workers.join_next() => return Ok(Ended::Lost),
                 why = self.source.went_back() => return Ok(Ended::WentBack(why)),
-                _ = self.ledger.went_back(ledger_epoch) => return Ok(Ended::WentBack("the ledger was set back".into())),
+                _ = self.ledger.went_backwards(ledger_epoch) => return Ok(Ended::WentBack("the ledger was set back".into())),
                 _ = self.store.went_back(store_epoch) => return Ok(Ended::WentBack("the link records were set back".into())),
                 () = self.engine.first.over(), if !over => {
                     over = true;

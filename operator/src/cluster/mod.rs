@@ -30,6 +30,9 @@ use crate::supervise::Stop;
 /// The audit trail's file where none is configured, in the folder of `--data`.
 const TRAIL: &str = "audit.jsonl";
 
+/// A pause between two terms: what ended the first may need a moment to pass.
+const BETWEEN_TERMS: Duration = Duration::from_secs(1);
+
 /// How to reach the API server, and where local files lie.
 #[derive(Clone, Debug)]
 pub struct Places {
@@ -141,6 +144,10 @@ async fn terms(ground: &Ground, election: Option<&Election>, stop: &mut Stop) ->
             Ended::Lost => tracing::warn!("another operator may lead: standing by"),
             Ended::WentBack(why) => tracing::error!("{why}: everything is read anew"),
         }
+        tokio::select! {
+            () = tokio::time::sleep(BETWEEN_TERMS) => {}
+            () = stop.asked() => return Ok(()),
+        }
     }
 }
 
@@ -176,7 +183,5 @@ async fn stand_by(ground: &Ground, election: &Election, stop: &mut Stop) -> bool
 /// If it can't be reached or read.
 pub async fn ledger(access: &Access, namespace: &str) -> anyhow::Result<Arc<KubernetesLedger>> {
     let client = ps_kubernetes::connect(access, "password-sender-operator").await?;
-    let ledger = Arc::new(KubernetesLedger::start(client, namespace));
-    ledger.synced(Duration::from_secs(30)).await?;
-    Ok(ledger)
+    Ok(Arc::new(KubernetesLedger::open(client, namespace).await?))
 }

@@ -158,7 +158,7 @@ impl Stand {
         let testbed = Testbed::connect_or_start().unwrap();
         let (bao, smtp) = (testbed.bao().await.unwrap(), testbed.smtp().await.unwrap());
         cluster.install_crds().await.unwrap();
-        let names = Names::new(unique("ps"));
+        let names = Names::new(name("ps"));
         cluster.apply(&names.everything()).await.unwrap();
         let auth = unique("k8s");
         cluster.trust_from(bao, &auth).await.unwrap();
@@ -170,7 +170,7 @@ impl Stand {
             balancer: Balancer::start(ports),
             setup,
             names,
-            tenant: unique("team"),
+            tenant: name("team"),
             auth,
             cluster,
         };
@@ -387,6 +387,11 @@ impl Stand {
     pub fn tails(&self) -> String {
         self.operators.iter().chain(&self.gateways).map(Program::tail).collect::<Vec<_>>().join("\n")
     }
+}
+
+/// A unique name that Kubernetes takes.
+pub fn name(prefix: &str) -> String {
+    unique(prefix).replace('_', "-")
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -164,7 +164,7 @@ impl Delivery {
     pub fn apply(story: Story, stand: &Stand, source: &Source) -> Vec<Self> {
         let make = |name: &'static str, opens| {
             let (to, sender) = (format!("{}@v.example", unique(name)), format!("{}@s.example", unique("sender")));
-            let more = json!({"notify": {"email": sender, "on": ["Retrieved"]}});
+            let more = json!({"notify": {"email": sender, "events": ["Retrieved"]}});
             let manifest = match source {
                 Source::Role(role) => role_delivery(name, &to, role, "10m", "2s", more),
                 Source::Kv(kv) => kv_delivery(name, &to, kv, "10m", "2s", more),

@@ -54,7 +54,7 @@ async fn a_marked_secret_is_found_nowhere_and_the_link_only_in_the_mail() {
             }
             _ => {}
         }
-        let more = json!({"notify": {"email": format!("{}@v.example", unique("sender")), "on": ["Retrieved", "Declined", "Rotated"]}});
+        let more = json!({"notify": {"email": format!("{}@v.example", unique("sender")), "events": ["Retrieved", "Declined", "Rotated"]}});
         stand.apply(name, &kv_delivery(name, &to, &source, "1h", "1s", more.clone()));
         links.push((name, to, source, more));
     }

@@ -245,13 +245,17 @@ async fn a_row_that_holds_no_record_is_erased_when_its_time_is_over() {
     let junk = |sent: &Sent| {
         let mut database = scene.database();
         let turn = database.transaction().unwrap();
-        let sql = "UPDATE links SET meta = 'no record', state = 'Nonsense', seq = (SELECT seq + 1 FROM store) WHERE id = ?1";
+        let sql =
+            "UPDATE links SET meta = 'no record', state = 'Nonsense', seq = (SELECT seq + 1 FROM store) WHERE id = ?1";
         assert_eq!(turn.execute(sql, [&sent.recipient.id().0[..]]).unwrap(), 1);
         turn.execute("UPDATE store SET seq = seq + 1", []).unwrap();
         turn.commit().unwrap();
     };
     let rows = || -> i64 {
-        scene.database().query_row("SELECT (SELECT count(*) FROM links) + (SELECT count(*) FROM content)", [], |r| r.get(0)).unwrap()
+        scene
+            .database()
+            .query_row("SELECT (SELECT count(*) FROM links) + (SELECT count(*) FROM content)", [], |r| r.get(0))
+            .unwrap()
     };
     junk(&sent[0]);
     scene.assert_withdrawn(&sent[0], "at once").await;

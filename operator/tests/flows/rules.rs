@@ -44,10 +44,9 @@ impl Case {
 /// Sets values by path below `spec`; null removes.
 fn set(object: &mut Value, settings: &BTreeMap<String, Value>) {
     for (path, value) in settings {
-        let (above, last) = path.rsplit_once('/').map_or_else(
-            || ("/spec".to_owned(), path.as_str()),
-            |(above, last)| (format!("/spec/{above}"), last),
-        );
+        let (above, last) = path
+            .rsplit_once('/')
+            .map_or_else(|| ("/spec".to_owned(), path.as_str()), |(above, last)| (format!("/spec/{above}"), last));
         let parent = object.pointer_mut(&above).unwrap();
         match (parent, value) {
             (Value::Array(items), value) => items[last.parse::<usize>().unwrap()] = value.clone(),

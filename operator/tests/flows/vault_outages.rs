@@ -144,7 +144,7 @@ async fn rights_that_were_taken_away_stall_the_rotation_until_they_are_back() {
     // The same rights, under a name that this test can change.
     stand.secret("vault", "token", &token.token);
     let (to, sender) = (format!("{}@v.example", unique("rights")), format!("{}@v.example", unique("sender")));
-    let more = json!({"notify": {"email": sender, "on": ["Rotated"]}});
+    let more = json!({"notify": {"email": sender, "events": ["Rotated"]}});
     stand.apply("shop", &kv_delivery("shop", &to, &source, "1h", "1s", more));
     let recipient = stand.recipient(&to).await;
     let read_only = format!("path \"{}/data/{}\" {{ capabilities = [\"read\"] }}", source.mount, source.path);
@@ -190,7 +190,10 @@ async fn a_connection_that_leads_to_another_server_rotates_nothing_there() {
     assert!(said.starts_with("spec.address: ") && said.contains("Point it back"), "{said}");
     assert!(source.is_untouched(ours).await, "nothing is done on a guess");
     let there = theirs.kv_metadata(&source.mount, &source.path).await.unwrap();
-    assert_eq!((&there["current_version"], source.now(&theirs).await["password"].as_str()), (&json!(1), data["password"].as_str()));
+    assert_eq!(
+        (&there["current_version"], source.now(&theirs).await["password"].as_str()),
+        (&json!(1), data["password"].as_str())
+    );
 
     stand.connect(ours, ours.address(), &source.policy()).await;
     stand.wait_rotated("shop", AFTER_A_PERSON).await;

@@ -35,14 +35,7 @@ pub struct Setup {
 
 impl Default for Setup {
     fn default() -> Self {
-        Self {
-            smtp_timeout: "5s",
-            hold: "15m",
-            lease: None,
-            level: "debug",
-            audit_elsewhere: false,
-            env: Vec::new(),
-        }
+        Self { smtp_timeout: "5s", hold: "15m", lease: None, level: "debug", audit_elsewhere: false, env: Vec::new() }
     }
 }
 

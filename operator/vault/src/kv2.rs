@@ -32,8 +32,8 @@ struct Version {
 impl Version {
     /// Whether it can't be read any more. A time that is none counts as past: less is claimed to be there then.
     fn is_gone(&self, now: Timestamp) -> bool {
-        let deleted = !self.deletion_time.is_empty()
-            && Timestamp::parse_rfc3339(&self.deletion_time).is_none_or(|at| at <= now);
+        let deleted =
+            !self.deletion_time.is_empty() && Timestamp::parse_rfc3339(&self.deletion_time).is_none_or(|at| at <= now);
         self.destroyed || deleted
     }
 }
@@ -357,8 +357,11 @@ mod tests {
 
     #[test]
     fn only_a_version_of_the_same_birth_that_is_not_destroyed_is_present() {
-        let version =
-            |created: &str, destroyed| Version { created_time: created.into(), destroyed, deletion_time: String::new() };
+        let version = |created: &str, destroyed| Version {
+            created_time: created.into(),
+            destroyed,
+            deletion_time: String::new(),
+        };
         assert_eq!(judge(Some(&version("t", false)), "t"), DeliveredVersion::Present);
         assert_eq!(judge(Some(&version("t", true)), "t"), DeliveredVersion::Destroyed);
         assert_eq!(judge(Some(&version("u", false)), "t"), DeliveredVersion::Destroyed);

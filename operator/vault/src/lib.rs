@@ -96,16 +96,18 @@ impl VaultClient {
         self.keepers.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
     }
 
-    /// The connection's peer; a changed connection gets a new one, with a new login.
+    /// The connection's peer; a changed connection gets a new one, with a new login if who logs in, or where, is another.
     fn peer(&self, at: &Connection) -> Result<Arc<Peer>, Fault> {
         let mut keepers = self.keepers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(keeper) = keepers.get(&at.name)
-            && keeper.peer().at() == at
-        {
-            return Ok(Arc::clone(keeper.peer()));
+        let before = keepers.get(&at.name).map(|keeper| Arc::clone(keeper.peer()));
+        if let Some(peer) = before.as_ref().filter(|peer| peer.serves(at)) {
+            return Ok(Arc::clone(peer));
         }
         let (connections, clock) = (Arc::clone(&self.connections), Arc::clone(&self.clock));
         let peer = Arc::new(Peer::new(at.clone(), connections, clock, Arc::clone(&self.counts))?);
+        if let Some(before) = before {
+            peer.take_over(&before);
+        }
         keepers.insert(at.name.clone(), Keeper::start(Arc::clone(&peer)));
         Ok(peer)
     }

@@ -58,6 +58,23 @@ impl Peer {
         &self.at
     }
 
+    /// Whether requests of `at` can go over this peer as it is. Who cleans up is nothing to it.
+    pub(crate) fn serves(&self, at: &Connection) -> bool {
+        let cleanup = at.cleanup.clone();
+        Connection { cleanup, ..self.at.clone() } == *at
+    }
+
+    /// Goes on with another peer's login, if it is one as the same identity at the same server. The identity may not be
+    /// able to log in again: its service account may be gone, and only the token be left.
+    pub(crate) fn take_over(&self, other: &Self) {
+        let who = |at: &Connection| {
+            (at.name.clone(), at.address.clone(), at.vault_namespace.clone(), at.auth.clone(), at.secrets_in.clone())
+        };
+        if who(&self.at) == who(&other.at) {
+            *self.current.lock().unwrap_or_else(PoisonError::into_inner) = other.current();
+        }
+    }
+
     pub(crate) fn connections(&self) -> &dyn Connections {
         &*self.connections
     }
@@ -163,6 +180,13 @@ impl Peer {
         Ok(session)
     }
 
+    fn drop_session(&self, over: &Arc<Session>) {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.as_ref().is_some_and(|session| Arc::ptr_eq(session, over)) {
+            *current = None;
+        }
+    }
+
     fn current(&self) -> Option<Arc<Session>> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -174,7 +198,7 @@ impl Peer {
         if self.now() < lease.due() {
             return lease.due().since(self.now()).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
         }
-        let outcome = if lease.can_renew() {
+        let outcome = if lease.can_renew() && !session.is_over(self.now()) {
             login::renew(self, &session, &lease).await.map(|lease| session.renewed(lease))
         } else {
             self.log_in(Some(&session)).await.map(drop)
@@ -190,6 +214,11 @@ impl Peer {
                 }
             }
             Err(fault) => tracing::warn!(%connection, code = fault.code, "no login"),
+        }
+        if session.is_over(self.now()) {
+            // No login took its place. From here on only somebody who needs one tries: an identity that is gone must not
+            // cost a login each second for ever.
+            self.drop_session(&session);
         }
         // Soon again if it did not work, or if what is left is short.
         let left = self.current().and_then(|s| s.lease()).map(|lease| {

@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use ps_core::delivery::{ConnectionRef, SecretKeyRef, Strategy};
@@ -192,7 +192,11 @@ async fn a_login_that_vault_refuses_says_what_to_check() {
         (own.clone(), place.login(&role, "other", AUDIENCE), format!("{namespace}/other")),
         (own.clone(), place.login(&role, "sender", "another"), format!("{namespace}/sender")),
         (own.clone(), place.login("no-such-role", "sender", AUDIENCE), format!("{namespace}/sender")),
-        (ConnectionRef::namespaced(&foreign, "prod"), place.login(&role, "sender", AUDIENCE), format!("{foreign}/sender")),
+        (
+            ConnectionRef::namespaced(&foreign, "prod"),
+            place.login(&role, "sender", AUDIENCE),
+            format!("{foreign}/sender"),
+        ),
     ] {
         let (bench, at) = (place.bench(), Connection { name, ..connection(place.bao.address(), auth) });
         let words = [account.as_str(), "is bound to service account", "audience", &place.auth];
@@ -220,7 +224,9 @@ async fn a_session_outlives_its_service_account_and_namespace_while_it_is_renewe
     let gone = async || (place.cluster.request("GET", &path, None).await.ok()?.0 == 404).then_some(());
     wait_until("the namespace's end", LONG, gone).await.unwrap();
     let renewed = bench.requests("renew");
-    wait_until("three more renewals", LONG, async || (bench.requests("renew") >= renewed + 3).then_some(())).await.unwrap();
+    wait_until("three more renewals", LONG, async || (bench.requests("renew") >= renewed + 3).then_some(()))
+        .await
+        .unwrap();
     bench.vault.read(&at, &source).await.unwrap();
     assert_eq!((bench.requests("login"), place.asked()), (1, 1), "the first login is still good");
     // Once the session is over, nobody can log in any more, and the fault is the Kubernetes API's.
@@ -242,6 +248,26 @@ async fn a_token_that_ended_is_replaced_by_a_new_login() {
     bench.clock.push(Span::from_secs(3601));
     bench.vault.read(&at, &source).await.unwrap();
     assert_eq!((bench.requests("login"), place.asked()), (3, 3), "run out");
+}
+
+#[tokio::test]
+async fn an_identity_that_is_gone_is_not_asked_for_again_and_again() {
+    let place = Place::new().await;
+    let namespace = place.namespace().await;
+    let role = place.role(&namespace, &place.reads_x(), "2s").await;
+    let short = json!({"token_max_ttl": "3s", "token_ttl": "2s"});
+    place.bao.call("POST", &format!("auth/{}/role/{role}", place.auth), Some(&short)).await.unwrap();
+    let (bench, source) = (place.bench(), kv2(&place.kv, "x", &[]));
+    let at = place.at(ConnectionRef::namespaced(&namespace, "prod"), &role);
+    bench.vault.read(&at, &source).await.unwrap();
+    let account = format!("/api/v1/namespaces/{namespace}/serviceaccounts/sender");
+    place.cluster.call("DELETE", &account, None).await.unwrap();
+    // The last three seconds of its life, in which it is tried, and four more, in which it is not.
+    let started = Instant::now();
+    let over = async || (started.elapsed() > Duration::from_secs(7)).then_some(());
+    wait_until("the end of the token, and longer", LONG, over).await.unwrap();
+    assert!(place.asked() <= 4, "{} tokens were asked for", place.asked());
+    assert_fault(bench.vault.read(&at, &source).await, "no-such-service-account", Class::Misconfigured, &[]);
 }
 
 /// What cleaning up needs, and no more.

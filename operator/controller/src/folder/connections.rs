@@ -66,7 +66,8 @@ fn server(state: &State, name: &ConnectionRef, field: &str) -> Result<Server, Fa
             |fault| Fault { class: Class::Transient, ..fault },
         )),
         None => {
-            let place = if name.kind.is_namespaced() { format!(" in namespace {}", name.namespace) } else { String::new() };
+            let place =
+                if name.kind.is_namespaced() { format!(" in namespace {}", name.namespace) } else { String::new() };
             let message = format!("there is no {} {}{place}", name.kind.as_str(), name.name);
             Err(Fault::new(Class::Misconfigured, "no-such-connection", message)
                 .field(field)

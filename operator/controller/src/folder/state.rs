@@ -62,7 +62,8 @@ impl State {
         for (key, places) in &pass.deliveries {
             let known = self.deliveries.get(*key);
             let incumbent = known.map(|k| k.note.file.as_str());
-            let Some((file, sighting)) = choose(&key.to_string(), places, incumbent, &pass.standing, &mut pass.faults) else {
+            let Some((file, sighting)) = choose(&key.to_string(), places, incumbent, &pass.standing, &mut pass.faults)
+            else {
                 continue;
             };
             let next = match known {

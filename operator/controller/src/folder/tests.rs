@@ -313,13 +313,17 @@ async fn connections_and_secrets_come_from_the_folders() {
 async fn a_cluster_wide_connection_serves_the_namespaces_that_it_lists() {
     let w = World::new(&[]).await;
     let shared = |name: &str, cleanup: &str| {
-        connection_yaml(name, 8200)
-            .replace("kind: VaultConnection", "kind: ClusterVaultConnection")
-            .replace("  auth:", &format!("  namespaces: [shop]\n  namespaceSelector: {{matchLabels: {{a: b}}}}\n{cleanup}  auth:"))
+        connection_yaml(name, 8200).replace("kind: VaultConnection", "kind: ClusterVaultConnection").replace(
+            "  auth:",
+            &format!("  namespaces: [shop]\n  namespaceSelector: {{matchLabels: {{a: b}}}}\n{cleanup}  auth:"),
+        )
     };
     w.write("shared.yaml", &shared("prod", "  cleanupConnectionRef: {name: cleanup}\n"));
     // Beside an object of another kind.
-    w.write("ns.yaml", &format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: shop}}\n---\n{}", shared("plain", "")));
+    w.write(
+        "ns.yaml",
+        &format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: shop}}\n---\n{}", shared("plain", "")),
+    );
     w.wait().await;
     assert!(w.source.file_faults().is_empty(), "{:?}", w.source.file_faults());
     let shop = |name: &str| ConnectionRef::cluster("shop", name);
@@ -327,13 +331,18 @@ async fn a_cluster_wide_connection_serves_the_namespaces_that_it_lists() {
     assert_eq!((at.name, at.secrets_in.as_str(), at.cleanup), (shop("plain"), "_operator", None));
     let refused = async |name: ConnectionRef, code: &str, field: &str| {
         let fault = w.source.resolve(&name).await.unwrap_err();
-        assert_eq!((fault.class, fault.code.as_str(), fault.field.as_deref()), (Class::Misconfigured, code, Some(field)), "{fault}");
+        assert_eq!(
+            (fault.class, fault.code.as_str(), fault.field.as_deref()),
+            (Class::Misconfigured, code, Some(field)),
+            "{fault}"
+        );
         assert!(!fault.remedy.is_empty(), "{fault}");
     };
     refused(ConnectionRef::cluster("default", "plain"), "connection-not-allowed", "spec.namespaces").await;
     refused(shop("none"), "no-such-connection", "spec.source.vault.connectionRef.name").await;
     // A kind of its own: no VaultConnection has this name.
-    refused(ConnectionRef::namespaced("shop", "plain"), "no-such-connection", "spec.source.vault.connectionRef.name").await;
+    refused(ConnectionRef::namespaced("shop", "plain"), "no-such-connection", "spec.source.vault.connectionRef.name")
+        .await;
     // Whoever cleans up must be there, and may be used by whom it cleans up for.
     refused(shop("prod"), "no-such-connection", "spec.cleanupConnectionRef.name").await;
     w.write("cleanup.yaml", &shared("cleanup", "").replace("[shop]", "[other]"));
@@ -350,7 +359,10 @@ async fn a_cluster_wide_connection_serves_the_namespaces_that_it_lists() {
 async fn nobody_logs_in_as_a_service_account_here() {
     let w = World::new(&[]).await;
     let by_account = "{kubernetes: {role: r, serviceAccountRef: {name: sa}, audience: vault}}";
-    w.write("v.yaml", &connection_yaml("prod", 8200).replace("{token: {secretKeyRef: {name: vault, key: token}}}", by_account));
+    w.write(
+        "v.yaml",
+        &connection_yaml("prod", 8200).replace("{token: {secretKeyRef: {name: vault, key: token}}}", by_account),
+    );
     w.wait().await;
     let fault = w.source.resolve(&ConnectionRef::namespaced("default", "prod")).await.unwrap_err();
     assert_eq!((fault.class, fault.code.as_str()), (Class::Misconfigured, "no-service-accounts"));

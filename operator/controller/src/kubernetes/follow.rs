@@ -3,7 +3,7 @@
 //! Lists are read in pages and count when they are complete. A watch that ends goes on from where it was; before that,
 //! one small list tells whether the storage was set back meanwhile, because a watch from a future version is silent.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use kube::core::params::{ListParams, WatchParams};
@@ -17,6 +17,8 @@ use super::state::FeedId;
 
 /// Objects in one page of a list.
 const PAGE: u32 = 500;
+/// How often a list is begun anew, because its pages became too old, before that is a failure.
+const RESTARTS: u32 = 3;
 /// How long the server may keep one watch open. The end of a watch is when a set-back of the storage is looked for.
 const WATCH: Duration = Duration::from_secs(240);
 /// Bookmarks come about once a minute: a watch that is silent for longer is dead.
@@ -77,8 +79,13 @@ impl<S: Sink> Follower<'_, S> {
         loop {
             match self.list().await {
                 Ok(at) => {
-                    failures = 0;
+                    let began = Instant::now();
                     self.watch_on(at).await;
+                    // A server that has no history at all is not asked for lists in a hot loop.
+                    failures = if began.elapsed() > WAITS.1 { 0 } else { failures.saturating_add(1) };
+                    if failures > 0 {
+                        self.wait(failures - 1).await;
+                    }
                 }
                 Err(refusal) => {
                     self.sink.trouble(&self.id, Some(&refusal.fault));
@@ -176,15 +183,23 @@ impl<S: Sink> Follower<'_, S> {
         let seen = self.sink.newest(&self.id);
         let mut items = Vec::new();
         let mut more: Option<String> = None;
+        let mut restarts = 0;
         loop {
             let page = match self.page(PAGE, more.take()).await {
-                Err(refusal) if refusal.status == 410 && !items.is_empty() => {
+                Err(refusal) if refusal.status == 410 && restarts < RESTARTS => {
+                    restarts += 1;
                     items.clear();
                     continue;
                 }
                 page => page?,
             };
-            items.extend(page.items.into_iter().map(|raw| self.sink.read(&self.id, raw)));
+            for (n, raw) in page.items.into_iter().enumerate() {
+                items.push(self.sink.read(&self.id, raw));
+                // Checking a spec takes a while: others have their turn too.
+                if n % 32 == 31 {
+                    tokio::task::yield_now().await;
+                }
+            }
             more = page.metadata.more.filter(|token| !token.is_empty());
             if more.is_none() {
                 let at = page.metadata.resource_version;

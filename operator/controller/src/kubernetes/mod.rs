@@ -25,9 +25,11 @@ mod state;
 mod tests;
 mod token;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use futures_util::future::{join, join_all};
+use futures_util::future::{join_all, join3};
 use kube::Client;
 use ps_api::{GROUP, VERSION};
 use ps_core::delivery::ConnectionRef;
@@ -67,6 +69,9 @@ pub struct Options {
     pub newest_seen: u64,
 }
 
+/// After how long a delivery is brought again whose status could not be written: at first, and at most.
+const AGAIN: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(160));
+
 /// Deliveries and connections of a cluster.
 pub struct KubernetesSource {
     api: Api,
@@ -78,6 +83,9 @@ pub struct KubernetesSource {
     wake: Notify,
     /// A watch has come up, or the storage was set back.
     moved: Notify,
+    /// Deliveries whose status could not be written.
+    unwritten: Mutex<BTreeSet<Key>>,
+    failed: Notify,
     outbox: Outbox,
 }
 
@@ -88,14 +96,36 @@ impl KubernetesSource {
         let api = Api::new(client);
         let state = State::new(feeds(&options.namespaces), options.newest_seen);
         let outbox = Outbox::new(api.clone(), &options.instance);
-        let (wake, moved) = (Notify::new(), Notify::new());
-        Self { api, options, clock, random, state: Mutex::new(state), wake, moved, outbox }
+        let (wake, moved, failed) = (Notify::new(), Notify::new(), Notify::new());
+        let unwritten = Mutex::default();
+        Self { api, options, clock, random, state: Mutex::new(state), wake, moved, unwritten, failed, outbox }
     }
 
     /// Keeps the watches up and sends Events, for ever.
     pub async fn run(&self) {
         let followers: Vec<_> = feeds(&self.options.namespaces).into_iter().map(|id| self.follower(id)).collect();
-        join(join_all(followers.iter().map(Follower::run)), self.outbox.run()).await;
+        join3(join_all(followers.iter().map(Follower::run)), self.outbox.run(), self.repeat_unwritten()).await;
+    }
+
+    /// Brings deliveries again whose status could not be written: later and later while that goes on.
+    async fn repeat_unwritten(&self) {
+        let mut wait = AGAIN.0;
+        let mut last = Instant::now();
+        loop {
+            self.failed.notified().await;
+            wait = if last.elapsed() < wait { wait.saturating_mul(2).min(AGAIN.1) } else { AGAIN.0 };
+            tokio::time::sleep(wait).await;
+            last = Instant::now();
+            let keys = std::mem::take(&mut *lock(&self.unwritten));
+            let mut state = self.state();
+            state.dirty.extend(keys);
+            self.woken(state);
+        }
+    }
+
+    fn unwritten(&self, key: &Key) {
+        lock(&self.unwritten).insert(key.clone());
+        self.failed.notify_one();
     }
 
     /// Waits until every watch has seen a complete list. Start the controller then: what it asks for before is answered

@@ -31,14 +31,13 @@ pub(super) fn release(known: &Known) -> Option<Value> {
     Some(json!({ "metadata": metadata }))
 }
 
-/// The status, for server-side apply: of this incarnation only.
-pub(super) fn status(key: &Key, uid: &str, status: &Status) -> Value {
-    json!({
-        "apiVersion": API_VERSION,
-        "kind": Kind::Delivery.as_str(),
-        "metadata": {"namespace": key.namespace, "name": key.name, "uid": uid},
-        "status": status,
-    })
+/// The status, for server-side apply: of this incarnation only. The status subresource takes over the stored object's
+/// metadata before it compares uids, so that only the resourceVersion guards it.
+pub(super) fn status(key: &Key, known: &Known, status: &Status) -> Value {
+    let mut metadata = precondition(known);
+    metadata["namespace"] = json!(key.namespace);
+    metadata["name"] = json!(key.name);
+    json!({"apiVersion": API_VERSION, "kind": Kind::Delivery.as_str(), "metadata": metadata, "status": status})
 }
 
 /// The API server refuses a patch whose uid or resourceVersion is not the object's, with 409.
@@ -90,9 +89,10 @@ mod tests {
     }
 
     #[test]
-    fn a_status_names_its_incarnation_and_nothing_else_of_the_object() {
-        let value = status(&Key::new("shop", "a"), "u-1", &Status { summary: "Delivered".into(), ..Status::default() });
-        assert_eq!(value["metadata"], json!({"namespace": "shop", "name": "a", "uid": "u-1"}));
+    fn a_status_names_its_incarnation_and_version_and_nothing_else_of_the_object() {
+        let shown = Status { summary: "Delivered".into(), ..Status::default() };
+        let value = status(&Key::new("shop", "a"), &known(&[FINALIZER], Some("s")), &shown);
+        assert_eq!(value["metadata"], json!({"namespace": "shop", "name": "a", "uid": "u-1", "resourceVersion": "77"}));
         assert_eq!((value["apiVersion"].as_str(), value["kind"].as_str()), (Some(API_VERSION), Some("SecretDelivery")));
         assert!(value.get("spec").is_none() && value["status"]["summary"] == "Delivered");
     }

@@ -23,6 +23,8 @@ use super::{EventNote, KubernetesSource, patch, secret, token};
 
 /// The name under which our fields are managed.
 const MANAGER: &str = "password-sender";
+/// How often a status is sent while others change the object.
+const STATUS_TRIES: u32 = 4;
 
 #[async_trait]
 impl Manifests for KubernetesSource {
@@ -81,22 +83,12 @@ impl Manifests for KubernetesSource {
     }
 
     async fn put_status(&self, key: &Key, uid: &str, status: &Status) -> Result<(), Fault> {
-        let known = self.incarnation(key, uid)?;
-        let Some((next, digest)) = known.status_to_send(status) else { return Ok(()) };
-        // Before it is sent: the watch may show it before the answer comes, and that is no news.
-        self.sending(key, uid, Sent { digest, left: None });
-        let body = patch::status(key, uid, &next);
-        let parameters = PatchParams::apply(MANAGER).force();
-        let request = Request::new(collection(key)).patch_subresource("status", &key.name, &parameters, &Patch::Apply(&body));
-        match self.api.send::<Raw>(&doing(key, "secretdeliveries/status"), request).await {
-            Ok(raw) => {
-                self.answered(key, &raw, Some(digest));
-                Ok(())
-            }
-            // Nobody is left to read it.
-            Err(refusal) if refusal.status == 404 => Ok(()),
-            Err(refusal) => Err(self.refused(key, refusal).await),
+        let written = self.write_status(key, uid, status).await;
+        if written.is_err() {
+            // Nobody asks again by himself: a status that is not written is no reason to wake up early.
+            self.unwritten(key);
         }
+        written
     }
 }
 
@@ -108,6 +100,32 @@ impl KubernetesSource {
             return Err(fault);
         }
         state.deliveries.get(key).filter(|known| *known.uid == *uid).cloned().ok_or_else(|| object_changed(key))
+    }
+
+    /// Somebody else's change of the same object in between is no reason to give up.
+    async fn write_status(&self, key: &Key, uid: &str, status: &Status) -> Result<(), Fault> {
+        let mut conflict = object_changed(key);
+        for _ in 0..STATUS_TRIES {
+            let known = self.incarnation(key, uid)?;
+            let Some((next, digest)) = known.status_to_send(status) else { return Ok(()) };
+            // Before it is sent: the watch may show it before the answer comes, and that is no news.
+            self.sending(key, uid, Sent { digest, left: None });
+            let body = patch::status(key, &known, &next);
+            let parameters = PatchParams::apply(MANAGER).force();
+            let request =
+                Request::new(collection(key)).patch_subresource("status", &key.name, &parameters, &Patch::Apply(&body));
+            match self.api.send::<Raw>(&doing(key, "secretdeliveries/status"), request).await {
+                Ok(raw) => {
+                    self.answered(key, &raw, Some(digest));
+                    return Ok(());
+                }
+                // Nobody is left to read it.
+                Err(refusal) if refusal.status == 404 => return Ok(()),
+                Err(refusal) if refusal.status == 409 => conflict = self.refused(key, refusal).await,
+                Err(refusal) => return Err(refusal.fault),
+            }
+        }
+        Err(conflict)
     }
 
     async fn merge(&self, key: &Key, body: &Value) -> Result<Raw, Refusal> {

@@ -487,3 +487,47 @@ fn ten_thousand_resting_deliveries_are_small() {
     let texts = serde_json::to_vec(known.spec.as_ref().unwrap().as_ref()).unwrap().len();
     assert!(inline + texts < 4096, "{inline} + {texts}");
 }
+
+#[tokio::test]
+async fn zz_measure() {
+    let rss = || std::fs::read_to_string("/proc/self/statm").unwrap().split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4;
+    let w = World::new(&[]);
+    let mut spec = read::tests::good();
+    spec["fields"] = json!([{"label": "Username", "key": "user", "kind": "text"}, {"label": "Password", "key": "pass", "kind": "password"}]);
+    spec["context"] = json!({"title": "Access to the staging database", "purpose": "migration", "environment": "staging", "note": "x".repeat(100)});
+    spec["notify"] = json!({"email": "platform@example.com", "events": ["Retrieved", "Expired"]});
+    let status = ps_core::status::project(None, None, None, None, Timestamp::from_secs(1));
+    let mut raws = Vec::new();
+    for n in 0..300 {
+        let mut o = delivery(&format!("delivery-number-{n}"), 100 + n);
+        o["spec"] = spec.clone();
+        o["status"] = serde_json::to_value(&status).unwrap();
+        o["metadata"]["annotations"] = json!({"passwordsender.io/stamp": "a".repeat(97)});
+        o["metadata"]["finalizers"] = json!([FINALIZER]);
+        raws.push(o.to_string());
+    }
+    let id = FeedId { what: What::Deliveries, only: None };
+    let before = rss();
+    let t = std::time::Instant::now();
+    let cpu = || { let s = std::fs::read_to_string("/proc/thread-self/stat").unwrap(); let f: Vec<&str> = s.rsplit(')').next().unwrap().split_whitespace().collect(); f[11].parse::<u64>().unwrap() };
+    let c0 = cpu();
+    let mut items = Vec::new();
+    for r in &raws { items.push(Sink::read(&w.source, &id, serde_json::from_str(r).unwrap())); }
+    let took = t.elapsed();
+    println!("MEASURE cpu ticks {}", cpu() - c0);
+    {
+        let v: Vec<Value> = raws.iter().map(|r| serde_json::from_str(r).unwrap()).collect();
+        let c0 = cpu();
+        for o in &v { let mut o = o.clone(); o["apiVersion"] = json!("passwordsender.io/v1alpha1"); o["kind"] = json!("SecretDelivery"); ps_api::validate(ps_api::Kind::Delivery, &o).unwrap(); }
+        println!("MEASURE validate only cpu ticks {}", cpu() - c0);
+    }
+    w.source.listed(&id, items, 100_000, 0);
+    let after = rss();
+    println!("MEASURE {took:?} for 5000, {} KiB, {} B each", after - before, (after - before) * 1024 / 5000);
+    let known = w.source.state().deliveries.values().next().unwrap().clone();
+    println!("MEASURE {:?}", known.spec.as_ref().err());
+    let t = std::time::Instant::now();
+    for r in &raws { items2(&w, &id, r); }
+    println!("MEASURE again {:?}", t.elapsed());
+}
+fn items2(w: &World, id: &FeedId, r: &str) { let i = Sink::read(&w.source, id, serde_json::from_str(r).unwrap()); Sink::changed(&w.source, id, i); }

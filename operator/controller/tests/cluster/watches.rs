@@ -7,13 +7,18 @@ use ps_core::error::Class;
 use ps_core::ids::Key;
 use ps_core::ports::{Connections as _, Manifests as _};
 use ps_core::delivery::ConnectionRef;
-use ps_testbed::{ProxyAction, ProxyRule, wait_until};
+use ps_testbed::{ApiProxy, ProxyAction, ProxyRule, wait_until};
 use serde_json::json;
 
 use crate::stand::{LONG, Stand, delivery, own, shared};
 
 fn names(stand: &Stand<'_>) -> BTreeSet<String> {
     stand.source.keys().into_iter().filter(|k| k.namespace == stand.tenant).map(|k| k.name).collect()
+}
+
+/// Closes every watch, once there are some.
+async fn close(proxy: &ApiProxy) {
+    wait_until("watches to close", LONG, async || (proxy.close_watches() > 0).then_some(())).await.unwrap();
 }
 
 #[tokio::test]
@@ -34,14 +39,14 @@ async fn nothing_is_lost_when_watches_close_or_are_too_old_and_nothing_vanishes_
     stand.seen("d", "one that came after the watches closed", |_| true).await;
     // Too old: 410 at the next watch.
     proxy.rule(ProxyRule::new("watch=true", ProxyAction::Refuse(410)).times(4));
-    assert!(proxy.close_watches() > 0);
+    close(&proxy).await;
     stand.delete("d").await;
     stand.gone("d").await;
     assert!(names(&stand).is_superset(&all));
     // Refused and broken for a while: what happens meanwhile is seen afterwards, deletions too.
     proxy.clear();
     proxy.rule(ProxyRule::new("/apis/passwordsender.io", ProxyAction::Refuse(500)));
-    assert!(proxy.close_watches() > 0);
+    close(&proxy).await;
     wait_until("the trouble to be said", LONG, async || stand.source.fault()).await.unwrap();
     stand.delete("a").await;
     stand.deliver("e", &json!({})).await;

@@ -173,6 +173,20 @@ async fn another_incarnation_is_not_written_even_if_nobody_saw_it_come() {
 }
 
 #[tokio::test]
+async fn a_status_is_written_whatever_others_change_meanwhile() {
+    let stand = Stand::new(shared().await).await;
+    stand.deliver("a", &json!({})).await;
+    let seen = stand.seen("a", "the object", |_| true).await;
+    stand.running.abort();
+    let theirs = json!({"metadata": {"labels": {"x": "y"}}});
+    stand.cluster.call("PATCH", &stand.path("a"), Some(&theirs)).await.unwrap();
+    let status = project(Some(&seen), None, None, None, at(5));
+    stand.source.put_status(&seen.key, &seen.uid, &status).await.unwrap();
+    let stored = stand.stored("a").await;
+    assert_eq!((&stored["status"]["summary"], &stored["metadata"]["labels"]["x"]), (&json!(status.summary), &json!("y")));
+}
+
+#[tokio::test]
 async fn a_patch_of_an_object_that_changed_meanwhile_is_refused_and_then_succeeds() {
     let stand = Stand::new(shared().await).await;
     stand.deliver("a", &json!({"metadata": {"finalizers": ["example.com/one"]}})).await;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ps_core::audit::{EventKind, Writer};
 use ps_core::delivery::Strategy;
-use ps_core::entry::{Attempt, MailState, RevokeCause};
+use ps_core::entry::{MailState, RevokeCause};
 use ps_core::invariants::Invariant::*;
 use ps_core::link::State as LinkState;
 use ps_core::link::check::Tamper;
@@ -43,6 +43,7 @@ pub fn always(world: &Shared) {
     }
 
     for (entry, _) in w.ledger.values() {
+        assert!(!entry.removed || w.deleted.contains(&entry.key), "{SentOnce}: nobody deleted {}", entry.key);
         for attempt in &entry.attempts {
             let name = format!("{} attempt {}", entry.key, attempt.number);
             if attempt.evidence.is_some()
@@ -69,35 +70,6 @@ pub fn always(world: &Shared) {
             let said_no = attempt.link.state == LinkState::Declined || attempt.link.disputed;
             let declined = !said_no || w.ever_declined.contains(&attempt.record);
             assert!(declined, "{GatewayIsNotBelieved}: nobody declined {name}");
-        }
-    }
-}
-
-/// While links are still open, and everything works and has been looked at: a rotation of ours is known to all whose
-/// value it killed.
-pub fn withdrawn(world: &Shared) {
-    let w = world.lock();
-    // Who saw what first is told by clocks.
-    if !w.exact {
-        return;
-    }
-    let proofs: Vec<_> = w.ledger.values().flat_map(|(e, _)| &e.attempts).filter(|a| a.evidence.is_some()).collect();
-    for (entry, _) in w.ledger.values() {
-        for attempt in entry.attempts.iter().filter(|a| a.link.tampered.is_some()) {
-            let found = w.store.get(&attempt.record).and_then(|(r, _)| r.link());
-            let live = found.is_some_and(|link| link.state.is_live());
-            assert!(!live, "{GatewayIsNotBelieved}: {} attempt {} can still be opened", entry.key, attempt.number);
-        }
-        for attempt in entry.attempts.iter().filter(|a| a.link.state == LinkState::Open && a.delivered()) {
-            let rotated = |other: &&Attempt| {
-                other.source_key == attempt.source_key
-                    && other.evidence.as_ref().is_some_and(|e| e.at > attempt.begun_at)
-            };
-            let Some(mail) = w.mails.iter().find(|m| m.record == attempt.record && !m.value.is_empty()) else {
-                continue;
-            };
-            let stale = proofs.iter().any(|other| rotated(other)) && w.is_dead(&mail.place, &mail.value);
-            assert!(!stale || attempt.link.revoke.is_some(), "{}: a dead value can still be opened", entry.key);
         }
     }
 }

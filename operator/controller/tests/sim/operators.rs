@@ -46,7 +46,7 @@ impl Operators {
         let name = format!("op{}", self.born);
         let paused = {
             let mut w = self.world.lock();
-            let skew = if w.faults && !w.exact { w.dice(40_000) as i64 - 20_000 } else { 0 };
+            let skew = if w.faults { w.dice(40_000) as i64 - 20_000 } else { 0 };
             w.skews.insert(name.clone(), skew);
             let paused = w.faults && w.dice(12) == 0;
             if paused {
@@ -199,9 +199,6 @@ impl Operators {
     /// An operator's clock jumps by an hour, or is put right.
     pub fn clock_jumps(&mut self) {
         let mut w = self.world.lock();
-        if w.exact {
-            return;
-        }
         let who = w.dice(self.all.len() as u64) as usize;
         let skew = [3_600_000, -3_600_000, 0, 0][w.dice(4) as usize];
         w.say(format!("operator {who}'s clock is {} s off", skew / 1000));
@@ -299,11 +296,8 @@ impl Operators {
         while !self.world.lock().late.is_empty() {
             crate::world::late_effect(&self.world);
         }
-        for round in 0..40 {
+        for _ in 0..40 {
             self.run_all();
-            if round == 2 {
-                crate::check::withdrawn(&self.world);
-            }
             let mut w = self.world.lock();
             w.now += 600_000;
             crate::people::vaults_own_rotations(&mut w);

@@ -98,7 +98,10 @@ pub fn sender(world: &Shared) {
     let change: Box<dyn FnOnce(&mut Spec)> = match choice {
         0 => Box::new(|spec| spec.revoked = !spec.revoked),
         1 => Box::new(|_| ()),
-        2 => return edit(&mut w, &key, |m| m.deleting = true),
+        2 => {
+            w.deleted.insert(key.clone());
+            return edit(&mut w, &key, |m| m.deleting = true);
+        }
         3 => Box::new(move |spec| spec.recipient.email = format!("d{kind}.{random}@vendor.example")),
         4 => Box::new(move |spec| {
             let other = template(random as usize % KINDS);

@@ -115,7 +115,9 @@ impl StepLog for Sim {
         if let ps_core::decide::Action::Issue(order) = &decision.action {
             w.limits.insert((self.name.clone(), key.clone()), order.spec.deliver_before);
         }
-        if w.faults && matches!(action.as_str(), "Supersede" | "Revoke" | "Void" | "Settle" | "DeleteRecord") {
+        if w.faults
+            && matches!(action.as_str(), "Supersede" | "Revoke" | "Void" | "Settle" | "DeleteRecord" | "FlushAudit")
+        {
             w.racing = Some((self.name.clone(), key.clone()));
         }
         w.say(format!("{}: {key} {action}: {}", self.name, decision.reason));

@@ -7,6 +7,7 @@ use std::task::{Context, Waker};
 use ps_core::entry::MailState;
 use ps_core::error::Class;
 use ps_core::ids::Key;
+use ps_core::link::State as LinkState;
 
 use crate::operators::{Operators, Work};
 use crate::people;
@@ -240,5 +241,37 @@ fn what_is_owed_is_done_while_audit_and_manifests_and_links_fail() {
         operators.settle();
         crate::check::always(&world);
         crate::check::at_rest(&world);
+    }
+}
+
+#[test]
+fn a_rotation_of_ours_withdraws_the_open_links_of_the_same_source() {
+    // d0 and d1 share a role, and d1 is to be sent again; d3 has another source.
+    for (opened, sent) in [("d0", [1, 2, 1]), ("d1", [1, 1, 1])] {
+        let world = World::empty(1);
+        {
+            let mut w = world.lock();
+            w.faults = false;
+            for kind in [0, 1, 3] {
+                w.deliver(kind);
+            }
+        }
+        let mut operators = Operators::new(&world, false);
+        operators.run_all();
+        let mails = world.lock().mails.clone();
+        let first = mails.iter().find(|m| m.key.name == opened).expect("it was mailed");
+        people::ask(&mut world.lock(), first, "claim", 0);
+        operators.run_all();
+        world.lock().now += 1_260_000;
+        operators.run_all();
+        crate::check::always(&world);
+        let w = world.lock();
+        for mail in &mails {
+            let open = w.store[&mail.record].0.link().is_some_and(|l| l.state == LinkState::Open);
+            let dead = w.is_dead(&mail.place, &mail.value);
+            assert_eq!((open, dead), if mail.key.name == "d3" { (true, false) } else { (false, true) }, "{}", mail.key);
+        }
+        let mailed = |name: &str| w.mails.iter().filter(|m| m.key.name == name).count();
+        assert_eq!(["d0", "d1", "d3"].map(mailed), sent, "as onSourceRotated says");
     }
 }

@@ -81,8 +81,6 @@ pub struct State {
     pub restores: u32,
     pub restored: Option<String>,
     pub fenced: bool,
-    /// Whether all clocks of operators are right in this run.
-    pub exact: bool,
     /// How far each operator's clock is off.
     pub skews: BTreeMap<String, i64>,
     /// An operator that has just decided to end a link, and which delivery's: the moment for a race.
@@ -102,6 +100,8 @@ pub struct State {
     pub ever_claimed: BTreeSet<LinkId>,
     pub ever_declined: BTreeSet<LinkId>,
     pub claims_per_key: BTreeMap<Key, u32>,
+    /// Deliveries whose manifest was deleted at some time.
+    pub deleted: BTreeSet<Key>,
     /// How often each delivery may be claimed: once, and once more for each time that sending again was asked for.
     pub permits: BTreeMap<Key, u32>,
     /// Records that a taken-over gateway altered in a way that must be found.
@@ -150,7 +150,6 @@ impl World {
             now: 1_800_000_000_000,
             rng: seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1,
             faults: true,
-            exact: seed.is_multiple_of(2),
             ..State::default()
         };
         let rotated = state.now - 1000;

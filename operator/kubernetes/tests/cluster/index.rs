@@ -60,25 +60,26 @@ async fn watches_that_break_are_opened_again() {
         let name = format!("r{n}");
         let version = direct.create(&row(&name, "1")).await.unwrap();
         shows(&index, &name, Some("1")).await;
+        index.connected(SOON).await.unwrap();
         assert!(proxy.close_watches() >= 1, "a watch is open");
         direct.replace(&row(&name, "2"), version).await.unwrap();
         shows(&index, &name, Some("2")).await;
     }
     // The API server says that our history is gone, in the stream and as an answer; it is busy; it answers nonsense.
     for action in [ProxyAction::ExpiredWatch, ProxyAction::Refuse(410), ProxyAction::Refuse(429), ProxyAction::Refuse(500), ProxyAction::Drop] {
+        index.connected(SOON).await.unwrap();
         let before = index.changed_since(0, 100).position;
         proxy.rule(ProxyRule::new("watch=true", action.clone()).times(2));
-        proxy.close_watches();
+        assert!(proxy.close_watches() >= 1, "a watch is open");
         let name = format!("{action:?}").to_lowercase().replace(['(', ')'], "");
         direct.create(&row(&name, "1")).await.unwrap();
-        assert_eq!(direct.purge("r0").await.is_ok(), true);
+        direct.purge("r0").await.unwrap();
         direct.create(&row("r0", &name)).await.unwrap();
         shows(&index, &name, Some("1")).await;
         shows(&index, "r0", Some(&name)).await;
         proxy.clear();
         let changes = index.changed_since(before, 100);
         assert_eq!(changes.changed.len(), 2, "{action:?}: {changes:?}");
-        index.connected(SOON).await.unwrap();
     }
     assert_eq!(index.epoch(), 0);
     // Nothing passes for a while, and nobody closes anything.

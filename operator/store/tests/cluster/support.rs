@@ -27,7 +27,7 @@ pub(crate) async fn testbed() -> &'static Cluster {
 pub(crate) async fn namespace(cluster: &Cluster) -> String {
     let namespace = cluster.namespace("links").await.unwrap();
     for (account, verbs) in
-        [("operator", "get, list, watch, create, update, delete"), ("gateway", "get, list, watch, update")]
+        [("operator", "get, list, watch, create, update, patch, delete"), ("gateway", "get, list, watch, update")]
     {
         cluster.service_account(&namespace, account).await.unwrap();
         let yaml = format!(

@@ -270,6 +270,27 @@ async fn a_namespace_is_a_vault_of_its_own() {
 }
 
 #[tokio::test]
+async fn a_login_goes_on_while_only_the_settings_of_its_connection_change() {
+    let place = place().await;
+    let bench = Bench::new();
+    let at = by_app_role(&bench, &place, json!({"token_ttl": "1h"})).await;
+    let source = kv2(&place.mount, "x", &[]);
+    bench.vault.read(&at, &source).await.unwrap();
+    let other_timeout = Connection { timeout: Span::from_secs(19), ..at.clone() };
+    let other_cleanup = Connection { cleanup: Some("c".into()), ..other_timeout.clone() };
+    for same in [&other_timeout, &other_cleanup, &at, &other_cleanup] {
+        bench.vault.read(same, &source).await.unwrap();
+    }
+    assert_eq!(bench.requests("login"), 1, "who logs in is the same");
+    let elsewhere = Connection { address: place.bao.address().replace("127.0.0.1", "localhost"), ..at.clone() };
+    bench.vault.read(&elsewhere, &source).await.unwrap();
+    assert_eq!(bench.requests("login"), 2, "a token is shown to nobody but whom it is from");
+    let again = by_app_role(&bench, &place, json!({"token_ttl": "1h"})).await;
+    bench.vault.read(&again, &source).await.unwrap();
+    assert_eq!(bench.requests("login"), 3, "another identity");
+}
+
+#[tokio::test]
 async fn the_renewal_ends_with_the_client() {
     let place = place().await;
     let options = TokenOptions { ttl: Some("2s"), ..TokenOptions::default() };
