@@ -398,6 +398,9 @@ pub struct SourceSight {
     pub tags: Tags,
     /// KV v2: what became of the delivered version, where that was looked at.
     pub delivered: DeliveredVersion,
+    /// The values could not be looked at: whoever looked may clean up and not read. Then there are no tags, and versions
+    /// and times are all that can prove anything.
+    pub unseen: bool,
 }
 
 /// What became of the version that was delivered (KV v2).

@@ -153,7 +153,8 @@ pub fn verdict(delivered: &Delivered<'_>, sight: &SourceSight) -> Verdict {
         (Identity::Static { .. }, Some(_)) if another_user(delivered, sight) => Verdict::Alive(None),
         (Identity::Static { rotated: then }, Some(Identity::Static { rotated: now })) => {
             if changed && now > then {
-                let seen = format!("last_vault_rotation moved from {then} to {now} and the password is another");
+                let what = if sight.unseen { "; the password was not looked at" } else { " and the password is another" };
+                let seen = format!("last_vault_rotation moved from {then} to {now}{what}");
                 Verdict::Dead { scope: Scope::Target, seen }
             } else {
                 Verdict::Alive((delivered.strategy == Strategy::RotateRole).then_some(Step::RotateRole))
@@ -188,6 +189,10 @@ fn kv2(
         Some(Identity::Kv2 { version, .. }) => Some(*version),
         _ => None,
     };
+    if sight.unseen && sight.delivered == DeliveredVersion::Present {
+        // A newer version of unknown values: its writer may have been cut off before the delivered one was destroyed.
+        return Verdict::Alive(now.and_then(|v| write_step(delivered, Some(v), Some(then))));
+    }
     if !changed {
         // A newer version that holds the same value: write over that one. The number of the delivered version may be
         // another secret's by now (deleted and made anew), so it is destroyed only if it was seen to be ours.
@@ -197,9 +202,8 @@ fn kv2(
     match sight.delivered {
         DeliveredVersion::Destroyed => {
             let to = now.map_or("nothing".to_owned(), |v| format!("version {v}"));
-            let seen = format!(
-                "version {then} is destroyed, {to} is current with other values; other versions were not looked at"
-            );
+            let values = if sight.unseen { "its values were not looked at" } else { "with other values" };
+            let seen = format!("version {then} is destroyed, {to} is current, {values}; other versions were not looked at");
             Verdict::Dead { scope: Scope::Vault, seen }
         }
         _ if delivered.strategy == Strategy::WriteNewVersion => Verdict::Alive(Some(Step::DestroyVersion(then))),
@@ -249,6 +253,7 @@ mod tests {
             current,
             tags: Tags::from([("password".into(), password), ("username".into(), 7)]),
             delivered: version,
+            unseen: false,
         }
     }
 
@@ -276,6 +281,23 @@ mod tests {
         assert_eq!(role(&sight(Some(at(10)), 2, none)), rotate, "time has not moved");
         assert_eq!(role(&sight(Some(at(9)), 2, none)), rotate, "a restored Vault may run backwards");
         assert_eq!(role(&sight(None, 2, none)), Verdict::Alive(None), "a missing role proves nothing");
+    }
+
+    #[test]
+    fn who_may_not_read_writes_over_a_newer_version_until_the_delivered_one_is_destroyed() {
+        let unseen = |current, version| SourceSight { tags: Tags::new(), unseen: true, ..sight(current, 0, version) };
+        let kv = |s: &SourceSight| judge(&version(3), Strategy::WriteNewVersion, s);
+        let step = |v| {
+            let keys = vec!["password".into()];
+            Verdict::Alive(Some(Step::WriteNewVersion { cas: Some(v), keys, password_policy: None, destroy: Some(3) }))
+        };
+        assert_eq!(kv(&unseen(Some(version(3)), DeliveredVersion::NotLooked)), step(3));
+        assert_eq!(kv(&unseen(Some(version(4)), DeliveredVersion::Present)), step(4), "cut off before the destruction");
+        let Verdict::Dead { scope, seen } = kv(&unseen(Some(version(5)), DeliveredVersion::Destroyed)) else {
+            panic!("destroyed by name")
+        };
+        assert_eq!(scope, Scope::Vault);
+        assert!(seen.contains("values were not looked at"), "{seen}");
     }
 
     #[test]

@@ -53,7 +53,10 @@ pub enum Access {
 pub async fn connect(access: &Access, program: &str) -> Result<Client, Fault> {
     let mut config = match access {
         Access::InCluster => Config::incluster().map_err(|_| {
-            config_fault("there is no service account's token in this process's file system", "Run this in a pod with a service account, or name a kubeconfig file")
+            config_fault(
+                "there is no service account's token in this process's file system",
+                "Run this in a pod with a service account, or name a kubeconfig file",
+            )
         })?,
         Access::Kubeconfig { path, context } => from_file(path, context.clone()).await?,
     };
@@ -64,11 +67,15 @@ pub async fn connect(access: &Access, program: &str) -> Result<Client, Fault> {
     config.reset_reader_on_write = true;
     config.default_retry = false;
     let agent = format!("{program}/{}", env!("CARGO_PKG_VERSION"));
-    let agent = HeaderValue::from_str(&agent)
-        .map_err(|_| config_fault("the program's name is no header value", "Report this: it is a defect of Password Sender"))?;
+    let agent = HeaderValue::from_str(&agent).map_err(|_| {
+        config_fault("the program's name is no header value", "Report this: it is a defect of Password Sender")
+    })?;
     config.headers.push((HeaderName::from_static("user-agent"), agent));
     let builder = ClientBuilder::try_from(config).map_err(|_| {
-        config_fault("the credentials or the CA of the Kubernetes API can't be used", "See that the kubeconfig's certificates, keys and token files exist and are PEM")
+        config_fault(
+            "the credentials or the CA of the Kubernetes API can't be used",
+            "See that the kubeconfig's certificates, keys and token files exist and are PEM",
+        )
     })?;
     let builder = builder
         .with_layer(&BufferLayer::new(256))
@@ -79,7 +86,10 @@ pub async fn connect(access: &Access, program: &str) -> Result<Client, Fault> {
 
 async fn from_file(path: &Path, context: Option<String>) -> Result<Config, Fault> {
     let unusable = |what: &str| {
-        config_fault(format!("{}: {what}", path.display()), "Name a kubeconfig file that kubectl can use, with the context to use")
+        config_fault(
+            format!("{}: {what}", path.display()),
+            "Name a kubeconfig file that kubectl can use, with the context to use",
+        )
     };
     let file = Kubeconfig::read_from(path).map_err(|_| unusable("it can't be read as a kubeconfig"))?;
     let wanted = context.or_else(|| file.current_context.clone()).unwrap_or_default();
@@ -156,7 +166,11 @@ const TRIES: u32 = 3;
 impl<B> Policy<Request<Body>, Response<B>, BoxError> for Patience {
     type Future = tokio::time::Sleep;
 
-    fn retry(&mut self, request: &mut Request<Body>, result: &mut Result<Response<B>, BoxError>) -> Option<Self::Future> {
+    fn retry(
+        &mut self,
+        request: &mut Request<Body>,
+        result: &mut Result<Response<B>, BoxError>,
+    ) -> Option<Self::Future> {
         let answer = result.as_ref().ok()?;
         let reads = request.method() == Method::GET;
         let again = match answer.status() {
@@ -235,7 +249,8 @@ users: [{name: u, user: {token: TOKEN}}]
         let path = folder.path().join("config");
         let token = format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(r#"{"aud":["api"]}"#));
         std::fs::write(&path, FILE.replace("TOKEN", &token)).unwrap();
-        let access = |context: Option<&str>| Access::Kubeconfig { path: path.clone(), context: context.map(str::to_owned) };
+        let access =
+            |context: Option<&str>| Access::Kubeconfig { path: path.clone(), context: context.map(str::to_owned) };
         assert_eq!(own_audiences(&access(None)), ["api"]);
         connect(&access(None), "test").await.unwrap();
         for (context, word) in [("two", "proxy"), ("three", "certificates"), ("four", "four")] {

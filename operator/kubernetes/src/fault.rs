@@ -119,10 +119,12 @@ pub fn refused(doing: &Doing, status: &Status) -> Fault {
         ),
         StatusCode::PAYLOAD_TOO_LARGE => too_large(doing),
         _ if status.message.contains("request is too large") => too_large(doing),
-        StatusCode::TOO_MANY_REQUESTS => {
-            Fault::new(Class::Transient, "kubernetes-busy", format!("the API server takes no more requests now: {doing}"))
-                .remedy("If it lasts, give our service account a priority level of its own (API priority and fairness)")
-        }
+        StatusCode::TOO_MANY_REQUESTS => Fault::new(
+            Class::Transient,
+            "kubernetes-busy",
+            format!("the API server takes no more requests now: {doing}"),
+        )
+        .remedy("If it lasts, give our service account a priority level of its own (API priority and fairness)"),
         StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => {
             let fields: Vec<&str> = status
                 .details
@@ -137,7 +139,11 @@ pub fn refused(doing: &Doing, status: &Status) -> Fault {
         _ => {
             let number = code.as_u16();
             let said = if said.is_empty() { said } else { format!(": {said}") };
-            Fault::new(Class::Transient, "kubernetes-failed", format!("the API server answered {number} to {doing}{said}"))
+            Fault::new(
+                Class::Transient,
+                "kubernetes-failed",
+                format!("the API server answered {number} to {doing}{said}"),
+            )
         }
     }
 }
@@ -146,8 +152,12 @@ pub fn refused(doing: &Doing, status: &Status) -> Fault {
 #[must_use]
 pub fn unreachable(doing: &Doing, error: &(dyn std::error::Error + 'static)) -> Fault {
     let what = cause(error);
-    Fault::new(Class::Transient, "kubernetes-unreachable", format!("the Kubernetes API does not answer ({what}): {doing}"))
-        .remedy("See whether the API server runs and whether a NetworkPolicy lets us reach it")
+    Fault::new(
+        Class::Transient,
+        "kubernetes-unreachable",
+        format!("the Kubernetes API does not answer ({what}): {doing}"),
+    )
+    .remedy("See whether the API server runs and whether a NetworkPolicy lets us reach it")
 }
 
 /// The fault of an answer that took too long.
@@ -164,8 +174,12 @@ pub fn silent(doing: &Doing) -> Fault {
 /// The fault of an answer that is not what was asked for.
 #[must_use]
 pub fn unreadable(doing: &Doing) -> Fault {
-    Fault::new(Class::Transient, "kubernetes-answer", format!("what answers is no Kubernetes API that we understand: {doing}"))
-        .remedy("See what is between us and the API server")
+    Fault::new(
+        Class::Transient,
+        "kubernetes-answer",
+        format!("what answers is no Kubernetes API that we understand: {doing}"),
+    )
+    .remedy("See what is between us and the API server")
 }
 
 /// The fault of an object that is larger than the API server takes.
@@ -198,8 +212,12 @@ pub fn foreign(namespace: &str, name: &str, expected: &str) -> Fault {
 }
 
 fn invalid(doing: &Doing, what: &str) -> Fault {
-    Fault::new(Class::Permanent, "kubernetes-invalid", format!("the API server refuses it as invalid ({what}): {doing}"))
-        .remedy("See that CRDs, admission policies and operator are of one version")
+    Fault::new(
+        Class::Permanent,
+        "kubernetes-invalid",
+        format!("the API server refuses it as invalid ({what}): {doing}"),
+    )
+    .remedy("See that CRDs, admission policies and operator are of one version")
 }
 
 fn denied(doing: &Doing, said: &str) -> Fault {

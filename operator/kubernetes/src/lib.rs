@@ -10,7 +10,12 @@
 //! read, so bodies of Secrets never pass through it.
 #![cfg_attr(
     test,
-    allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a panic in a test is its failure report")
+    allow(
+        clippy::indexing_slicing,
+        clippy::unwrap_used,
+        clippy::panic,
+        reason = "a panic in a test is its failure report"
+    )
 )]
 
 pub mod client;
@@ -22,6 +27,7 @@ pub mod table;
 mod exchange;
 #[cfg(test)]
 mod fake;
+mod wire;
 
 pub use client::{Access, connect, own_audiences};
 pub use election::{Election, Standing};

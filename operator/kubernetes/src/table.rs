@@ -12,16 +12,14 @@ use std::fmt;
 use std::time::Duration;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use http::{Method, Request};
 use kube::Client;
-use kube::core::Status;
 use ps_core::error::{Class, Fault};
 use ps_core::ports::CasError;
-use serde::{Deserialize, Serialize};
 
 use crate::exchange::{Refusal, exchange};
 use crate::fault::{self, Doing};
+use crate::wire::{WireDeleted, WireHead, WireList, WireSecret, is_missing, number};
 
 /// The most bytes that the data of one row may have in sum (the API server's limit for a Secret).
 pub const MAX_DATA: usize = 1024 * 1024;
@@ -30,8 +28,6 @@ pub const MAX_ANNOTATIONS: usize = 256 * 1024 - 128;
 /// Longest time that one call takes, lookups and repetitions included.
 pub const LONGEST: Duration = Duration::from_secs(12);
 
-/// Marks each write, to know it again.
-const MARK: &str = "passwordsender.io/write";
 /// How often a write whose answer was lost is tried.
 const TRIES: u32 = 3;
 const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
@@ -50,7 +46,11 @@ pub struct Row {
 impl fmt::Debug for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sizes: BTreeMap<&String, usize> = self.data.iter().map(|(key, bytes)| (key, bytes.len())).collect();
-        f.debug_struct("Row").field("name", &self.name).field("annotations", &self.annotations).field("data", &sizes).finish()
+        f.debug_struct("Row")
+            .field("name", &self.name)
+            .field("annotations", &self.annotations)
+            .field("data", &sizes)
+            .finish()
     }
 }
 
@@ -226,8 +226,12 @@ impl SecretTable {
     fn place(&self, name: &str) -> Result<String, Fault> {
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
         if name.is_empty() || name.len() > 253 || !name.chars().all(plain) {
-            return Err(Fault::new(Class::Permanent, "kubernetes-invalid", "a row's name is no name of a Kubernetes object")
-                .remedy("Report this: it is a defect of Password Sender"));
+            return Err(Fault::new(
+                Class::Permanent,
+                "kubernetes-invalid",
+                "a row's name is no name of a Kubernetes object",
+            )
+            .remedy("Report this: it is a defect of Password Sender"));
         }
         Ok(format!("{}/{name}", self.folder()))
     }
@@ -271,7 +275,8 @@ impl SecretTable {
                 }
                 Err(fault) => return Err(CasError::Failed(doubt.unwrap_or(fault))),
             };
-            let version = found.as_ref().map(|found| found.metadata.version(&doing)).transpose().map_err(CasError::Failed)?;
+            let version =
+                found.as_ref().map(|found| found.metadata.version(&doing)).transpose().map_err(CasError::Failed)?;
             if let (Some(found), Some(version)) = (&found, version)
                 && found.metadata.mark() == Some(mark.as_str())
             {
@@ -342,126 +347,9 @@ impl SecretTable {
     }
 
     fn body(&self, row: &Row, mark: &str, unchanged: Option<u64>) -> Result<Vec<u8>, Fault> {
-        let mut annotations = row.annotations.clone();
-        annotations.insert(MARK.to_owned(), mark.to_owned());
-        let secret = WireSecret {
-            api_version: "v1".to_owned(),
-            object: "Secret".to_owned(),
-            metadata: WireMeta {
-                name: row.name.clone(),
-                resource_version: unchanged.map(|version| version.to_string()),
-                annotations,
-                labels: self.labels.clone(),
-            },
-            kind: self.kind.clone(),
-            data: row.data.iter().map(|(key, bytes)| (key.clone(), STANDARD.encode(bytes))).collect(),
-        };
+        let secret = WireSecret::new(row, &self.kind, &self.labels, mark, unchanged);
         serde_json::to_vec(&secret).map_err(|_| fault::unreadable(&self.doing("update", &row.name)))
     }
-}
-
-/// A Secret as it is sent and answered, as far as we use it. It must not be `Debug`.
-#[derive(Serialize, Deserialize)]
-struct WireSecret {
-    #[serde(rename = "apiVersion", default)]
-    api_version: String,
-    #[serde(rename = "kind", default)]
-    object: String,
-    metadata: WireMeta,
-    #[serde(rename = "type", default)]
-    kind: String,
-    #[serde(default, deserialize_with = "or_null")]
-    data: BTreeMap<String, String>,
-}
-
-/// The metadata of any object.
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct WireMeta {
-    #[serde(default)]
-    name: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    resource_version: Option<String>,
-    #[serde(default, deserialize_with = "or_null", skip_serializing_if = "BTreeMap::is_empty")]
-    annotations: BTreeMap<String, String>,
-    #[serde(default, deserialize_with = "or_null", skip_serializing_if = "BTreeMap::is_empty")]
-    labels: BTreeMap<String, String>,
-}
-
-/// An object of which only the metadata is read: in lists, in watches, and in answers to writes.
-#[derive(Clone, Deserialize)]
-pub(crate) struct WireHead {
-    pub(crate) metadata: WireMeta,
-}
-
-/// The answer to a deletion: a Status, or the object that its finalizers keep.
-#[derive(Deserialize)]
-struct WireDeleted {
-    #[serde(default)]
-    metadata: WireKept,
-}
-
-#[derive(Default, Deserialize)]
-struct WireKept {
-    #[serde(default, deserialize_with = "or_null")]
-    finalizers: Vec<String>,
-}
-
-#[derive(Deserialize)]
-struct WireList {
-    metadata: WireListMeta,
-    #[serde(default, deserialize_with = "or_null")]
-    items: Vec<WireHead>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct WireListMeta {
-    #[serde(default)]
-    resource_version: Option<String>,
-    #[serde(default, rename = "continue")]
-    next: Option<String>,
-}
-
-impl WireMeta {
-    fn version(&self, doing: &Doing) -> Result<u64, Fault> {
-        number(&self.resource_version, doing)
-    }
-
-    fn mark(&self) -> Option<&str> {
-        self.annotations.get(MARK).map(String::as_str)
-    }
-
-    pub(crate) fn meta(mut self, doing: &Doing) -> Result<RowMeta, Fault> {
-        let version = self.version(doing)?;
-        self.annotations.remove(MARK);
-        Ok(RowMeta { name: self.name, annotations: self.annotations, version })
-    }
-}
-
-impl WireSecret {
-    fn row(mut self, doing: &Doing) -> Result<Row, Fault> {
-        self.metadata.annotations.remove(MARK);
-        let mut data = BTreeMap::new();
-        for (key, text) in self.data {
-            data.insert(key, STANDARD.decode(text).map_err(|_| fault::unreadable(doing))?);
-        }
-        Ok(Row { name: self.metadata.name, annotations: self.metadata.annotations, data })
-    }
-}
-
-/// Go writes `null` for what is empty: an empty list's items, for one.
-fn or_null<'de, D: serde::Deserializer<'de>, T: Default + Deserialize<'de>>(from: D) -> Result<T, D::Error> {
-    Ok(Option::deserialize(from)?.unwrap_or_default())
-}
-
-/// Whether it is that object that is missing, and not the namespace or the kind.
-fn is_missing(status: &Status, name: &str) -> bool {
-    status.code == 404 && status.details.as_ref().is_some_and(|details| details.name == name)
-}
-
-pub(crate) fn number(resource_version: &Option<String>, doing: &Doing) -> Result<u64, Fault> {
-    resource_version.as_ref().and_then(|text| text.parse().ok()).ok_or_else(|| fault::version(doing))
 }
 
 fn check_sizes(row: &Row, doing: &Doing) -> Result<(), Fault> {
@@ -472,9 +360,8 @@ fn check_sizes(row: &Row, doing: &Doing) -> Result<(), Fault> {
 
 fn mark() -> Result<String, Fault> {
     let mut random = [0_u8; 12];
-    getrandom::fill(&mut random).map_err(|_| {
-        Fault::new(Class::Transient, "no-randomness", "the operating system has no randomness to give")
-    })?;
+    getrandom::fill(&mut random)
+        .map_err(|_| Fault::new(Class::Transient, "no-randomness", "the operating system has no randomness to give"))?;
     Ok(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(random))
 }
 

@@ -56,7 +56,15 @@ async fn rows_are_compared_and_swapped() {
 #[tokio::test]
 async fn a_lost_answer_is_looked_up() {
     use Do::{DoneBut, DoneButDrop, Drop, Refuse, Serve};
-    for plan in [&[DoneBut(500)][..], &[DoneButDrop], &[DoneBut(409)], &[Drop], &[Refuse(500)], &[Drop, Serve, Drop], &[DoneButDrop, Drop]] {
+    for plan in [
+        &[DoneBut(500)][..],
+        &[DoneButDrop],
+        &[DoneBut(409)],
+        &[Drop],
+        &[Refuse(500)],
+        &[Drop, Serve, Drop],
+        &[DoneButDrop, Drop],
+    ] {
         let fake = Fake::default();
         let table = table(&fake);
         fake.plan(plan);
@@ -93,7 +101,13 @@ async fn what_nobody_knows_is_not_told_as_a_conflict() {
 async fn a_clear_refusal_is_told_at_once() {
     let fake = Fake::default();
     let table = table(&fake);
-    for (status, expected) in [(403, "kubernetes-denied"), (401, "kubernetes-unauthenticated"), (422, "kubernetes-invalid"), (413, "object-too-large"), (429, "kubernetes-busy")] {
+    for (status, expected) in [
+        (403, "kubernetes-denied"),
+        (401, "kubernetes-unauthenticated"),
+        (422, "kubernetes-invalid"),
+        (413, "object-too-large"),
+        (429, "kubernetes-busy"),
+    ] {
         fake.plan(&[Do::Refuse(status)]);
         assert_eq!(code(table.create(&row("a", "hunter2")).await), expected);
         assert_eq!(fake.asked(), "POST");

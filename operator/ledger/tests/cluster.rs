@@ -3,6 +3,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
+    clippy::panic,
     reason = "a panic in a test is its failure report"
 )]
 
@@ -216,7 +217,9 @@ async fn changed_annotations_hide_nothing() {
     for number in 1..4 {
         ledger.insert(&entry(number, 1)).await.unwrap();
     }
-    let named = |number: u64| format!("/api/v1/namespaces/{namespace}/secrets/entry-{}", &key(number).digest().to_string()[..32]);
+    let named = |number: u64| {
+        format!("/api/v1/namespaces/{namespace}/secrets/entry-{}", &key(number).digest().to_string()[..32])
+    };
     let patch = async |number: u64, patch: Value| {
         cluster.call("PATCH", &named(number), Some(&patch)).await.unwrap();
         ledger.catch_up().await.unwrap();
@@ -300,7 +303,9 @@ async fn without_the_api_server_nothing_is_guessed_and_a_restored_etcd_is_notice
     assert_eq!(failed(ledger.catch_up().await), "kubernetes-unreachable");
     assert!(asked.elapsed() < SOON);
     cluster.start_api_server().await.unwrap();
-    ps_testbed::wait_until("the ledger to be back", SOON, async || ledger.by_source(&source(1)).await.ok()).await.unwrap();
+    ps_testbed::wait_until("the ledger to be back", SOON, async || ledger.by_source(&source(1)).await.ok())
+        .await
+        .unwrap();
     assert_eq!((ledger.epoch(), ledger.get(&key(1)).await.unwrap().unwrap().value), (0, entry(1, 2)));
 
     cluster.etcd_restore(&backup).await.unwrap();

@@ -141,13 +141,15 @@ async fn pod_security_holds(cluster: &Cluster) {
     }
 }
 
-/// The operator gets tokens of the clean-up account and of the tenant's, for an audience that is not the API server's.
+/// The operator gets tokens of the clean-up account and of the tenant's, for Vault's audience and no other.
 async fn the_audience_policy_holds(cluster: &Cluster) {
     let operator = cluster.token("password-sender", "password-sender-operator", "", 3600).await.unwrap();
     for (namespace, account, audience, expected) in [
         ("team-a", "password-sender", "vault", 201),
         ("password-sender", "vault-cleanup", "vault", 201),
         ("team-a", "password-sender", "https://kubernetes.default.svc", 422),
+        ("team-a", "password-sender", cluster.server(), 422),
+        // The API server fills in its own.
         ("team-a", "password-sender", "", 422),
         ("password-sender", "password-sender-gateway", "vault", 403),
         ("kube-system", "generic-garbage-collector", "vault", 403),

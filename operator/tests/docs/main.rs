@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ps_api::{Limits, Object, connection, parse, resolve};
+use ps_api::{Limits, Object, cluster_connection, connection, parse, resolve};
 use ps_testbed::workspace;
 
 fn text(path: impl AsRef<Path>) -> String {
@@ -124,6 +124,7 @@ fn the_manifests_of_the_readme_are_accepted() {
         match object {
             Object::Delivery(delivery) => drop(resolve(&delivery).unwrap()),
             Object::Connection(object) => drop(connection(&object).unwrap()),
+            Object::ClusterConnection(object) => drop(cluster_connection(&object, "", "", None).unwrap()),
         }
     }
 }

@@ -126,11 +126,15 @@ pub(crate) async fn observe(
     now: Timestamp,
 ) -> Result<SourceSight, Fault> {
     let path = at(mount, "static-creds", role)?;
+    let mut unseen = true;
     let (current, tags) = if peer.session().await?.is_unreadable(&path) {
         about(peer, mount, role, tag_key, None).await?
     } else {
         match find(peer, mount, role).await {
-            Ok(Some(found)) => (Some(Identity::Static { rotated: found.rotated }), tags(&found.fields, tag_key)),
+            Ok(Some(found)) => {
+                unseen = false;
+                (Some(Identity::Static { rotated: found.rotated }), tags(&found.fields, tag_key))
+            }
             Ok(None) => (None, Tags::new()),
             Err(denied) if fault::is_denial(&denied) => {
                 let seen = about(peer, mount, role, tag_key, Some(denied)).await?;
@@ -140,7 +144,7 @@ pub(crate) async fn observe(
             Err(fault) => return Err(fault),
         }
     };
-    Ok(SourceSight { at: now, current, tags, delivered: DeliveredVersion::NotLooked })
+    Ok(SourceSight { at: now, current, tags, delivered: DeliveredVersion::NotLooked, unseen })
 }
 
 /// What the role itself says: when Vault rotated it last, and for whom, but not the password. Enough for an identity that

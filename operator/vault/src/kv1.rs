@@ -82,7 +82,7 @@ pub(crate) async fn observe(
             (None, Tags::new())
         }
     };
-    Ok(SourceSight { at: now, current, tags, delivered: DeliveredVersion::NotLooked })
+    Ok(SourceSight { at: now, current, tags, delivered: DeliveredVersion::NotLooked, unseen: false })
 }
 
 /// Overwrites the secret: new values for `keys`, the others as they are, types included.

@@ -176,7 +176,7 @@ pub(crate) async fn observe(
     } else {
         fate(peer, mount, path, delivered).await?
     };
-    Ok(SourceSight { at: now, current, tags, delivered })
+    Ok(SourceSight { at: now, current, tags, delivered, unseen: false })
 }
 
 /// What the metadata say, for an identity that cleans up and may not read. `denied` is the refusal that made us look here.
@@ -198,7 +198,8 @@ async fn unseen(
         #[serde(default)]
         versions: BTreeMap<String, Version>,
     }
-    let sight = |current, delivered| Ok(SourceSight { at: now, current, tags: Tags::new(), delivered });
+    let sight =
+        |current, delivered| Ok(SourceSight { at: now, current, tags: Tags::new(), delivered, unseen: true });
     let request = Request::get(Operation::Metadata, at(mount, "metadata", path)?);
     let answer = peer.call(&request).await?;
     let mut history: History = match answer.status {
@@ -221,6 +222,10 @@ async fn unseen(
     }
     let found = history.versions.remove(&then.to_string());
     let destroyed_by_name = found.as_ref().is_some_and(|v| v.created_time == *created && v.destroyed);
+    if current.is_some() && found.as_ref().is_some_and(|v| v.created_time == *created) && !destroyed_by_name {
+        // Newer, and the delivered one is still there: it is written over once more, and the delivered one destroyed.
+        return sight(current, DeliveredVersion::Present);
+    }
     if current.is_some() && !destroyed_by_name {
         let message = format!(
             "connection {}: version {} of {mount}/{path} is newer than the delivered one, and only who may read it can see whether its values are others",

@@ -29,6 +29,7 @@ fn sight(secs: i64, tag: u16, rotated: i64) -> SourceSight {
         current: Some(Identity::Static { rotated: at(rotated) }),
         tags: Tags::from([("password".into(), tag)]),
         delivered: DeliveredVersion::NotLooked,
+        unseen: false,
     }
 }
 

@@ -88,12 +88,12 @@ impl Controller {
             forgotten: false,
         };
         let entry = after::begin(&before.value, attempt, spec.redeliver.as_ref(), now);
+        let version = self.ports.ledger.replace(&entry, before.version).await?;
+        self.log.wrote(Some(&before.value), &entry);
+
         let record = Record::Link(Box::new(Link::new(sealed, expires_at, ciphertext, preview)));
         stored(self.ports.store.insert(&record).await)?;
         drop(record);
-
-        let version = self.ports.ledger.replace(&entry, before.version).await?;
-        self.log.wrote(Some(&before.value), &entry);
 
         // Superseded while we were slow? Then the id is void, and mailing it would only puzzle the recipient.
         if self.ports.ledger.get_latest(key).await?.is_none_or(|e| e.version != version) {

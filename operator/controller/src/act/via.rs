@@ -74,9 +74,10 @@ fn same_server(attempt: &Attempt, at: Connection) -> Result<Connection, Trip> {
     if attempt.source.index_key(&at.address, &at.vault_namespace) == attempt.source_key {
         return Ok(at);
     }
-    let message = format!("connection {} leads to another server or namespace than when this was delivered", at.name.name);
-    let fault = Fault::new(Class::Misconfigured, "connection-changed", message)
-        .field("spec.address")
-        .remedy("Point it back until what was delivered is rotated, and use a connection of another name for the new server");
+    let message =
+        format!("connection {} leads to another server or namespace than when this was delivered", at.name.name);
+    let fault = Fault::new(Class::Misconfigured, "connection-changed", message).field("spec.address").remedy(
+        "Point it back until what was delivered is rotated, and use a connection of another name for the new server",
+    );
     Err(Trip::Delivery { attempt: attempt.number, fault })
 }

@@ -72,9 +72,7 @@ impl Api {
     ) -> Result<impl Stream<Item = kube::Result<WatchEvent<T>>> + use<T>, Refusal> {
         let request = request.map_err(|_| Refusal::none(unsendable(doing)))?;
         let opened = tokio::time::timeout(WHOLE, self.client.request_events::<T>(request)).await;
-        opened
-            .map_err(|_| Refusal::none(fault::silent(doing)))?
-            .map_err(|error| Refusal::from_error(doing, &error))
+        opened.map_err(|_| Refusal::none(fault::silent(doing)))?.map_err(|error| Refusal::from_error(doing, &error))
     }
 }
 
@@ -132,7 +130,8 @@ mod tests {
         for good in ["a", "a-b", "a.b-c.d", "0", &"a".repeat(253)] {
             assert!(is_name(good), "{good}");
         }
-        for bad in ["", ".", "..", "a/b", "../x", "a?b", "a#b", "A", "a b", "-a", "a-", "a..b", "ä", "a%2fb", &"a".repeat(254)]
+        for bad in
+            ["", ".", "..", "a/b", "../x", "a?b", "a#b", "A", "a b", "-a", "a-", "a..b", "ä", "a%2fb", &"a".repeat(254)]
         {
             assert!(!is_name(bad), "{bad}");
         }

@@ -77,7 +77,11 @@ impl State {
     }
 
     /// The labels of a namespace, where they decide. What is not known yet is not "no labels".
-    fn labels(&self, object: &ClusterVaultConnection, namespace: &str) -> Result<Option<&BTreeMap<String, String>>, Fault> {
+    fn labels(
+        &self,
+        object: &ClusterVaultConnection,
+        namespace: &str,
+    ) -> Result<Option<&BTreeMap<String, String>>, Fault> {
         if object.spec.namespace_selector.is_none() {
             return Ok(None);
         }

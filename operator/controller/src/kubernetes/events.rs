@@ -152,7 +152,8 @@ impl Outbox {
         let path = format!("/apis/events.k8s.io/v1/namespaces/{}/events", to.namespace);
         let doing = |verb| Doing::new(verb, "events", to.namespace, &to.name).of_group("events.k8s.io");
         let body = serde_json::to_vec(&to.event(&self.instance)).unwrap_or_default();
-        let sent = self.api.send::<Value>(&doing("create"), Request::new(&path).create(&PostParams::default(), body)).await;
+        let sent =
+            self.api.send::<Value>(&doing("create"), Request::new(&path).create(&PostParams::default(), body)).await;
         let refusal = match sent {
             Ok(_) => return Ok(()),
             Err(refusal) if refusal.exists => refusal,
@@ -257,7 +258,9 @@ mod tests {
         assert!(one.starts_with("db.") && one.len() == 3 + 16, "{one}");
         let other = About { uid: "u-2".into(), ..about(false) };
         let second = EventNote { attempt: 2, ..note("A", false) };
-        for different in [name(&other, &note("A", false)), name(&about(false), &second), name(&about(false), &note("B", false))] {
+        for different in
+            [name(&other, &note("A", false)), name(&about(false), &second), name(&about(false), &note("B", false))]
+        {
             assert_ne!(one, different);
         }
         let long = About { key: Key::new("n", format!("{}.{}", "a".repeat(199), "b".repeat(53))), ..about(false) };
@@ -266,7 +269,8 @@ mod tests {
 
     #[test]
     fn an_event_has_what_the_api_demands() {
-        let job = Job { about: about(false), note: note("Locked", false), at: Timestamp::from_millis(1_700_000_000_042) };
+        let job =
+            Job { about: about(false), note: note("Locked", false), at: Timestamp::from_millis(1_700_000_000_042) };
         let event = about_object(&job).event("pod-1");
         assert_eq!(event["eventTime"], "2023-11-14T22:13:20.042000Z");
         for field in ["reportingController", "reportingInstance", "action", "reason", "note", "type"] {

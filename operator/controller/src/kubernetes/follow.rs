@@ -106,7 +106,8 @@ impl<S: Sink> Follower<'_, S> {
                 Ended::Anew => return,
                 Ended::At(next) => {
                     // A server that ends each watch at once is not asked in a hot loop.
-                    failures = if self.sink.newest(&self.id) > seen || next != at { 0 } else { failures.saturating_add(1) };
+                    failures =
+                        if self.sink.newest(&self.id) > seen || next != at { 0 } else { failures.saturating_add(1) };
                     at = next;
                 }
                 Ended::Failed(refusal, next) => {
@@ -141,7 +142,8 @@ impl<S: Sink> Follower<'_, S> {
             ..WatchParams::default()
         };
         let request = Request::new(&self.path);
-        let request = if self.metadata_only { request.watch_metadata(&params, from) } else { request.watch(&params, from) };
+        let request =
+            if self.metadata_only { request.watch_metadata(&params, from) } else { request.watch(&params, from) };
         let stream = match self.api.events::<Raw>(&self.doing("watch"), request).await {
             Ok(stream) => stream,
             Err(refusal) if refusal.status == 410 => return Ended::Anew,

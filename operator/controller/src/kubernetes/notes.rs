@@ -117,7 +117,12 @@ fn note(entry: &Entry, event: &Event) -> Option<EventNote> {
         EventKind::RotationStalled => {
             let fault = attempt.and_then(|a| a.obligation.as_ref()).and_then(|o| o.stalled.as_ref()).map(|s| &s.fault);
             let why = fault.map_or_else(|| event.reason.clone(), ToString::to_string);
-            let note = EventNote::new(Warning, "RotationStalled", event.attempt, format!("the rotation does not succeed: {why}"));
+            let note = EventNote::new(
+                Warning,
+                "RotationStalled",
+                event.attempt,
+                format!("the rotation does not succeed: {why}"),
+            );
             Some(EventNote { ongoing: true, owed: true, ..note })
         }
         EventKind::SourceRotated => of(
@@ -126,7 +131,8 @@ fn note(entry: &Entry, event: &Event) -> Option<EventNote> {
             "the credential was replaced by somebody else while its link was open".to_owned(),
         ),
         EventKind::Held => {
-            let note = EventNote::new(Warning, held(entry.hold), entry.attempt, format!("nothing is sent: {}", event.reason));
+            let note =
+                EventNote::new(Warning, held(entry.hold), entry.attempt, format!("nothing is sent: {}", event.reason));
             Some(note)
         }
         EventKind::Adopted => of(Normal, "Adopted", "restored with its stamp; nothing is sent again".to_owned()),

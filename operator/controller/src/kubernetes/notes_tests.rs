@@ -130,9 +130,21 @@ fn an_event_is_told_with_the_write_that_brings_it_and_not_again() {
 fn each_change_has_its_severity_and_its_words() {
     type Case = (EventKind, fn(&mut Attempt), Severity, &'static str, &'static str);
     let cases: [Case; 15] = [
-        (EventKind::Delivered, |_| (), Severity::Normal, "Delivered", "mailed to a…@vendor.example and can be opened until 1970"),
+        (
+            EventKind::Delivered,
+            |_| (),
+            Severity::Normal,
+            "Delivered",
+            "mailed to a…@vendor.example and can be opened until 1970",
+        ),
         (EventKind::DeliveryUnknown, |_| (), Severity::Warning, "DeliveryUnknown", "answer was lost"),
-        (EventKind::Claimed, claimed, Severity::Normal, "Retrieved", "opened at 1970-01-01T00:18:20Z; the credential works until"),
+        (
+            EventKind::Claimed,
+            claimed,
+            Severity::Normal,
+            "Retrieved",
+            "opened at 1970-01-01T00:18:20Z; the credential works until",
+        ),
         (EventKind::Expired, |_| (), Severity::Normal, "Expired", "nobody opened"),
         (EventKind::Revoked, |a| a.link.revoke = Some(RevokeCause::Asked), Severity::Normal, "Revoked", "spec.revoked"),
         (EventKind::Declined, |_| (), Severity::Warning, "Declined", "not meant for them"),
@@ -141,7 +153,9 @@ fn each_change_has_its_severity_and_its_words() {
         (EventKind::Tampered, |_| (), Severity::Warning, "Tampered", "altered"),
         (
             EventKind::Rotated,
-            |a| a.evidence = Some(Evidence { scope: Scope::Target, by: By::Us, at: at(1), seen: "rotated at 5".into() }),
+            |a| {
+                a.evidence = Some(Evidence { scope: Scope::Target, by: By::Us, at: at(1), seen: "rotated at 5".into() })
+            },
             Severity::Normal,
             "Rotated",
             "target system refuses the delivered value (scope Target: rotated at 5)",
@@ -207,7 +221,10 @@ fn what_stalls_is_told_for_as_long_as_it_does() {
     assert_eq!(stalled(&status(Some(&Fault::new(Class::Transient, "vault-sealed", "waits")))), None);
     let copied = Fault::new(Class::Misconfigured, "copied", "it carries the stamp of another name").remedy("Remove it");
     let note = stalled(&status(Some(&copied))).unwrap();
-    assert_eq!((note.severity, note.reason.as_str(), note.ongoing, note.owed), (Severity::Warning, "Copied", true, false));
+    assert_eq!(
+        (note.severity, note.reason.as_str(), note.ongoing, note.owed),
+        (Severity::Warning, "Copied", true, false)
+    );
     assert_eq!(note.message, "it carries the stamp of another name. Remove it");
     let mut owed = status(Some(&copied));
     let rotated = owed.conditions.iter_mut().find(|c| c.r#type == "Rotated").unwrap();
@@ -221,10 +238,17 @@ fn what_stalls_is_told_for_as_long_as_it_does() {
 
 #[test]
 fn no_address_in_full_and_nothing_endless() {
-    let fault = Fault::new(Class::Permanent, "smtp-refused", "550 <Alice.B@vendor.example>: no such user, ask post@vendor.example.");
+    let fault = Fault::new(
+        Class::Permanent,
+        "smtp-refused",
+        "550 <Alice.B@vendor.example>: no such user, ask post@vendor.example.",
+    );
     let told = told(EventKind::MailRefused, |a| a.mail = MailState::Refused { fault });
     let text = &told.first().unwrap().message;
-    assert!(text.contains("<A…@vendor.example>") && text.contains("p…@vendor.example.") && !text.contains("lice"), "{text}");
+    assert!(
+        text.contains("<A…@vendor.example>") && text.contains("p…@vendor.example.") && !text.contains("lice"),
+        "{text}"
+    );
     let long = EventNote::new(Severity::Normal, "X", 1, "ü".repeat(2000));
     assert!(long.message.len() <= LONGEST && long.message.ends_with('…'));
     assert_eq!(without_addresses("a…@b.c is masked already"), "a…@b.c is masked already");

@@ -43,8 +43,11 @@ pub(super) struct Shown {
     /// Digest of what we compare; `None` if it is none that we could have written.
     pub(super) digest: Option<Digest>,
     /// Type, status and transition time of our conditions.
-    times: Box<[(Box<str>, Box<str>, Box<str>)]>,
+    times: Box<[Transition]>,
 }
+
+/// Type, status and transition time of a condition.
+type Transition = (Box<str>, Box<str>, Box<str>);
 
 /// The status that this process sent last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,7 +182,8 @@ mod tests {
     use super::*;
 
     fn known(status: &Value) -> Known {
-        let raw = json!({"metadata": {"name": "a", "uid": "u", "resourceVersion": "5", "generation": 1}, "status": status});
+        let raw =
+            json!({"metadata": {"name": "a", "uid": "u", "resourceVersion": "5", "generation": 1}, "status": status});
         Known::read(&serde_json::from_value(raw).unwrap(), None)
     }
 
@@ -210,7 +214,10 @@ mod tests {
         let (sent, _) = known.status_to_send(&status("False", 99, 500)).unwrap();
         assert_eq!(sent.next_wake_up, Some(Timestamp::from_secs(500).to_string()));
         let time = |kind: &str| sent.conditions.iter().find(|c| c.r#type == kind).unwrap().last_transition_time.clone();
-        assert_eq!((time("Ready"), time("Delivered")), (Timestamp::from_secs(99).to_string(), Timestamp::from_secs(10).to_string()));
+        assert_eq!(
+            (time("Ready"), time("Delivered")),
+            (Timestamp::from_secs(99).to_string(), Timestamp::from_secs(10).to_string())
+        );
     }
 
     #[test]

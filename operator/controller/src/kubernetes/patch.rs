@@ -3,7 +3,7 @@
 use ps_api::{API_VERSION, Kind, STAMP_ANNOTATION};
 use ps_core::ids::{Key, Stamp};
 use ps_core::status::Status;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::object::{FINALIZER, Known};
 
@@ -13,10 +13,10 @@ pub(super) fn stamp(known: &Known, stamp: &Stamp) -> Option<Value> {
         return None;
     }
     let mut metadata = precondition(known);
-    metadata["annotations"] = json!({ STAMP_ANNOTATION: stamp.as_str() });
+    metadata.insert("annotations".to_owned(), json!({ STAMP_ANNOTATION: stamp.as_str() }));
     if !known.is_held() {
         let finalizers: Vec<&str> = known.finalizers.iter().map(AsRef::as_ref).chain([FINALIZER]).collect();
-        metadata["finalizers"] = json!(finalizers);
+        metadata.insert("finalizers".to_owned(), json!(finalizers));
     }
     Some(json!({ "metadata": metadata }))
 }
@@ -26,8 +26,9 @@ pub(super) fn release(known: &Known) -> Option<Value> {
     if !known.is_held() {
         return None;
     }
+    let others: Vec<&str> = known.finalizers.iter().map(AsRef::as_ref).filter(|f| *f != FINALIZER).collect();
     let mut metadata = precondition(known);
-    metadata["finalizers"] = known.finalizers.iter().filter(|f| ***f != *FINALIZER).map(AsRef::as_ref).collect::<Vec<&str>>().into();
+    metadata.insert("finalizers".to_owned(), json!(others));
     Some(json!({ "metadata": metadata }))
 }
 
@@ -35,14 +36,17 @@ pub(super) fn release(known: &Known) -> Option<Value> {
 /// metadata before it compares uids, so that only the resourceVersion guards it.
 pub(super) fn status(key: &Key, known: &Known, status: &Status) -> Value {
     let mut metadata = precondition(known);
-    metadata["namespace"] = json!(key.namespace);
-    metadata["name"] = json!(key.name);
+    metadata.insert("namespace".to_owned(), json!(key.namespace));
+    metadata.insert("name".to_owned(), json!(key.name));
     json!({"apiVersion": API_VERSION, "kind": Kind::Delivery.as_str(), "metadata": metadata, "status": status})
 }
 
 /// The API server refuses a patch whose uid or resourceVersion is not the object's, with 409.
-fn precondition(known: &Known) -> Value {
-    json!({"uid": known.uid, "resourceVersion": known.version.to_string()})
+fn precondition(known: &Known) -> Map<String, Value> {
+    let mut metadata = Map::new();
+    metadata.insert("uid".to_owned(), json!(known.uid));
+    metadata.insert("resourceVersion".to_owned(), json!(known.version.to_string()));
+    metadata
 }
 
 #[cfg(test)]

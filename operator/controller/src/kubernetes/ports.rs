@@ -155,7 +155,8 @@ impl KubernetesSource {
             }
         }
         let was_dirty = state.dirty.contains(key);
-        let own = before.generation == known.generation && before.deleting == known.deleting && before.let_go == known.let_go;
+        let own =
+            before.generation == known.generation && before.deleting == known.deleting && before.let_go == known.let_go;
         let id = self.feed_of(key);
         state.changed(&id, Item::Delivery(key.clone(), Arc::new(known)));
         if own && !was_dirty {
@@ -213,7 +214,12 @@ impl Connections for KubernetesSource {
         secret::read(&self.api, namespace, key).await
     }
 
-    async fn service_account_token(&self, namespace: &str, account: &str, audience: &str) -> Result<SecretString, Fault> {
+    async fn service_account_token(
+        &self,
+        namespace: &str,
+        account: &str,
+        audience: &str,
+    ) -> Result<SecretString, Fault> {
         token::request(&self.api, &self.options.own_audiences, namespace, account, audience).await
     }
 }

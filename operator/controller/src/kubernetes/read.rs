@@ -109,7 +109,10 @@ pub(super) mod tests {
         ] {
             let fault = spec(&delivery(&bad)).unwrap_err();
             assert_eq!((fault.class, fault.code.as_str()), (Class::Misconfigured, "invalid-spec"), "{fault}");
-            assert!(fault.field.as_deref().is_some_and(|f| f.starts_with(field)) && !fault.remedy.is_empty(), "{fault}");
+            assert!(
+                fault.field.as_deref().is_some_and(|f| f.starts_with(field)) && !fault.remedy.is_empty(),
+                "{fault}"
+            );
         }
     }
 }

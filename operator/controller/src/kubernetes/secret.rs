@@ -159,6 +159,10 @@ mod tests {
     #[test]
     fn a_role_that_is_missing_is_named_to_the_letter() {
         let remedy = forbidden("shop", "vault").remedy;
-        assert!(remedy.contains("namespace shop") && remedy.contains("resourceNames [vault]") && remedy.contains("verbs [get]"));
+        assert!(
+            remedy.contains("namespace shop")
+                && remedy.contains("resourceNames [vault]")
+                && remedy.contains("verbs [get]")
+        );
     }
 }

@@ -104,7 +104,8 @@ impl Dated for KnownNamespace {
 impl State {
     /// A state in which nothing was seen yet. `newest` is the newest version of deliveries that an earlier process saw.
     pub(super) fn new(feeds: impl IntoIterator<Item = FeedId>, newest: u64) -> Self {
-        let feed = |id: &FeedId| Feed { newest: if id.what == What::Deliveries { newest } else { 0 }, ..Feed::default() };
+        let feed =
+            |id: &FeedId| Feed { newest: if id.what == What::Deliveries { newest } else { 0 }, ..Feed::default() };
         Self { feeds: feeds.into_iter().map(|id| (id.clone(), feed(&id))).collect(), ..Self::default() }
     }
 
@@ -112,9 +113,13 @@ impl State {
     pub(super) fn blind(&self, what: What, namespace: &str) -> Option<Fault> {
         let transient = |code: &str, message: String| Some(Fault::new(Class::Transient, code, message));
         if let Some(why) = &self.back {
-            return transient("kubernetes-went-back", format!("the API server seems to be restored from a backup: {why}"));
+            return transient(
+                "kubernetes-went-back",
+                format!("the API server seems to be restored from a backup: {why}"),
+            );
         }
-        let Some(feed) = self.feeds.iter().find(|(id, _)| id.what == what && id.covers(namespace)).map(|(_, feed)| feed)
+        let Some(feed) =
+            self.feeds.iter().find(|(id, _)| id.what == what && id.covers(namespace)).map(|(_, feed)| feed)
         else {
             return Some(
                 Fault::new(
@@ -122,7 +127,9 @@ impl State {
                     "namespace-not-watched",
                     format!("the namespace {namespace} is not among those that this operator watches"),
                 )
-                .remedy("Add it to the operator's namespaces, so that what is owed there is known to be wanted or gone"),
+                .remedy(
+                    "Add it to the operator's namespaces, so that what is owed there is known to be wanted or gone",
+                ),
             );
         };
         match &feed.fault {
@@ -158,15 +165,18 @@ impl State {
         let mut gone = Vec::new();
         match id.what {
             What::Deliveries => {
-                let old = self.deliveries.iter().filter(|(k, d)| namespaced(k) && !listed.contains(k) && !young(d.version));
+                let old =
+                    self.deliveries.iter().filter(|(k, d)| namespaced(k) && !listed.contains(k) && !young(d.version));
                 gone.extend(old.map(|(k, _)| k.clone()));
             }
             What::Connections => {
-                let old = self.connections.iter().filter(|(k, d)| namespaced(k) && !listed.contains(k) && !young(d.version));
+                let old =
+                    self.connections.iter().filter(|(k, d)| namespaced(k) && !listed.contains(k) && !young(d.version));
                 gone.extend(old.map(|(k, _)| k.clone()));
             }
             What::ClusterConnections => {
-                let old = self.clusters.iter().filter(|(k, d)| !listed.contains(&Key::new("", *k)) && !young(d.version));
+                let old =
+                    self.clusters.iter().filter(|(k, d)| !listed.contains(&Key::new("", *k)) && !young(d.version));
                 gone.extend(old.map(|(k, _)| Key::new("", k)));
             }
             What::Namespaces => {
@@ -272,7 +282,8 @@ impl State {
             Item::Connection(key, known) => {
                 if newer(self.connections.get(&key), &known, whatever) {
                     let name = ConnectionRef::namespaced(&key.namespace, &key.name);
-                    let news = self.connections.insert(key, Arc::clone(&known)).is_none_or(|b| !b.says_the_same(&known));
+                    let news =
+                        self.connections.insert(key, Arc::clone(&known)).is_none_or(|b| !b.says_the_same(&known));
                     if news {
                         self.touch_users(&name);
                     }

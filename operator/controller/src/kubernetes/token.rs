@@ -114,7 +114,8 @@ fn claims(token: &SecretString) -> Option<Claims> {
 }
 
 fn refuse(audience: &str) -> Fault {
-    let what = if audience.trim().is_empty() { "an empty audience".to_owned() } else { format!("the audience {audience}") };
+    let what =
+        if audience.trim().is_empty() { "an empty audience".to_owned() } else { format!("the audience {audience}") };
     let message = format!("{what} is the API server's own; whoever holds such a token can act in the cluster");
     Fault::new(Class::Misconfigured, "audience-refused", message)
         .field("spec.auth.kubernetes.audience")
@@ -155,8 +156,15 @@ mod tests {
     fn the_api_servers_audiences_are_refused() {
         let own = ["https://127.0.0.1:6443".to_owned(), "cluster-a".to_owned()];
         for bad in [
-            "", " ", "https://kubernetes.default.svc", "https://Kubernetes.default.svc/", "kubernetes.default.svc", "api",
-            "https://kubernetes.default.svc.cluster.local", "https://127.0.0.1:6443/", "Cluster-A",
+            "",
+            " ",
+            "https://kubernetes.default.svc",
+            "https://Kubernetes.default.svc/",
+            "kubernetes.default.svc",
+            "api",
+            "https://kubernetes.default.svc.cluster.local",
+            "https://127.0.0.1:6443/",
+            "Cluster-A",
         ] {
             let fault = check(&own, bad).unwrap_err();
             assert_eq!((fault.class, fault.code.as_str()), (Class::Misconfigured, "audience-refused"), "{bad}");
@@ -172,7 +180,13 @@ mod tests {
         let code = |claims: serde_json::Value| examine(&token(&claims), "vault").err().map(|f| f.code);
         assert_eq!(code(json!({"aud": ["vault"], "iss": "https://k"})), None);
         assert_eq!(code(json!({"aud": "vault"})), None);
-        for bad in [json!({}), json!({"aud": []}), json!({"aud": ["vault", "api"]}), json!({"aud": ["api"]}), json!({"aud": 5})] {
+        for bad in [
+            json!({}),
+            json!({"aud": []}),
+            json!({"aud": ["vault", "api"]}),
+            json!({"aud": ["api"]}),
+            json!({"aud": 5}),
+        ] {
             assert_eq!(code(bad.clone()).as_deref(), Some("token-audience"), "{bad}");
         }
         assert_eq!(code(json!({"aud": ["vault"], "iss": "vault"})).as_deref(), Some("audience-refused"));

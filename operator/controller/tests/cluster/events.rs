@@ -83,7 +83,9 @@ async fn what_is_left_undone_in_a_namespace_that_goes_is_said_about_the_namespac
     stand.deliver("db", &json!({"metadata": {"finalizers": ["example.com/held"]}})).await;
     let seen = stand.seen("db", "the object", |_| true).await;
     stand.cluster.call("DELETE", &format!("/api/v1/namespaces/{}", stand.tenant), None).await.unwrap();
-    wait_until("the end of the namespace", LONG, async || stand.source.is_ending(&stand.tenant).then_some(())).await.unwrap();
+    wait_until("the end of the namespace", LONG, async || stand.source.is_ending(&stand.tenant).then_some(()))
+        .await
+        .unwrap();
     let before = Entry::new(seen.key.clone(), seen.uid.clone(), Stamp::new(&seen.key, [1; 16]), stand.clock.now());
     let mut after = before.clone();
     after.emit(EventKind::Locked, 1, stand.clock.now(), "nobody's concern any more", &[]);

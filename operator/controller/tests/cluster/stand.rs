@@ -95,11 +95,16 @@ fn rights(name: &str) -> Value {
 impl<'a> Stand<'a> {
     /// One that watches only its own tenant, so that tests don't see each other.
     pub(crate) async fn new(cluster: &'a Cluster) -> Self {
-        Self::with(cluster, false, async |operator: &str| cluster.kubeconfig_for(operator, "operator").await.unwrap()).await
+        Self::with(cluster, false, async |operator: &str| cluster.kubeconfig_for(operator, "operator").await.unwrap())
+            .await
     }
 
     /// One that watches everything, or its tenant, and reaches the API server as a kubeconfig says.
-    pub(crate) async fn with(cluster: &'a Cluster, everything: bool, kubeconfig: impl AsyncFnOnce(&str) -> PathBuf) -> Self {
+    pub(crate) async fn with(
+        cluster: &'a Cluster,
+        everything: bool,
+        kubeconfig: impl AsyncFnOnce(&str) -> PathBuf,
+    ) -> Self {
         rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
         let (operator, tenant) = (cluster.namespace("op").await.unwrap(), cluster.namespace("tenant").await.unwrap());
         let name = unique("ps-operator").replace('_', "-");

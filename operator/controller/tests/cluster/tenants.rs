@@ -43,7 +43,8 @@ async fn a_secret_needs_a_role_that_names_it_and_a_label() {
     let (source, tenant) = (&stand.source, stand.tenant.as_str());
     let key = |name: &str, key: &str| SecretKeyRef { name: name.into(), key: key.into() };
     secret(stand.cluster, tenant, "vault", &json!({})).await;
-    secret(stand.cluster, tenant, "other", &json!({"metadata": {"labels": {"passwordsender.io/usable": "true"}}})).await;
+    secret(stand.cluster, tenant, "other", &json!({"metadata": {"labels": {"passwordsender.io/usable": "true"}}}))
+        .await;
     let fault = expect(source.secret(tenant, &key("vault", "token")).await, Class::Denied, "secret-forbidden");
     for word in [format!("namespace {tenant}"), "resourceNames [vault]".into(), "verbs [get]".into()] {
         assert!(fault.remedy.contains(&word), "{fault}");
@@ -75,7 +76,10 @@ async fn a_token_is_for_one_audience_and_never_for_the_api_server() {
     let (source, tenant) = (&stand.source, stand.tenant.as_str());
     stand.cluster.service_account(tenant, "sender").await.unwrap();
     let fault = expect(source.service_account_token(tenant, "sender", "vault").await, Class::Denied, "token-forbidden");
-    assert!(fault.remedy.contains("serviceaccounts/token") && fault.remedy.contains("resourceNames [sender]"), "{fault}");
+    assert!(
+        fault.remedy.contains("serviceaccounts/token") && fault.remedy.contains("resourceNames [sender]"),
+        "{fault}"
+    );
     grant(&stand, tenant, "sender-token", "serviceaccounts/token", "sender", "create").await;
     grant(&stand, tenant, "nobody-token", "serviceaccounts/token", "nobody", "create").await;
     let token = wait_until("the Role to be known", LONG, async || {
@@ -84,15 +88,21 @@ async fn a_token_is_for_one_audience_and_never_for_the_api_server() {
     let token = token.await.unwrap();
     let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview",
         "spec": {"token": token.expose(), "audiences": ["vault"]}});
-    let review = stand.cluster.call("POST", "/apis/authentication.k8s.io/v1/tokenreviews", Some(&review)).await.unwrap();
+    let review =
+        stand.cluster.call("POST", "/apis/authentication.k8s.io/v1/tokenreviews", Some(&review)).await.unwrap();
     assert_eq!(review["status"]["authenticated"], true);
     assert_eq!(review["status"]["user"]["username"], format!("system:serviceaccount:{tenant}:sender"));
     let (status, _) = stand.cluster.request_as(token.expose(), "GET", "/api/v1/namespaces", None).await.unwrap();
     assert_eq!(status, 401, "the API server itself does not take it");
     let asked = stand.requests(|e| e.subresource == "token");
     let issuer = stand.cluster.server().to_owned();
-    for audience in ["", " ", "https://kubernetes.default.svc", "https://kubernetes.default.svc.cluster.local", &issuer] {
-        expect(source.service_account_token(tenant, "sender", audience).await, Class::Misconfigured, "audience-refused");
+    for audience in ["", " ", "https://kubernetes.default.svc", "https://kubernetes.default.svc.cluster.local", &issuer]
+    {
+        expect(
+            source.service_account_token(tenant, "sender", audience).await,
+            Class::Misconfigured,
+            "audience-refused",
+        );
     }
     let fault = source.service_account_token(tenant, "nobody", "vault").await;
     let fault = expect(fault, Class::Misconfigured, "no-such-service-account");
@@ -114,9 +124,7 @@ async fn connections_of_both_kinds_follow_their_objects_and_their_namespaces() {
     stand.settle().await;
     let server = json!({"address": "https://vault.example.com:8200", "auth": {"kubernetes":
         {"role": "r", "audience": "vault", "serviceAccountRef": {"name": "sender"}}}});
-    let object = |kind: &str, name: &str, spec: &Value| {
-        json!({"apiVersion": "passwordsender.io/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec})
-    };
+    let object = |kind: &str, name: &str, spec: &Value| json!({"apiVersion": "passwordsender.io/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec});
     let mut mine = object("VaultConnection", "prod", &server);
     mine["metadata"]["namespace"] = json!(tenant);
     stand.cluster.apply(&mine.to_string()).await.unwrap();

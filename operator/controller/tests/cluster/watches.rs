@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use ps_core::delivery::ConnectionRef;
 use ps_core::error::Class;
 use ps_core::ids::Key;
 use ps_core::ports::{Connections as _, Manifests as _};
-use ps_core::delivery::ConnectionRef;
 use ps_testbed::{ApiProxy, ProxyAction, ProxyRule, wait_until};
 use serde_json::json;
 
@@ -25,8 +25,10 @@ async fn close(proxy: &ApiProxy) {
 async fn nothing_is_lost_when_watches_close_or_are_too_old_and_nothing_vanishes_meanwhile() {
     let cluster = shared().await;
     let proxy = cluster.proxy().unwrap();
-    let stand =
-        Stand::with(cluster, false, async |operator| cluster.kubeconfig_via(&proxy, operator, "operator").await.unwrap()).await;
+    let stand = Stand::with(cluster, false, async |operator| {
+        cluster.kubeconfig_via(&proxy, operator, "operator").await.unwrap()
+    })
+    .await;
     for name in ["a", "b", "c"] {
         stand.deliver(name, &json!({})).await;
         stand.seen(name, "the first ones", |_| true).await;
@@ -149,7 +151,9 @@ async fn a_storage_that_is_restored_from_a_backup_is_noticed() {
         assert_eq!((fault.class, fault.code.as_str()), (Class::Transient, "kubernetes-went-back"));
     }
     assert!(stand.source.resolve(&ConnectionRef::namespaced(&stand.tenant, "prod")).await.unwrap_err().is_transient());
-    wait_until("the list of the restored ones", LONG, async || stand.source.fault().is_none().then_some(())).await.unwrap();
+    wait_until("the list of the restored ones", LONG, async || stand.source.fault().is_none().then_some(()))
+        .await
+        .unwrap();
     stand.source.accept_back();
     stand.seen("old", "what the backup had", |_| true).await;
     stand.gone("young").await;

@@ -21,20 +21,14 @@ fn kstatus(object: &Value) -> &'static str {
         list.iter().find(|c| c["type"] == kind).and_then(|c| c["status"].as_str().map(str::to_owned))
     };
     let is = |kind: &str, status: &str| condition(kind).as_deref() == Some(status);
-    if object["metadata"]["deletionTimestamp"].is_string() {
-        "Terminating"
-    } else if object["status"]["observedGeneration"].is_number()
-        && object["status"]["observedGeneration"] != object["metadata"]["generation"]
-    {
-        "InProgress"
-    } else if is("Reconciling", "True") {
-        "InProgress"
-    } else if is("Stalled", "True") {
-        "Failed"
-    } else if is("Ready", "False") || is("Ready", "Unknown") {
-        "InProgress"
-    } else {
-        "Current"
+    let seen = &object["status"]["observedGeneration"];
+    let behind = seen.is_number() && *seen != object["metadata"]["generation"];
+    match () {
+        () if object["metadata"]["deletionTimestamp"].is_string() => "Terminating",
+        () if behind || is("Reconciling", "True") => "InProgress",
+        () if is("Stalled", "True") => "Failed",
+        () if is("Ready", "False") || is("Ready", "Unknown") => "InProgress",
+        () => "Current",
     }
 }
 
@@ -98,7 +92,8 @@ async fn a_status_is_written_when_it_changes_and_comes_back_when_it_is_wiped() {
     assert_eq!(stand.requests_until(2, writes).await, 2);
     // Somebody else's condition stays, and is no reason to write.
     let mut conditions = again["status"]["conditions"].as_array().unwrap().clone();
-    conditions.push(json!({"type": "Audited", "status": "True", "reason": "Seen", "message": "", "observedGeneration": 1,
+    conditions
+        .push(json!({"type": "Audited", "status": "True", "reason": "Seen", "message": "", "observedGeneration": 1,
         "lastTransitionTime": "2026-01-01T00:00:00Z"}));
     let theirs = json!({"status": {"conditions": conditions}});
     stand.cluster.call("PATCH", &format!("{}/status", stand.path("a")), Some(&theirs)).await.unwrap();
@@ -183,7 +178,10 @@ async fn a_status_is_written_whatever_others_change_meanwhile() {
     let status = project(Some(&seen), None, None, None, at(5));
     stand.source.put_status(&seen.key, &seen.uid, &status).await.unwrap();
     let stored = stand.stored("a").await;
-    assert_eq!((&stored["status"]["summary"], &stored["metadata"]["labels"]["x"]), (&json!(status.summary), &json!("y")));
+    assert_eq!(
+        (&stored["status"]["summary"], &stored["metadata"]["labels"]["x"]),
+        (&json!(status.summary), &json!("y"))
+    );
 }
 
 #[tokio::test]

@@ -191,6 +191,7 @@ async fn racing_claimants_and_dying_gateways_neither_double_nor_lose_a_link() {
     let doubles = winners.iter().filter(|winners| winners.len() > 1).count();
     let lost = winners.iter().filter(|winners| winners.is_empty()).count();
     assert_eq!((doubles, lost), (0, 0));
+    assert_eq!(stand.operator.epoch(), 0, "a busy server is no restored one");
     assert!(killed > 3, "the race was over before anything happened");
     for (holder, winners) in holders.iter().zip(&winners) {
         let link = stand.stored(holder).await;

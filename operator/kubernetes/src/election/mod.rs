@@ -79,6 +79,7 @@ pub enum Standing {
 pub struct Election {
     standing: watch::Receiver<Standing>,
     held: Held,
+    trouble: watch::Receiver<Option<Fault>>,
     stop: watch::Sender<bool>,
     task: Option<tokio::task::JoinHandle<()>>,
 }
@@ -115,10 +116,11 @@ impl Election {
     pub fn run(client: Client, config: Config) -> Self {
         let (standing, receiver) = watch::channel(Standing::Standby { holder: None });
         let (stop, stopped) = watch::channel(false);
+        let (troubled, trouble) = watch::channel(None);
         let held = Held::default();
-        let runner = run::Runner::new(client, config, standing, held.clone(), stopped);
+        let runner = run::Runner::new(client, config, run::Told { standing, troubled, held: held.clone() }, stopped);
         let task = Some(tokio::spawn(runner.run()));
-        Self { standing: receiver, held, stop, task }
+        Self { standing: receiver, held, trouble, stop, task }
     }
 
     /// Where this process stands, and every change of it. Changes in quick succession may arrive as one: look at `term`.
@@ -131,6 +133,12 @@ impl Election {
     #[must_use]
     pub fn held(&self) -> Held {
         self.held.clone()
+    }
+
+    /// Why the last look at the lease failed, if it did: `kubernetes-denied` without a Role for leases, for one.
+    #[must_use]
+    pub fn fault(&self) -> Option<Fault> {
+        self.trouble.borrow().clone()
     }
 
     /// Stops contending. If this process leads, the lease is given back, so that a standby begins at once: end all work first.

@@ -17,14 +17,20 @@ use crate::fault::{self, Doing};
 pub(super) struct Runner {
     leases: Api<Lease>,
     config: Config,
-    standing: watch::Sender<Standing>,
-    held: Held,
+    told: Told,
     stop: watch::Receiver<bool>,
     /// Zero of our clock.
     start: Instant,
     observed: Observed,
     /// How often we began to lead.
     term: u64,
+}
+
+/// What others are shown.
+pub(super) struct Told {
+    pub(super) standing: watch::Sender<Standing>,
+    pub(super) troubled: watch::Sender<Option<Fault>>,
+    pub(super) held: Held,
 }
 
 /// What came of one look at the lease.
@@ -38,23 +44,18 @@ enum Outcome {
 }
 
 impl Runner {
-    pub(super) fn new(
-        client: Client,
-        config: Config,
-        standing: watch::Sender<Standing>,
-        held: Held,
-        stop: watch::Receiver<bool>,
-    ) -> Self {
+    pub(super) fn new(client: Client, config: Config, told: Told, stop: watch::Receiver<bool>) -> Self {
         let leases = Api::namespaced(client, &config.namespace);
         let observed = Observed::default();
-        Self { leases, config, standing, held, stop, start: Instant::now(), observed, term: 0 }
+        Self { leases, config, told, stop, start: Instant::now(), observed, term: 0 }
     }
 
     pub(super) async fn run(mut self) {
         while !*self.stop.borrow() {
-            let leading = self.held.until();
+            let leading = self.told.held.until();
             // A leader's request must not outlast what it is for.
-            let limit = leading.map_or(self.config.renew_deadline, |until| until.saturating_duration_since(Instant::now()));
+            let limit =
+                leading.map_or(self.config.renew_deadline, |until| until.saturating_duration_since(Instant::now()));
             let looked = self.unless_stopped(tokio::time::timeout(limit, self.look())).await;
             let mut pause = self.jittered();
             let mut trouble = None;
@@ -70,11 +71,12 @@ impl Runner {
                 }
                 Some(Err(_)) => trouble = Some(fault::silent(&self.doing("update"))),
             }
-            if self.held.until().is_some() && !self.held.now() {
+            self.told.troubled.send_replace(trouble.clone());
+            if self.told.held.until().is_some() && !self.told.held.now() {
                 self.lose(trouble);
             }
             // Never sleep beyond the end of what is held.
-            if let Some(until) = self.held.until() {
+            if let Some(until) = self.told.held.until() {
                 pause = pause.min(until.saturating_duration_since(Instant::now()));
             }
             if self.unless_stopped(tokio::time::sleep(pause)).await.is_none() {
@@ -88,21 +90,21 @@ impl Runner {
     fn settle(&mut self, outcome: Outcome, pause: Duration) -> Duration {
         match outcome {
             Outcome::Ours { sent } => {
-                let was = self.held.until().is_some();
-                self.held.set(Some(sent + self.config.renew_deadline));
-                if !was && self.held.now() {
+                let was = self.told.held.until().is_some();
+                self.told.held.set(Some(sent + self.config.renew_deadline));
+                if !was && self.told.held.now() {
                     self.term += 1;
                     tracing::info!(term = self.term, "leading");
-                    self.standing.send_replace(Standing::Leading { term: self.term });
+                    self.told.standing.send_replace(Standing::Leading { term: self.term });
                 }
                 pause
             }
             Outcome::Theirs { holder, until } => {
-                if self.held.until().is_some() {
+                if self.told.held.until().is_some() {
                     self.lose(None);
                 }
                 let standby = Standing::Standby { holder: Some(holder) };
-                self.standing.send_if_modified(|now| {
+                self.told.standing.send_if_modified(|now| {
                     let changed = *now != standby;
                     *now = standby;
                     changed
@@ -141,9 +143,7 @@ impl Runner {
                 let observed = observed.look(Some(&view(&written)), self.start.elapsed());
                 Ok((observed, Outcome::Ours { sent }))
             }
-            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {
-                Ok((observed, Outcome::Raced))
-            }
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok((observed, Outcome::Raced)),
             Err(error) => Err(fault::of(&doing, &error)),
         }
     }
@@ -172,17 +172,17 @@ impl Runner {
     }
 
     fn lose(&mut self, fault: Option<Fault>) {
-        self.held.set(None);
+        self.told.held.set(None);
         tracing::warn!(term = self.term, "no longer leading");
-        self.standing.send_replace(Standing::Lost { term: self.term, fault });
+        self.told.standing.send_replace(Standing::Lost { term: self.term, fault });
     }
 
     /// Gives the lease back if it is ours: the next look of a standby takes it.
     async fn release(&mut self) {
-        if self.held.until().is_none() {
+        if self.told.held.until().is_none() {
             return;
         }
-        self.held.set(None);
+        self.told.held.set(None);
         let work = async {
             let found = self.leases.get_opt(&self.config.name).await.ok().flatten()?;
             if view(&found).holder != self.config.me {
@@ -199,7 +199,7 @@ impl Runner {
         if tokio::time::timeout(self.config.retry_period, work).await.ok().flatten().is_none() {
             tracing::info!("the lease was not given back: a standby waits until it is over");
         }
-        self.standing.send_replace(Standing::Standby { holder: None });
+        self.told.standing.send_replace(Standing::Standby { holder: None });
     }
 
     async fn unless_stopped<R>(&self, work: impl Future<Output = R>) -> Option<R> {

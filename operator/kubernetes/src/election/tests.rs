@@ -42,7 +42,8 @@ struct Turn {
 }
 
 fn turns() -> impl Strategy<Value = Vec<Turn>> {
-    let turn = (0..3_usize, 0..4_000_u64, prop::bool::weighted(0.2)).prop_map(|(who, after, lost)| Turn { who, after, lost });
+    let turn =
+        (0..3_usize, 0..4_000_u64, prop::bool::weighted(0.2)).prop_map(|(who, after, lost)| Turn { who, after, lost });
     prop::collection::vec(turn, 1..200)
 }
 

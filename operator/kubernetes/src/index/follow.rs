@@ -11,7 +11,8 @@ use ps_core::error::Fault;
 use super::{Indexed, Shared};
 use crate::exchange::Refusal;
 use crate::fault::{self, Doing};
-use crate::table::{RowMeta, WireHead, number};
+use crate::table::RowMeta;
+use crate::wire::{WireHead, number};
 
 /// Rows per page of a list.
 const PAGE: u32 = 500;

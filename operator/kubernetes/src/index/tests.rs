@@ -110,8 +110,15 @@ fn pages_of_changes_miss_nothing() {
 #[derive(Clone, Debug)]
 enum Event {
     /// A row is written; by us (noted at once) or not.
-    Write { name: u8, value: u8, ours: bool },
-    Delete { name: u8, ours: bool },
+    Write {
+        name: u8,
+        value: u8,
+        ours: bool,
+    },
+    Delete {
+        name: u8,
+        ours: bool,
+    },
     /// The watch delivers up to this many of what it has not told.
     Tell(usize),
     /// The watch ended, and a list is made.

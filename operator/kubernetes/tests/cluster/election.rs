@@ -55,7 +55,18 @@ async fn one_leads_and_the_other_takes_over_when_it_stops() {
     let c = Election::run(client, config(&namespace, "c"));
     until(&mut c.standing(), "c to lead after b's death", leads).await;
     assert!(Instant::now() > held, "c began before b's time was over");
-    let lease = cluster.kubectl(&["-n", &namespace, "get", "lease", "operator", "-o", "jsonpath={.spec.holderIdentity} {.spec.leaseTransitions}"]).await.unwrap();
+    let lease = cluster
+        .kubectl(&[
+            "-n",
+            &namespace,
+            "get",
+            "lease",
+            "operator",
+            "-o",
+            "jsonpath={.spec.holderIdentity} {.spec.leaseTransitions}",
+        ])
+        .await
+        .unwrap();
     assert_eq!(lease, "c 2");
     c.stop().await;
 }
@@ -112,7 +123,8 @@ async fn of_many_who_begin_at_once_one_leads() {
     let cluster = shared().await;
     let namespace = space(cluster).await;
     let client = client(cluster, &namespace).await;
-    let all: Vec<Election> = (0..8).map(|n| Election::run(client.clone(), config(&namespace, &format!("e{n}")))).collect();
+    let all: Vec<Election> =
+        (0..8).map(|n| Election::run(client.clone(), config(&namespace, &format!("e{n}")))).collect();
     let mut known = Vec::new();
     for election in &all {
         let now = until(&mut election.standing(), "somebody to lead", |now| {

@@ -30,7 +30,10 @@ async fn changes_and_deletions_arrive_and_own_writes_at_once() {
     assert_eq!(changes.changed, [("r0".to_owned(), Note("ours".into()), version)]);
     assert!(index.behind_since().is_none() && index.heard().is_some() && index.fault().is_none());
     // Somebody else's.
-    cluster.kubectl(&["-n", &namespace, "annotate", "secret", "r1", "--overwrite", "passwordsender.io/note=theirs"]).await.unwrap();
+    cluster
+        .kubectl(&["-n", &namespace, "annotate", "secret", "r1", "--overwrite", "passwordsender.io/note=theirs"])
+        .await
+        .unwrap();
     shows(&index, "r1", Some("theirs")).await;
     cluster.kubectl(&["-n", &namespace, "delete", "secret", "r2"]).await.unwrap();
     shows(&index, "r2", None).await;
@@ -66,7 +69,13 @@ async fn watches_that_break_are_opened_again() {
         shows(&index, &name, Some("2")).await;
     }
     // The API server says that our history is gone, in the stream and as an answer; it is busy; it answers nonsense.
-    for action in [ProxyAction::ExpiredWatch, ProxyAction::Refuse(410), ProxyAction::Refuse(429), ProxyAction::Refuse(500), ProxyAction::Drop] {
+    for action in [
+        ProxyAction::ExpiredWatch,
+        ProxyAction::Refuse(410),
+        ProxyAction::Refuse(429),
+        ProxyAction::Refuse(500),
+        ProxyAction::Drop,
+    ] {
         index.connected(SOON).await.unwrap();
         let before = index.changed_since(0, 100).position;
         proxy.rule(ProxyRule::new("watch=true", action.clone()).times(2));

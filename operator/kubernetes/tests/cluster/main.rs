@@ -3,6 +3,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
+    clippy::panic,
     reason = "a panic in a test is its failure report"
 )]
 
@@ -92,7 +93,8 @@ struct Note(String);
 impl Indexed for Note {}
 
 async fn index(table: &SecretTable) -> Index<Note> {
-    let index = Index::start(table.clone(), |meta: &RowMeta| Note(meta.annotations.get(NOTE).cloned().unwrap_or_default()));
+    let index =
+        Index::start(table.clone(), |meta: &RowMeta| Note(meta.annotations.get(NOTE).cloned().unwrap_or_default()));
     index.synced(SOON).await.unwrap();
     index
 }

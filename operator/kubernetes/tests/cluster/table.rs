@@ -68,7 +68,8 @@ async fn lost_answers_are_looked_up() {
     let namespace = space(cluster).await;
     let proxy = cluster.proxy().unwrap();
     let direct = table(client(cluster, &namespace).await, &namespace);
-    let table = table(client_of(cluster.kubeconfig_via(&proxy, &namespace, "operator").await.unwrap()).await, &namespace);
+    let table =
+        table(client_of(cluster.kubeconfig_via(&proxy, &namespace, "operator").await.unwrap()).await, &namespace);
     let actions = [
         ProxyAction::DoneBut(500),
         ProxyAction::DoneBut(409),
@@ -128,12 +129,22 @@ async fn refusals_say_what_to_do_and_quote_no_secret() {
     let version = gateway.replace(&row("a", "2"), version).await.unwrap();
     for fault in [failed(gateway.create(&row("b", "hunter2")).await), failed(gateway.delete("a", version).await)] {
         assert_eq!((fault.code.as_str(), fault.class), ("kubernetes-denied", Class::Denied));
-        assert!(fault.remedy.contains(&format!("Role in namespace {namespace}")) && fault.remedy.contains("secrets"), "{fault}");
+        assert!(
+            fault.remedy.contains(&format!("Role in namespace {namespace}")) && fault.remedy.contains("secrets"),
+            "{fault}"
+        );
         assert!(!fault.to_string().contains("hunter2"));
     }
     // A name that is another's, whatever is asked.
-    cluster.kubectl(&["-n", &namespace, "create", "secret", "generic", "other", "--from-literal=a=hunter2"]).await.unwrap();
-    for fault in [failed(ours.get("other").await), failed(ours.create(&row("other", "1")).await), failed(ours.purge("other").await)] {
+    cluster
+        .kubectl(&["-n", &namespace, "create", "secret", "generic", "other", "--from-literal=a=hunter2"])
+        .await
+        .unwrap();
+    for fault in [
+        failed(ours.get("other").await),
+        failed(ours.create(&row("other", "1")).await),
+        failed(ours.purge("other").await),
+    ] {
         assert_eq!(fault.code, "kubernetes-foreign-object");
     }
     // Values are never quoted, also not by what the API server says of bad ones.

@@ -174,7 +174,10 @@ mod tests {
     #[test]
     fn the_oldest_sources_without_an_attempt_are_forgotten() {
         let had: Vec<Digest> = (0..4096).map(digest).collect();
-        let entry = sample(Key::new("team", "a"), &[(digest(0), record(1)), (digest(9999), record(2)), (digest(9998), record(3))]);
+        let entry = sample(
+            Key::new("team", "a"),
+            &[(digest(0), record(1)), (digest(9999), record(2)), (digest(9998), record(3))],
+        );
         let facts = Facts::of(&entry, &had);
         assert_eq!(facts.sources.len(), MAX_SOURCES);
         for kept in [0, 3, 4095, 9998, 9999] {

@@ -43,7 +43,10 @@ pub struct KubernetesLedger {
 
 impl std::fmt::Debug for KubernetesLedger {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("KubernetesLedger").field("table", &self.table).field("index", &self.index).finish_non_exhaustive()
+        f.debug_struct("KubernetesLedger")
+            .field("table", &self.table)
+            .field("index", &self.index)
+            .finish_non_exhaustive()
     }
 }
 
@@ -56,10 +59,7 @@ impl KubernetesLedger {
     /// # Errors
     /// What keeps the index from being read: `kubernetes-denied`, `kubernetes-unreachable`, ….
     pub async fn open(client: Client, namespace: &str) -> Result<Self, Fault> {
-        let labels = [
-            ("app.kubernetes.io/managed-by", "password-sender"),
-            ("app.kubernetes.io/component", "ledger"),
-        ];
+        let labels = [("app.kubernetes.io/managed-by", "password-sender"), ("app.kubernetes.io/component", "ledger")];
         let labels = labels.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
         let table = SecretTable::new(client, namespace, KIND, labels);
         let index = Index::start(table.clone(), Kept::of);
@@ -90,7 +90,8 @@ impl KubernetesLedger {
         if tokio::time::timeout(REACH, self.index.reached(version)).await.is_ok() {
             return Ok(());
         }
-        let late = || Fault::new(Class::Transient, "kubernetes-unreachable", "the watch of the ledger's Secrets is behind");
+        let late =
+            || Fault::new(Class::Transient, "kubernetes-unreachable", "the watch of the ledger's Secrets is behind");
         Err(CasError::Failed(self.index.fault().unwrap_or_else(late)))
     }
 
@@ -251,7 +252,9 @@ impl Ledger for KubernetesLedger {
         keys.truncate(limit);
         let mut keys: Vec<Key> = keys.iter().map(|facts| facts.key.clone()).collect();
         if !repaired.is_empty() {
-            keys.extend(repaired.into_iter().map(|entry| entry.key).filter(|key| after.is_none_or(|after| key > after)));
+            keys.extend(
+                repaired.into_iter().map(|entry| entry.key).filter(|key| after.is_none_or(|after| key > after)),
+            );
             keys.sort_unstable();
             keys.dedup();
             keys.truncate(limit);
@@ -282,7 +285,9 @@ impl Ledger for KubernetesLedger {
         });
         let mut keys: Vec<Key> = indexed.collect();
         let repaired = self.unreadable().await?;
-        keys.extend(repaired.into_iter().filter(|entry| index::records(entry).contains(&record)).map(|entry| entry.key));
+        keys.extend(
+            repaired.into_iter().filter(|entry| index::records(entry).contains(&record)).map(|entry| entry.key),
+        );
         Ok(keys.into_iter().min())
     }
 

@@ -275,9 +275,11 @@ impl View {
                     continue;
                 }
             }
+            // Before the question: the watch goes on while it is answered.
+            let known = index.position();
             match self.revision().await {
-                Ok(revision) if revision < index.position() => {
-                    tracing::warn!(revision, known = index.position(), "the API server stands before what it has told");
+                Ok(revision) if revision < known => {
+                    tracing::warn!(revision, known, "the API server stands before what it has told");
                     self.doubt();
                 }
                 Ok(_) => {
