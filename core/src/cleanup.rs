@@ -16,11 +16,13 @@ use crate::ports::Connection;
 const NO_CONNECTION: [&str; 2] = ["no-such-connection", "connection-not-allowed"];
 
 /// Faults that say: nobody can log in as this tenant any more, or its rights were taken away.
-const NO_IDENTITY: [&str; 8] = [
+const NO_IDENTITY: [&str; 9] = [
     "no-such-service-account",
-    "service-account-denied",
-    "namespace-terminating",
+    // The Role went with the namespace, or was taken away.
+    "token-forbidden",
+    "kubernetes-terminating",
     "secret-unavailable",
+    "secret-forbidden",
     "secret-not-usable",
     "vault-login-denied",
     "vault-login-secret-empty",

@@ -1,7 +1,6 @@
 //! Small adapters between crates that must not know each other.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,10 +12,9 @@ use ps_core::error::{Class, Fault};
 use ps_core::ids::{Key, Stamp};
 use ps_core::ports::{AuditSink, CasError, Clock, Manifests};
 use ps_core::status::Status;
-use ps_core::time::Span;
 use ps_ledger::{EmbeddedLedger, ObjectNote};
+use tokio::time::Instant;
 
-use crate::clock::now;
 
 use crate::lease::Lease;
 
@@ -82,18 +80,21 @@ impl ObjectMemory for NotesInLedger {
 /// How long the audit trail may take for one append.
 const AUDIT_LIMIT: Duration = Duration::from_secs(5);
 
+/// How long a trail that hangs is left alone.
+const LEFT_ALONE: Duration = Duration::from_secs(10);
+
 /// The audit trail with a limit: one that hangs (a blocked pipe, a hung file system) must not hold up rotations. While
 /// it hangs, appends fail at once; the events stay in the ledger's outbox.
 pub struct BoundedAudit {
     inner: Arc<dyn AuditSink>,
-    blocked_until: AtomicI64,
+    blocked_until: Mutex<Option<Instant>>,
 }
 
 impl BoundedAudit {
     /// Bounds `inner`.
     #[must_use]
     pub fn new(inner: Arc<dyn AuditSink>) -> Self {
-        Self { inner, blocked_until: AtomicI64::new(0) }
+        Self { inner, blocked_until: Mutex::new(None) }
     }
 }
 
@@ -101,13 +102,13 @@ impl BoundedAudit {
 impl AuditSink for BoundedAudit {
     async fn append(&self, events: &[Event]) -> Result<(), Fault> {
         let slow = || Fault::new(Class::Transient, "audit-slow", "the audit trail does not take events in time");
-        if now().as_millis() < self.blocked_until.load(Ordering::Relaxed) {
+        let blocked = || self.blocked_until.lock().unwrap_or_else(PoisonError::into_inner);
+        if blocked().is_some_and(|until| Instant::now() < until) {
             return Err(slow());
         }
         let done = tokio::time::timeout(AUDIT_LIMIT, self.inner.append(events)).await;
         done.unwrap_or_else(|_| {
-            let until = now() + Span::from_secs(10);
-            self.blocked_until.store(until.as_millis(), Ordering::Relaxed);
+            *blocked() = Some(Instant::now() + LEFT_ALONE);
             Err(slow())
         })
     }

@@ -46,6 +46,10 @@ pub(super) fn pending(entry: &Entry, obs: &Observation, now: Timestamp, g: &mut 
             g.wake_at(held.next_try);
             return None;
         }
+        // What the sender has withdrawn meanwhile must not be mailed.
+        if g.blind(obs, now) {
+            return None;
+        }
         return Some((Action::SendHeld(number), "the held message is tried once more".into()));
     }
     None

@@ -58,6 +58,7 @@ fn hold_restored(next: &mut Entry, mine: Option<&Manifest>, obs: &Observation, n
     };
     let hold = match mine.map(|m| &m.spec) {
         Some(Err(_)) => Hold::RestoredUnread,
+        None if obs.blind.is_some() => Hold::RestoredUnread,
         _ if asked || next.again || (next.hold.is_none() && deliver::wanted(next)) => Hold::Restored,
         _ => return,
     };

@@ -75,8 +75,8 @@ async fn cluster(args: &Args, replica: &str) -> anyhow::Result<Backend> {
     let settings = Settings::new(Rights::Gateway);
     let store = Arc::new(KubernetesStore::start(client, namespace, settings, fence.clone()));
     let door = store.clone();
-    let service = StoreLinkService::new(store.clone(), fence.clone())
-        .with_door(move |id, access| door.door(id, access));
+    let service =
+        StoreLinkService::new(store.clone(), fence.clone()).with_door(move |id, access| door.door(id, access));
     tracing::info!(namespace, replica, "records are Secrets; claims wait for the operator's answer in the fence");
     let gatekeeper = Gatekeeper::new(store.clone(), fence.clone(), replica);
     let background = Box::pin(gatekeeper.run());
@@ -98,11 +98,21 @@ impl Watched for Cluster {
             format!("# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n")
         };
         [
-            metric("behind", "gauge", "Whether records can't be followed at the moment.", u64::from(self.0.fresh().is_err())),
+            metric(
+                "behind",
+                "gauge",
+                "Whether records can't be followed at the moment.",
+                u64::from(self.0.fresh().is_err()),
+            ),
             metric("records", "gauge", "Link records that the watch knows, tombstones among them.", seen.records),
             metric("reads_total", "counter", "Records read from the API server.", seen.reads),
             metric("writes_total", "counter", "Records written to the API server.", seen.writes),
-            metric("went_back_total", "counter", "Times that the API server was older than what it had told before.", seen.went_back),
+            metric(
+                "went_back_total",
+                "counter",
+                "Times that the API server was older than what it had told before.",
+                seen.went_back,
+            ),
         ]
         .concat()
     }

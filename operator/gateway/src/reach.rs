@@ -14,8 +14,7 @@ use crate::confine::Network;
 /// Where a pod finds its token, its CA and its namespace.
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// What the C library reads to look a name up.
-const RESOLVER: [&str; 5] =
-    ["/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/host.conf", "/etc/gai.conf"];
+const RESOLVER: [&str; 5] = ["/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/host.conf", "/etc/gai.conf"];
 
 /// A cluster that can't be reached from here.
 #[derive(Debug, thiserror::Error)]

@@ -98,7 +98,10 @@ impl<S: LinkStore + ?Sized> StoreLinkService<S> {
     /// Asks `door` with a request's id and `access` before the store is read, and refuses what it refuses: for a store that
     /// knows without reading whose id it is, so that strangers cost it nothing. It must neither block nor panic.
     #[must_use]
-    pub fn with_door(mut self, door: impl Fn(LinkId, &[u8; 32]) -> Result<(), Refusal> + Send + Sync + 'static) -> Self {
+    pub fn with_door(
+        mut self,
+        door: impl Fn(LinkId, &[u8; 32]) -> Result<(), Refusal> + Send + Sync + 'static,
+    ) -> Self {
         self.door = Some(Arc::new(door));
         self
     }

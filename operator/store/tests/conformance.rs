@@ -21,7 +21,13 @@ use ps_store::{EmbeddedStore, MemoryStore};
 async fn memory_store_conforms() {
     conformance::run(async || {
         let store = MemoryStore::new(1000);
-        Pair { a: Arc::new(store.clone()), b: Arc::new(store), nudge: Arc::new(|| {}), settle: at_once(), max_bytes: 1000 }
+        Pair {
+            a: Arc::new(store.clone()),
+            b: Arc::new(store),
+            nudge: Arc::new(|| {}),
+            settle: at_once(),
+            max_bytes: 1000,
+        }
     })
     .await
     .unwrap();

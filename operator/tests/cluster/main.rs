@@ -18,4 +18,5 @@ mod balancer;
 mod delivery;
 mod install;
 mod manifests;
+mod program;
 mod stand;

@@ -230,7 +230,8 @@ fn the_arguments_are_known() {
                 None => word,
             }
         });
-        let output = Command::new(program(name)).args(arguments).env_remove("KUBERNETES_SERVICE_HOST").output().unwrap();
+        let output =
+            Command::new(program(name)).args(arguments).env_remove("KUBERNETES_SERVICE_HOST").output().unwrap();
         assert_eq!(output.status.code(), Some(1), "{}", told(&output));
         assert!(told(&output).contains(lacks), "{}", told(&output));
     }

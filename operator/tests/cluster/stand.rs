@@ -4,16 +4,15 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ps_testbed::process::{Process, Signal};
 use ps_testbed::{Cluster, KubernetesRole, Mail, OpenBao, RunDir, SmtpServer, Testbed, free_port, unique, wait_until};
 use serde_json::{Value, json};
 
 use crate::balancer::Balancer;
 use crate::install::Names;
-use crate::support::{Invitation, Recipient, SOON, Seen, client};
+pub use crate::program::Program;
+use crate::support::{Invitation, Recipient, SOON, Seen};
 
 /// How an installation is set up.
 #[derive(Clone)]
@@ -32,6 +31,10 @@ pub struct Setup {
     pub more: String,
     /// More of the operators' environment.
     pub env: Vec<(String, String)>,
+    /// Further namespaces that are watched; [`Stand::new_tenant`] makes them.
+    pub also: Vec<String>,
+    /// One audit trail for all operators, as on a volume that they share.
+    pub one_trail: bool,
 }
 
 impl Default for Setup {
@@ -44,82 +47,9 @@ impl Default for Setup {
             level: "debug",
             more: String::new(),
             env: Vec::new(),
+            also: Vec::new(),
+            one_trail: false,
         }
-    }
-}
-
-/// A program that runs, or ran.
-pub struct Program {
-    process: Mutex<Option<Process>>,
-    logs: Mutex<Vec<PathBuf>>,
-    pub port: u16,
-    pub admin: u16,
-}
-
-impl Program {
-    fn new(port: u16) -> Self {
-        Self { process: Mutex::default(), logs: Mutex::default(), port, admin: free_port().unwrap() }
-    }
-
-    fn spawn(&self, name: &str, command: Command) {
-        let process = Process::spawn(name, command).unwrap();
-        lock(&self.logs).push(process.log().to_owned());
-        *lock(&self.process) = Some(process);
-    }
-
-    pub fn is_up(&self) -> bool {
-        lock(&self.process).as_ref().is_some_and(|p| p.ended().unwrap().is_none())
-    }
-
-    pub fn pid(&self) -> u32 {
-        lock(&self.process).as_ref().unwrap().pid()
-    }
-
-    /// SIGKILL.
-    pub fn kill(&self) {
-        if let Some(process) = lock(&self.process).take() {
-            process.kill().unwrap();
-        }
-    }
-
-    /// SIGTERM, and waits for the end.
-    pub fn stop(&self) {
-        if let Some(process) = lock(&self.process).take() {
-            process.signal(Signal::SIGTERM).unwrap();
-            let status = process.wait(SOON).unwrap_or_else(|e| panic!("{e}\n{}", self.tail()));
-            assert!(status.success(), "{status}\n{}", self.tail());
-        }
-    }
-
-    pub fn signal(&self, signal: Signal) {
-        lock(&self.process).as_ref().unwrap().signal(signal).unwrap();
-    }
-
-    /// All that was logged, by all runs.
-    pub fn log_text(&self) -> String {
-        let logs = lock(&self.logs).clone();
-        logs.iter().map(|log| String::from_utf8_lossy(&fs::read(log).unwrap()).into_owned()).collect()
-    }
-
-    pub fn tail(&self) -> String {
-        let text = self.log_text();
-        let lines: Vec<&str> = text.lines().collect();
-        let from = lines.len().saturating_sub(40);
-        format!("--- log on admin port {} ---\n{}", self.admin, lines[from..].join("\n"))
-    }
-
-    /// The status of a page on the admin port; 0 while nobody answers.
-    pub async fn asks(&self, page: &str) -> u16 {
-        let url = format!("http://127.0.0.1:{}/{page}", self.admin);
-        client().get(url).send().await.map_or(0, |answer| answer.status().as_u16())
-    }
-
-    /// One number of the metrics page; 0 while it is not there.
-    pub async fn metric(&self, name: &str) -> f64 {
-        let url = format!("http://127.0.0.1:{}/metrics", self.admin);
-        let page = client().get(url).send().await.unwrap().text().await.unwrap();
-        let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.map_or(0.0, |number| number.parse().unwrap())
     }
 }
 
@@ -185,18 +115,19 @@ impl Stand {
     }
 
     fn config(&self, n: usize, admin: u16, smtp: &SmtpServer) -> String {
-        let Setup { hold, level, more, elect, .. } = &self.setup;
+        let Setup { hold, level, more, elect, also, one_trail, .. } = &self.setup;
+        let watched = [&[self.tenant.clone()], &also[..]].concat().join(", ");
+        let trail = if *one_trail { 0 } else { n };
         let (port, user) = (smtp.port(), smtp.user());
         let Names { own, links } = &self.names;
         format!(
             "publicUrl: {}\nadmin: {{listen: 127.0.0.1:{admin}}}\nsender: Platform team\nlog: {{level: {level}}}\n\
-             mail: {{hold: {hold}}}\naudit: {{file: audit-{n}.jsonl}}\n\
-             kubernetes:\n  namespace: {own}\n  linksNamespace: {links}\n  watchNamespaces: [{}]\n  \
+             mail: {{hold: {hold}}}\naudit: {{file: audit-{trail}.jsonl}}\n\
+             kubernetes:\n  namespace: {own}\n  linksNamespace: {links}\n  watchNamespaces: [{watched}]\n  \
              leaderElection: {{enabled: {elect}, leaseDuration: 4s, renewDeadline: 3s, retryPeriod: 500ms}}\n\
              smtp: {{host: localhost, port: {port}, caFile: ca.pem, username: {user}, timeout: 5s, \
              passwordFile: secrets/mail, from: \"Password Sender <noreply@sender.example>\"}}\n{more}\n",
             self.public_url(),
-            self.tenant,
         )
     }
 
@@ -261,7 +192,7 @@ impl Stand {
     /// Waits until every program that runs is ready: claims are answered then.
     pub async fn wait_ready(&self) {
         for program in self.operators.iter().chain(&self.gateways) {
-            if lock(&program.process).is_none() {
+            if !program.is_wanted() {
                 continue;
             }
             let up = wait_until("a program to be ready", SOON, async || {
@@ -322,7 +253,8 @@ impl Stand {
         self.cluster.apply(&object.to_string()).await.unwrap();
     }
 
-    fn uri(&self, name: &str) -> String {
+    /// The path of a delivery.
+    pub fn uri(&self, name: &str) -> String {
         format!("/apis/passwordsender.io/v1alpha1/namespaces/{}/secretdeliveries/{name}", self.tenant)
     }
 
@@ -392,8 +324,4 @@ impl Stand {
 /// A unique name that Kubernetes takes.
 pub fn name(prefix: &str) -> String {
     unique(prefix).replace('_', "-")
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -124,7 +124,10 @@ pub async fn run(case: Case) -> Outcome {
 
 /// One worker, so that runs of a story pass the same failpoints; and no self-check, whose link is no delivery's.
 pub fn configure(stand: &Stand) {
-    let text = fs::read_to_string(stand.path("config.yaml")).unwrap() + "lease: " + LEASE + "\nworkers: 1\nselfCheck: {mode: \"Off\"}\n";
+    let text = fs::read_to_string(stand.path("config.yaml")).unwrap()
+        + "lease: "
+        + LEASE
+        + "\nworkers: 1\nselfCheck: {mode: \"Off\"}\n";
     fs::write(stand.path("config.yaml"), &text).unwrap();
     // Nobody asks the admin endpoints here, and a port that is promised to one of so many is taken by another.
     let lines =
@@ -307,7 +310,9 @@ impl Place {
         for at in 0..self.deliveries.len() {
             let delivery = &mut self.deliveries[at];
             let mails = self.smtp.mails(&delivery.to).await.unwrap();
-            delivery.links.extend(mails.iter().skip(delivery.links.len()).map(|mail| Link::new(&Invitation::of(mail), &base)));
+            delivery
+                .links
+                .extend(mails.iter().skip(delivery.links.len()).map(|mail| Link::new(&Invitation::of(mail), &base)));
             let mut states = Vec::new();
             for link in &self.deliveries[at].links {
                 states.push(link.state().await.unwrap_or_else(|| "no gateway".into()));
@@ -438,7 +443,8 @@ impl Place {
     async fn end(&self) {
         let leader = self.second.as_ref().unwrap_or(&self.first);
         // Of two, the one that does not lead ends as well; one that stands by must not take over.
-        let both = [Some(&self.first).filter(|_| self.stands_by), Some(leader), Some(&self.first).filter(|_| self.held)];
+        let both =
+            [Some(&self.first).filter(|_| self.stands_by), Some(leader), Some(&self.first).filter(|_| self.held)];
         for process in both.into_iter().flatten().filter(|p| p.ended().unwrap().is_none()) {
             process.signal(Signal::SIGTERM).unwrap();
             let ended = wait_until("the operator to end", SOON, async || process.ended().unwrap()).await;

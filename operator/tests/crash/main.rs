@@ -95,8 +95,7 @@ fn stories() -> (Vec<Story>, bool) {
 /// Every effect that there is: of the ports, as the macro that hooks them is told, and those past the ports. A status is
 /// a projection: putting one is no failpoint, and it is erased instead.
 fn effects() -> BTreeSet<String> {
-    let mut effects: BTreeSet<String> =
-        Own::ALL.iter().map(|(port, method)| format!("{port}.{method}")).collect();
+    let mut effects: BTreeSet<String> = Own::ALL.iter().map(|(port, method)| format!("{port}.{method}")).collect();
     let mut port = None;
     for line in include_str!("../../controller/src/hooks.rs").lines() {
         if let Some(rest) = line.strip_prefix("hooked!(") {

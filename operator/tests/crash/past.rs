@@ -64,7 +64,8 @@ async fn make() -> Past {
     case::configure(&stand);
     let first = KvSource::new(bao).await;
     let second = KvSource::below(bao, &first.mount).await;
-    let mut past = Past { sources: [first, second], to: NAMES.map(|n| format!("{}@v.example", unique(n))), files: vec![] };
+    let mut past =
+        Past { sources: [first, second], to: NAMES.map(|n| format!("{}@v.example", unique(n))), files: vec![] };
     stand.connect(bao, bao.address(), &past.policy()).await;
     for ((name, to), source) in NAMES.iter().zip(&past.to).zip(&past.sources) {
         stand.apply(name, &kv_delivery(name, to, source, "10m", "2s", Value::Null));

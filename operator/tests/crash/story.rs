@@ -30,8 +30,7 @@ pub enum Story {
 }
 
 impl Story {
-    pub const ALL: [Self; 6] =
-        [Self::Role, Self::Kv, Self::Removed, Self::Shared, Self::Forgotten, Self::Restored];
+    pub const ALL: [Self; 6] = [Self::Role, Self::Kv, Self::Removed, Self::Shared, Self::Forgotten, Self::Restored];
 
     /// Whether the recipient waits until the status says `Delivered`.
     pub const fn is_patient(self) -> bool {

@@ -3,7 +3,7 @@
 
 use super::super::absorb::raise;
 use super::*;
-use crate::entry::{Cause, Notice, RevokeCause};
+use crate::entry::{Cause, Hold, Notice, RevokeCause};
 use crate::link::Command;
 use crate::link::check::Tamper;
 use crate::link::sample::{claim, history};
@@ -256,4 +256,26 @@ fn telling_and_deleting_records_go_on_while_the_manifest_is_unknown() {
     assert_eq!(decided_blind(&silent, &blind(&silent), 1150).action, Action::FlushAudit);
     let obs = blinded(with_record(&over(), expired()));
     assert_eq!(decided_blind(&over(), &obs, 3060).action, Action::DeleteRecord(1));
+}
+
+#[test]
+fn a_held_message_waits_while_the_manifest_is_unknown() {
+    let pending = MailState::Pending { owner: "me".into(), until: at(2000) };
+    let entry = entry(vec![attempt(pending)]);
+    let held = Held { attempt: 1, next_try: at(1010), deliver_before: None };
+    let sees = Observation { me: "me".into(), mail_hold: Span::from_secs(900), held: Some(held), ..seen(&entry) };
+    assert_eq!(decided(spec(), &entry, &sees, 1020).action, Action::SendHeld(1));
+    let waits = decided_blind(&entry, &blinded(sees.clone()), 1020);
+    assert_eq!(waits.action, Action::Rest, "it may be withdrawn by now");
+    assert!(waits.wake.is_some());
+    let stops = Observation { stopping: true, ..blinded(sees) };
+    assert_eq!(decided_blind(&entry, &stops, 1020).action, Action::Supersede(1));
+}
+
+#[test]
+fn what_a_restored_ledger_would_send_waits_while_the_manifest_is_unknown() {
+    let entry = over();
+    let restored = Observation { restored: Some("why".into()), ..blind(&entry) };
+    let Action::Persist(next) = decided_blind(&entry, &restored, 1020).action else { panic!("a hold is due") };
+    assert_eq!(next.hold, Some(Hold::RestoredUnread), "whatever spec.redeliver says once it can be read");
 }

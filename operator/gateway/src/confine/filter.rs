@@ -154,10 +154,7 @@ fn program(network: Option<Network>) -> Result<BpfProgram, seccompiler::BackendE
 }
 
 /// Sockets of a client: which may be made, and that they may be connected.
-fn client(
-    rules: &mut BTreeMap<i64, Vec<SeccompRule>>,
-    network: Network,
-) -> Result<(), seccompiler::BackendError> {
+fn client(rules: &mut BTreeMap<i64, Vec<SeccompRule>>, network: Network) -> Result<(), seccompiler::BackendError> {
     // The type's upper bits are flags.
     const KIND: u64 = 0xf;
     let kinds = [Some(libc::SOCK_STREAM), network.names.then_some(libc::SOCK_DGRAM)];

@@ -26,7 +26,9 @@ async fn it_answers_claims_once_the_operator_has_looked_with_four_rights_and_no_
     stand.open();
     gateway.ready().await;
     let metrics = gateway.admin("/metrics").await.1;
-    for line in ["gateway_fenced 0", "gateway_store_behind 0", "gateway_store_records 1", "gateway_store_went_back_total 0"] {
+    for line in
+        ["gateway_fenced 0", "gateway_store_behind 0", "gateway_store_records 1", "gateway_store_went_back_total 0"]
+    {
         assert!(metrics.contains(&format!("\npassword_sender_{line}\n")), "{line}: {metrics}");
     }
     assert_eq!(gateway.call("lookup", &holder.elsewhere(1).without_access().lookup()).await.refusal(), "404 not-found");
@@ -41,12 +43,18 @@ async fn it_answers_claims_once_the_operator_has_looked_with_four_rights_and_no_
     assert_eq!(gateway.call("claim", &holder.claim_again()).await.body, claimed.body);
     assert_eq!(gateway.call("acknowledge", &holder.acknowledge()).await.status, 200);
     assert_eq!(gateway.call("decline", &second.not_mine()).await.status, 200);
-    assert_eq!((stand.stored(&holder).await.state, stand.stored(&second).await.state), (State::Retrieved, State::Declined));
+    assert_eq!(
+        (stand.stored(&holder).await.state, stand.stored(&second).await.state),
+        (State::Retrieved, State::Declined)
+    );
 
     let (code, said) = gateway.stopped();
     assert_eq!(code, Some(0), "{said}");
     let config = std::fs::read_to_string(&stand.kubeconfig).unwrap();
-    let token = serde_json::from_str::<serde_json::Value>(&config).unwrap()["users"][0]["user"]["token"].as_str().unwrap().to_owned();
+    let token = serde_json::from_str::<serde_json::Value>(&config).unwrap()["users"][0]["user"]["token"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let sealed = claimed.json()["ciphertext"].as_str().unwrap().to_owned();
     assert!(token.len() > 20 && sealed.len() > 20);
     for secret in [&token[..], &sealed[..20], &hex::encode(holder.proof)] {
@@ -54,14 +62,20 @@ async fn it_answers_claims_once_the_operator_has_looked_with_four_rights_and_no_
     }
     let ours = || {
         let events = cluster.audit_events().unwrap();
-        events.into_iter().filter(|e| e.user.ends_with(":gateway") && e.namespace == stand.namespace).collect::<Vec<_>>()
+        events
+            .into_iter()
+            .filter(|e| e.user.ends_with(":gateway") && e.namespace == stand.namespace)
+            .collect::<Vec<_>>()
     };
     let log = wait_until("the log has it all", PATIENCE, async || {
         let events = ours();
         (events.iter().filter(|e| e.verb == "update").count() >= 4).then_some(events)
     });
     for event in log.await.unwrap() {
-        assert!(["get", "list", "watch", "update"].contains(&event.verb.as_str()) && event.resource == "secrets", "{event:?}");
+        assert!(
+            ["get", "list", "watch", "update"].contains(&event.verb.as_str()) && event.resource == "secrets",
+            "{event:?}"
+        );
         assert_ne!(event.code, 403, "{event:?}");
     }
 }
@@ -148,14 +162,18 @@ async fn confined_it_can_do_only_its_work() {
 #[test]
 fn wrong_arguments_are_refused() {
     let refuse = |args: &[&str]| {
-        let output = Command::new(env!("CARGO_BIN_EXE_password-sender-gateway")).args(args).env_clear().output().unwrap();
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_password-sender-gateway")).args(args).env_clear().output().unwrap();
         assert!(!output.status.success(), "{args:?}");
         String::from_utf8_lossy(&output.stderr).into_owned()
     };
     let listen = ["--listen", "127.0.0.1:0"];
     assert!(refuse(&listen).contains("--links"));
     assert!(refuse(&[&listen[..], &["--store", "kubernetes"]].concat()).contains("--namespace"));
-    assert!(refuse(&[&listen[..], &["--store", "kubernetes", "--namespace", "x"]].concat()).contains("KUBERNETES_SERVICE_HOST"));
+    assert!(
+        refuse(&[&listen[..], &["--store", "kubernetes", "--namespace", "x"]].concat())
+            .contains("KUBERNETES_SERVICE_HOST")
+    );
     let both = ["--store", "kubernetes", "--namespace", "x", "--links", "/tmp/x"];
     assert!(refuse(&[&listen[..], &both].concat()).contains("cannot be used with"));
     let file = ["--store", "kubernetes", "--namespace", "x", "--kubeconfig", "/nonexistent/config"];

@@ -144,7 +144,8 @@ impl Gateway {
     pub(crate) fn wait_for(&self, words: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let Ok(line) = self.log.lock().unwrap().recv_timeout(deadline.saturating_duration_since(Instant::now())) else {
+            let Ok(line) = self.log.lock().unwrap().recv_timeout(deadline.saturating_duration_since(Instant::now()))
+            else {
                 panic!("never said {words:?}, but: {:#?}", self.said.lock().unwrap());
             };
             self.said.lock().unwrap().push(line.clone());
@@ -168,6 +169,12 @@ impl Gateway {
     pub(crate) async fn ready(&self) {
         let ready = async || (self.admin("/readyz").await.0 == 200).then_some(());
         ps_testbed::wait_until("the gateway is ready", PATIENCE, ready).await.unwrap();
+    }
+
+    pub(crate) fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
     /// SIGTERM; its exit code, and all that it has said.

@@ -7,7 +7,7 @@ use ps_kubernetes::{Election, Standing};
 use ps_testbed::{ProxyAction, ProxyRule};
 use tokio::sync::watch;
 
-use crate::{SOON, client, client_of, shared, space};
+use crate::{SOON, client, client_of, role, shared, space};
 
 /// Shorter than in production, in the same proportions.
 fn config(namespace: &str, me: &str) -> Config {
@@ -137,4 +137,20 @@ async fn of_many_who_begin_at_once_one_leads() {
     for election in all {
         election.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_may_not_says_so_and_leads_nothing() {
+    let cluster = shared().await;
+    let namespace = cluster.namespace("kube").await.unwrap();
+    cluster.service_account(&namespace, "operator").await.unwrap();
+    let election = Election::run(client(cluster, &namespace).await, config(&namespace, "a"));
+    let fault = ps_testbed::wait_until("a fault", SOON, async || election.fault()).await.unwrap();
+    assert_eq!(fault.code, "kubernetes-denied");
+    assert!(fault.remedy.contains("apiGroups: [coordination.k8s.io], resources: [leases]"), "{fault}");
+    assert!(!election.held().now());
+    role(cluster, &namespace, "operator", &["get", "create", "update"]).await;
+    until(&mut election.standing(), "leading", leads).await;
+    assert_eq!(election.fault(), None);
+    election.stop().await;
 }

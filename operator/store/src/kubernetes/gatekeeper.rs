@@ -55,13 +55,18 @@ impl Gatekeeper {
     async fn answered(&self, epoch: u64) {
         let mut nonce = None;
         let mut looks = 0;
+        // Said when it changes, not at each look.
+        let mut trouble = String::new();
         while self.store.epoch() == epoch {
             let done = match self.look(&mut nonce).await {
                 // Asked anew, or answered while the watch is behind: what is seen may be old.
                 Ok(Reply::Answered) => self.store.fresh().is_ok(),
                 Ok(Reply::Unasked | Reply::Waiting) => false,
                 Err(fault) => {
-                    tracing::warn!(code = fault.code, "the fence can't be read or written: {fault}");
+                    if trouble != fault.code {
+                        tracing::warn!(code = fault.code, "the fence can't be read or written: {fault}");
+                        trouble = fault.code;
+                    }
                     false
                 }
             };

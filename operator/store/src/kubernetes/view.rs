@@ -218,9 +218,8 @@ impl View {
         let new = index(&self.table);
         new.synced(limit).await?;
         let older = |(name, version): &(String, u64)| new.get(name).is_some_and(|(_, found)| found < *version);
-        let backwards = old.heard().is_some()
-            && old.epoch() == steps
-            && (new.position() < position || known.iter().any(older));
+        let backwards =
+            old.heard().is_some() && old.epoch() == steps && (new.position() < position || known.iter().any(older));
         let whole = new.fault().is_none();
         self.count(&old);
         {

@@ -67,7 +67,11 @@ async fn a_restored_etcd_raises_the_fence_until_the_operator_has_looked_again() 
     until("the gateway is fresh", async || gateway.fresh().is_ok()).await;
     until("the operator is fresh", async || operator.fresh().is_ok()).await;
     let found = gateway.get(id(1)).await.unwrap().unwrap();
-    assert_eq!(found.value.link().map(|l| l.state), Some(State::Open), "as the snapshot has it: it could be claimed again");
+    assert_eq!(
+        found.value.link().map(|l| l.state),
+        Some(State::Open),
+        "as the snapshot has it: it could be claimed again"
+    );
     assert!(fence.is_raised());
 
     // The operator withdraws what it can't vouch for, and opens.

@@ -126,7 +126,11 @@ async fn resting_records_cost_the_operator_no_reads() {
             assert!(writer.get(id(number)).await.unwrap().is_some());
         }
     }
-    assert_eq!((reader.counts().reads, writer.counts().reads), (50, 0), "once each, and what it wrote itself not at all");
+    assert_eq!(
+        (reader.counts().reads, writer.counts().reads),
+        (50, 0),
+        "once each, and what it wrote itself not at all"
+    );
     assert_eq!(reader.counts().records, 50);
     let found = reader.get(id(7)).await.unwrap().unwrap();
     let newer = writer.replace(&Record::Void { id: id(7) }, found.version).await.unwrap();

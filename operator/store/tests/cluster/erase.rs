@@ -23,10 +23,14 @@ async fn after_a_take_etcd_holds_no_ciphertext() {
     let link = sample(id(1), now(), &needle);
     let version = store.insert(&Record::Link(Box::new(link.clone()))).await.unwrap();
     cluster.etcd_compact_and_defrag().await.unwrap();
-    assert!(count(&cluster.etcd_raw_bytes().unwrap(), b"NEEDLE-in-the-sealed-bytes") >= 40, "the search finds what is there");
+    assert!(
+        count(&cluster.etcd_raw_bytes().unwrap(), b"NEEDLE-in-the-sealed-bytes") >= 40,
+        "the search finds what is there"
+    );
 
     let access = preimage(id(1), "access");
-    let claim = Command::Claim { access, code: None, proof: Proof(preimage(id(1), "proof")), token_hash: Digest::of(&[7; 32]) };
+    let claim =
+        Command::Claim { access, code: None, proof: Proof(preimage(id(1), "proof")), token_hash: Digest::of(&[7; 32]) };
     let claimed = apply(&link, &claim, now()).next.unwrap();
     let version = store.replace(&Record::Link(Box::new(claimed.clone())), version).await.unwrap();
     let over = apply(&claimed, &Command::Acknowledge { access, token: [7; 32] }, now()).next.unwrap();

@@ -50,7 +50,8 @@ async fn a_gateway_is_let_in_when_the_operator_has_looked_and_not_before() {
     let reads = cluster.audit_events().unwrap().len();
     until("it looks", async || {
         let events = cluster.audit_events().unwrap();
-        events.iter().skip(reads).filter(|e| e.namespace == namespace && e.name == "fence" && e.verb == "get").count() > 3
+        events.iter().skip(reads).filter(|e| e.namespace == namespace && e.name == "fence" && e.verb == "get").count()
+            > 3
     })
     .await;
     assert!(again_fence.is_raised(), "the operator is away: it waits");

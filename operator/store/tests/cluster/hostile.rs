@@ -7,7 +7,7 @@ use ps_core::time::Timestamp;
 use ps_store::kubernetes::Rights;
 use serde_json::{Value, json};
 
-use crate::support::{alter, annotation, id, namespace, path, name, record, store, testbed, until};
+use crate::support::{alter, annotation, id, name, namespace, path, record, store, testbed, until};
 
 fn merge(at: &mut Value, with: Value) {
     at.as_object_mut().unwrap().extend(with.as_object().unwrap().clone());
@@ -20,7 +20,9 @@ async fn an_altered_record_is_unreadable_and_can_be_purged() {
     let (store, _) = store(cluster, &namespace, Rights::Operator).await;
     type Attack = (&'static str, fn(&mut Value));
     let attacks: [Attack; 9] = [
-        ("another state in the annotation", |s| merge(&mut s["metadata"]["annotations"], annotation("state", "revoked"))),
+        ("another state in the annotation", |s| {
+            merge(&mut s["metadata"]["annotations"], annotation("state", "revoked"))
+        }),
         ("no annotations", |s| s["metadata"]["annotations"] = json!({})),
         ("another expiry", |s| merge(&mut s["metadata"]["annotations"], annotation("next-change", "5"))),
         ("another access", |s| merge(&mut s["metadata"]["annotations"], annotation("access", &"00".repeat(32)))),
@@ -79,7 +81,9 @@ async fn foreign_secrets_are_let_be() {
     let (store, _) = store(cluster, &namespace, Rights::Operator).await;
     let folder = format!("/api/v1/namespaces/{namespace}/secrets");
     let secret = |name: &str, kind: &str| json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "type": kind});
-    for (name, kind) in [("other", "Opaque"), ("link-xyz", "passwordsender.io/link-record"), (name(id(9)).as_str(), "Opaque")] {
+    for (name, kind) in
+        [("other", "Opaque"), ("link-xyz", "passwordsender.io/link-record"), (name(id(9)).as_str(), "Opaque")]
+    {
         cluster.call("POST", &folder, Some(&secret(name, kind))).await.unwrap();
     }
     let version = store.insert(&record(1)).await.unwrap();

@@ -92,7 +92,10 @@ async fn an_api_server_that_is_away_and_a_history_that_is_gone() {
     fence.lift();
     let version = operator.insert(&record(1)).await.unwrap();
     gateway.reached(version).await;
-    let news = { let operator = operator.clone(); tokio::spawn(async move { operator.changes(version, 10).await }) };
+    let news = {
+        let operator = operator.clone();
+        tokio::spawn(async move { operator.changes(version, 10).await })
+    };
     let proxy_gap = Instant::now();
     cluster.stop_api_server().unwrap();
     until("both know it", async || gateway.fresh().is_err() && operator.fresh().is_err()).await;
