@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::records::{self, Expected, Orphans};
 use crate::restore;
 use crate::self_check::{self, Mode, SelfCheck, Target};
+use crate::thrift::Thrift;
 
 /// How long work under way may take at the end.
 const LAST_WORDS: Duration = Duration::from_secs(20);
@@ -46,6 +47,7 @@ pub(crate) struct Engine {
     pub(crate) expected: Arc<Expected>,
     pub(crate) health: Arc<Health>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) thrift: Arc<Thrift>,
 }
 
 impl Engine {
@@ -86,6 +88,7 @@ impl Engine {
             }
             let rested = self.controller.work(&key).await;
             self.health.beat(now());
+            self.thrift.worked();
             for sibling in &rested.also {
                 self.queue.push(sibling);
             }
@@ -170,6 +173,7 @@ impl Engine {
     pub(crate) async fn beat(&self, seen: impl FnOnce() -> Vec<Key>) -> anyhow::Result<bool> {
         self.health.beat(now());
         let (ready, timed) = self.queue.depth();
+        self.thrift.beat(ready);
         self.metrics.queue_ready.set(i64::try_from(ready).unwrap_or(i64::MAX));
         self.metrics.queue_timed.set(i64::try_from(timed).unwrap_or(i64::MAX));
         let restored = restore::common(&*self.ledger, &SystemRandom).await?.value.restored;

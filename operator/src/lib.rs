@@ -21,3 +21,4 @@ pub mod self_check;
 pub mod standalone;
 pub mod story;
 mod supervise;
+mod thrift;

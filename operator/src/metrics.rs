@@ -25,6 +25,8 @@ pub struct Metrics {
     pub leader: IntGauge,
     /// 1 while the last self-check succeeded, 0 while it failed; it starts at 0.
     pub self_check: IntGauge,
+    /// Kubernetes Events that were dropped since this process began to lead.
+    pub events_dropped: IntGauge,
     /// Live links that no ledger entry knows and that were revoked.
     pub orphans: IntCounter,
 }
@@ -58,6 +60,7 @@ impl Metrics {
         let queue_timed = gauge("queue_timed", "Deliveries that wait for their time.")?;
         let leader = gauge("leader", "1 while this operator works, 0 while it stands by.")?;
         let self_check = gauge("self_check_ok", "1 if the last self-check opened a link through publicUrl.")?;
+        let events_dropped = gauge("kubernetes_events_dropped", "Events that the API server did not take in time.")?;
         let orphans = IntCounter::new("orphans_revoked_total", "Live links that no ledger entry knows, revoked.")?;
         registry.register(Box::new(orphans.clone()))?;
         let gateway_starts = IntCounter::new("gateway_starts_total", "Starts of the gateway process.")?;
@@ -67,7 +70,7 @@ impl Metrics {
         )?;
         build.set(1);
         registry.register(Box::new(build))?;
-        Ok(Self { registry, events, faults, actions, rotation_delay, queue_ready, queue_timed, gateway_starts, leader, self_check, orphans })
+        Ok(Self { registry, events, faults, actions, rotation_delay, queue_ready, queue_timed, gateway_starts, leader, self_check, events_dropped, orphans })
     }
 
     /// A change of state.

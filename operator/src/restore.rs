@@ -60,7 +60,7 @@ pub async fn common(ledger: &dyn Ledger, random: &dyn Random) -> anyhow::Result<
     let (mut tag_key, mut id) = ([0_u8; 32], [0_u8; 16]);
     random.fill(&mut tag_key)?;
     random.fill(&mut id)?;
-    let fresh = Common { tag_key, ledger_id: ps_core::encode::b64(&id), audit_head: 0, restored: None };
+    let fresh = Common::new(tag_key, ps_core::encode::b64(&id));
     failpoints::around(Own::MakeCommon, ledger.common(&fresh)).await.context("ledger.db")
 }
 
@@ -77,13 +77,15 @@ pub async fn check(ledger: &dyn Ledger, trail: &FileTrail) -> anyhow::Result<Opt
         if before.value.restored.is_some() {
             return Ok(before.value.restored);
         }
+        // A trail without a line tells nothing.
+        let Some(name) = trail.identity()? else { return Ok(None) };
         let mut known = HashMap::new();
         for key in keys(ledger).await? {
             if let Some(entry) = ledger.get(&key).await? {
                 known.insert(key, Known::of(&entry.value));
             }
         }
-        let events = trail.read_from(before.value.audit_head)?;
+        let events = trail.read_from(before.value.known_head(&name))?;
         let witness = ps_audit::witness(events, |event| is_known(known.get(&event.delivery), event))?;
         if let Some(event) = &witness {
             let latest = ledger.get_latest(&event.delivery).await?.map(|entry| Known::of(&entry.value));
@@ -101,7 +103,7 @@ pub async fn check(ledger: &dyn Ledger, trail: &FileTrail) -> anyhow::Result<Opt
         let mut next = before.value.clone();
         match &why {
             Some(why) => next.restored = Some(why.clone()),
-            None => next.audit_head = trail.head().n,
+            None => next.know(name, trail.head().n),
         }
         if next == before.value || replaced(ledger, &next, before.version).await? {
             return Ok(why);
@@ -126,10 +128,12 @@ fn is_known(entry: Option<&Known>, event: &Event) -> bool {
 /// If ledger or trail can't be read.
 pub async fn accept(ledger: &dyn Ledger, trail: &FileTrail) -> anyhow::Result<Option<String>> {
     let before = ledger.common(&blank()).await?.value.restored;
-    let head = trail.head().n;
+    let (head, name) = (trail.head().n, trail.identity()?);
     remember(ledger, |c| {
         c.restored = None;
-        c.audit_head = head;
+        if let Some(name) = name {
+            c.know(name, head);
+        }
     })
     .await?;
     Ok(before)
@@ -145,15 +149,30 @@ pub async fn accept_known(ledger: &dyn Ledger) -> anyhow::Result<Option<String>>
     Ok(before)
 }
 
-/// Everything on the trail up to `head` is known to this ledger.
+/// Everything on the trail so far is known to this ledger, and every delivery up to resourceVersion `newest` was seen.
 ///
 /// # Errors
 /// If the ledger can't be written.
-pub async fn advance(ledger: &dyn Ledger, head: u64) -> anyhow::Result<()> {
+pub async fn advance(ledger: &dyn Ledger, trail: &FileTrail, newest: u64) -> anyhow::Result<()> {
+    let (head, name) = (trail.head().n, trail.identity()?);
     remember(ledger, |c| {
         if c.restored.is_none() {
-            c.audit_head = head;
+            c.newest = newest;
+            if let Some(name) = name {
+                c.know(name, head);
+            }
         }
+    })
+    .await
+}
+
+/// Something else than the trail proves a restore.
+///
+/// # Errors
+/// If the ledger can't be written.
+pub async fn note(ledger: &dyn Ledger, why: &str) -> anyhow::Result<()> {
+    remember(ledger, |c| {
+        c.restored.get_or_insert_with(|| why.to_owned());
     })
     .await
 }
@@ -183,5 +202,5 @@ async fn replaced(ledger: &dyn Ledger, next: &Common, unchanged: u64) -> anyhow:
 
 /// Never stored: [`common`] has made the real one before anything here runs.
 fn blank() -> Common {
-    Common { tag_key: [0; 32], ledger_id: String::new(), audit_head: 0, restored: None }
+    Common::new([0; 32], String::new())
 }

@@ -158,6 +158,7 @@ pub async fn run(config: Config, places: Places) -> anyhow::Result<()> {
         expected,
         health,
         metrics,
+        thrift: Arc::default(),
     };
 
     // From here on the main loop beats.

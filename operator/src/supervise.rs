@@ -39,7 +39,7 @@ impl Keeper<'_> {
         }
         self.engine.beat(|| self.folder.keys()).await?;
         if count.is_multiple_of(ADVANCE_EVERY) {
-            restore::advance(self.ledger, self.trail.head().n).await?;
+            restore::advance(self.ledger, self.trail, 0).await?;
         }
         Ok(())
     }

@@ -1,6 +1,8 @@
 //! Free loopback ports for servers that want to be told one.
 
+use std::collections::HashSet;
 use std::net::{Ipv4Addr, TcpListener};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Result, bail};
 
@@ -11,7 +13,10 @@ const FIRST: u16 = 18_000;
 const COUNT: u16 = 14_000;
 const TRIES: u32 = 200;
 
-/// A port on 127.0.0.1 that nobody listens on.
+/// What this process was given already: who asked may not listen there yet.
+static GIVEN: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
+
+/// A port on 127.0.0.1 that nobody listens on, and that this process was not given before.
 ///
 /// # Errors
 /// If none is found.
@@ -32,7 +37,11 @@ fn find(wanted: u16) -> Result<u16> {
         let offset = u16::try_from(random() % u64::from(COUNT)).unwrap_or_default();
         let port = FIRST + offset;
         let free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
-        if (port..port + wanted).all(free) {
+        let ports = port..port + wanted;
+        let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+        let given = given.get_or_insert_default();
+        if ports.clone().all(|port| !given.contains(&port) && free(port)) {
+            given.extend(ports);
             return Ok(port);
         }
     }

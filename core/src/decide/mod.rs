@@ -58,6 +58,8 @@ pub struct Observation {
     pub blind: Option<Fault>,
     /// Nothing is sent, for the whole operator; rotating goes on.
     pub paused: bool,
+    /// How many events at the front of the outbox are on the audit trail already, as this process knows.
+    pub on_trail: usize,
     /// Nothing is sent until this is over; rotating goes on: links could not be opened.
     pub unready: Option<Fault>,
     /// A restore was noticed and nobody has accepted it: why.
@@ -141,7 +143,8 @@ pub enum Action {
     },
     /// Tell the sender.
     Notify(Notice),
-    /// Put the outbox onto the audit trail, then empty it.
+    /// Put the outbox onto the audit trail. What is there is dropped from the entry with its next write: to write it for
+    /// that alone would cost a write, and to put it there twice does no harm (verification removes duplicates).
     FlushAudit,
     /// Delete a record that is read and past `notAfter`.
     DeleteRecord(u32),
@@ -217,6 +220,9 @@ type Next = Option<(Action, String)>;
 /// How long an entry outlives its last duty after its object is gone.
 pub const ENTRY_RETENTION: Span = Span::from_secs(30 * 86_400);
 
+/// How long events that are on the audit trail stay in an entry that nothing else changes.
+pub const EVENTS_STAY: Span = Span::from_secs(600);
+
 /// Decides what to do next for one delivery. See the module's documentation.
 #[must_use]
 pub fn decide(manifest: Option<&Manifest>, entry: Option<&Entry>, obs: &Observation, now: Timestamp) -> Decision {
@@ -248,9 +254,23 @@ fn known(manifest: Option<&Manifest>, entry: &Entry, obs: &Observation, now: Tim
         .or_else(|| deliver::next(mine, entry, obs, now, g))
         .or_else(|| notify(entry, obs, now, g))
         .or_else(|| {
-            (!entry.outbox.is_empty()).then(|| (Action::FlushAudit, "events are due on the audit trail".into()))
+            (entry.outbox.len() > obs.on_trail)
+                .then(|| (Action::FlushAudit, "events are due on the audit trail".into()))
         })
         .or_else(|| forget(entry, obs, now, g))
+        .or_else(|| drop_events(entry, obs, now, g))
+}
+
+/// Events that are on the trail go with the entry's next write. Where none comes for a while, they go with one of their
+/// own: a process that starts anew would put them on the trail once more.
+fn drop_events(entry: &Entry, obs: &Observation, now: Timestamp, g: &mut Gather) -> Next {
+    let due = entry.outbox.last()?.at + EVENTS_STAY;
+    if now < due {
+        g.wake_at(due);
+        return None;
+    }
+    let next = after::flushed(entry, obs.on_trail);
+    Some((Action::Persist(Box::new(next)), "its events are on the audit trail".into()))
 }
 
 fn notify(entry: &Entry, obs: &Observation, now: Timestamp, g: &mut Gather) -> Next {

@@ -34,6 +34,18 @@ impl EventReader {
     }
 }
 
+/// The first whole line of a trail, without its newline; `None` if there is none yet.
+///
+/// # Errors
+/// Transient if it can't be read.
+pub(crate) fn first_line(path: &Path) -> Result<Option<Vec<u8>>, Fault> {
+    let file = File::open(path).map_err(|e| io_fault("reading", &e))?;
+    match Lines::new(BufReader::new(file)).next().map_err(|e| io_fault("reading", &e))? {
+        Some(Raw::Whole(line)) => Ok(Some(line.to_vec())),
+        _ => Ok(None),
+    }
+}
+
 impl Iterator for EventReader {
     type Item = Result<(u64, Event), Fault>;
 

@@ -3,11 +3,12 @@
 use std::fmt;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use async_trait::async_trait;
 use ps_core::audit::Event;
 use ps_core::error::{Class, Fault};
+use ps_core::ids::Digest;
 use ps_core::ports::AuditSink;
 use tokio::sync::{mpsc, oneshot};
 
@@ -34,6 +35,7 @@ pub struct FileTrail {
     head: Arc<Mutex<Head>>,
     path: PathBuf,
     torn: u64,
+    identity: OnceLock<Digest>,
 }
 
 impl FileTrail {
@@ -54,13 +56,25 @@ impl FileTrail {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let thread = std::thread::Builder::new().name("audit".into()).spawn(move || writer.run(jobs));
         thread.map_err(|e| crate::tail::io_fault("starting the writer of", &e))?;
-        Ok(Self { queue, head, path: path.to_owned(), torn })
+        Ok(Self { queue, head, path: path.to_owned(), torn, identity: OnceLock::new() })
     }
 
     /// Where the chain stood after the last append of this process, or at opening: keep it elsewhere.
     #[must_use]
     pub fn head(&self) -> Head {
         self.head.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Digest of the first line: what tells this trail from every other one of the same ledger. `None` while it is empty.
+    ///
+    /// # Errors
+    /// Transient if it can't be read.
+    pub fn identity(&self) -> Result<Option<Digest>, Fault> {
+        if let Some(known) = self.identity.get() {
+            return Ok(Some(*known));
+        }
+        let found = crate::read::first_line(&self.path)?.map(|line| Digest::of(&line));
+        Ok(found.map(|digest| *self.identity.get_or_init(|| digest)))
     }
 
     /// How many bytes of an unfinished last line were removed at opening: 0 unless a crash left one.
@@ -92,7 +106,7 @@ impl AuditSink for FileTrail {
 
 impl fmt::Debug for FileTrail {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { queue: _, head: _, path, torn } = self;
+        let Self { queue: _, head: _, path, torn, identity: _ } = self;
         f.debug_struct("FileTrail").field("path", path).field("torn", torn).finish_non_exhaustive()
     }
 }

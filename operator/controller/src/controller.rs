@@ -168,7 +168,10 @@ impl Controller {
         for _ in 0..MOST_STEPS {
             let view = match self.observe(key).await {
                 Ok(view) => view,
-                Err(trip) => return self.tripped(key, &trip, also),
+                Err(trip) => {
+                    self.let_go(key).await;
+                    return self.tripped(key, &trip, also);
+                }
             };
             let now = self.now();
             let decision = decide(view.manifest.as_ref(), view.entry(), &view.obs, now);
@@ -188,6 +191,17 @@ impl Controller {
             }
         }
         Rested { wake: Some(self.now() + Span::from_secs(1)), also, settled: false }
+    }
+
+    /// The ledger can't be read, so nothing can be decided; but a person may ask to let an object go whatever it says.
+    async fn let_go(&self, key: &Key) {
+        if let Ok(Some(manifest)) = self.ports.manifests.get(key).await
+            && manifest.deleting
+            && manifest.let_go
+            && let Err(fault) = self.ports.manifests.release(key, &manifest.uid).await
+        {
+            self.log.failed(key, &fault);
+        }
     }
 
     /// Storage, manifests or audit failed: nothing can be decided, so the delivery comes back a little later.
@@ -234,7 +248,7 @@ impl Controller {
     fn tidy(&self, key: &Key, view: &View) {
         let quiet = view.entry().is_none_or(|e| e.removed) && view.obs.held.is_none() && view.obs.trouble.is_empty();
         if quiet {
-            self.desk.forget(key);
+            self.desk.tidy(key);
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use ps_core::audit::{Event, Writer};
 use ps_core::backoff;
 use ps_core::decide::{Held, Observation, Trouble};
 use ps_core::delivery::{ConnectionRef, SourceSight};
@@ -26,6 +27,15 @@ struct Scratch {
     sights: BTreeMap<u32, SourceSight>,
     trouble: BTreeMap<u32, Trouble>,
     held: Option<HeldMail>,
+    /// The last events that this process put onto the audit trail, by what makes their id.
+    on_trail: Vec<EventMark>,
+}
+
+/// What tells an event of one delivery from every other: incarnation, attempt, writer and sequence.
+type EventMark = (String, u32, Writer, u64);
+
+fn mark(event: &Event) -> EventMark {
+    (event.incarnation.clone(), event.attempt, event.writer, event.seq)
 }
 
 #[derive(Default)]
@@ -115,6 +125,29 @@ impl Desk {
     /// Whether any delivery has a message in memory.
     pub(crate) fn holding(&self) -> Vec<Key> {
         self.state().deliveries.iter().filter(|(_, s)| s.held.is_some()).map(|(k, _)| k.clone()).collect()
+    }
+
+    /// These events, the whole outbox of an entry, are on the audit trail.
+    pub(crate) fn on_trail(&self, key: &Key, outbox: &[Event]) {
+        self.state().deliveries.entry(key.clone()).or_default().on_trail = outbox.iter().map(mark).collect();
+    }
+
+    /// How many events at the front of an outbox are on the audit trail, as this process knows.
+    pub(crate) fn count_on_trail(&self, key: &Key, outbox: &[Event]) -> usize {
+        let state = self.state();
+        let Some(known) = state.deliveries.get(key).map(|s| &s.on_trail) else { return 0 };
+        outbox.iter().take_while(|event| known.contains(&mark(event))).count()
+    }
+
+    /// Forgets what a resting delivery does not need. What is on the trail is kept: it would be put there again.
+    pub(crate) fn tidy(&self, key: &Key) {
+        let mut state = self.state();
+        if let Some(scratch) = state.deliveries.get_mut(key) {
+            *scratch = Scratch { on_trail: std::mem::take(&mut scratch.on_trail), ..Scratch::default() };
+            if scratch.on_trail.is_empty() {
+                state.deliveries.remove(key);
+            }
+        }
     }
 
     pub(crate) fn forget(&self, key: &Key) {

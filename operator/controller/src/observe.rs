@@ -42,6 +42,7 @@ impl Controller {
             obs.held = None;
         }
         if let Some(entry) = &entry {
+            obs.on_trail = self.desk.count_on_trail(key, &entry.value.outbox);
             for attempt in entry.value.attempts.iter().filter(|a| !a.forgotten) {
                 let record = match self.ports.store.get(attempt.record).await {
                     Ok(record) => record.map(|r| r.value),

@@ -1,8 +1,12 @@
 //! What a process that holds secrets does first: no core files, not dumpable, memory wiped when freed.
 
+mod memory;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 
 use nix::sys::resource::{Resource, setrlimit};
+
+pub use memory::give_back;
 
 /// The kernel refused to protect this process.
 #[derive(Debug, thiserror::Error)]

@@ -4,7 +4,7 @@
 //! not when a row is deleted and made anew (a restored etcd is [`crate::index`]'s to notice).
 //!
 //! Each write carries a random mark of its own in an annotation. When an answer was lost, or the server says that the row
-//! exists or changed, the row is read again: a mark that is ours means that the write was done, whatever was answered. The mark
+//! exists or changed, the row is read again: our bytes under our mark mean that the write was done, whatever was answered. The mark
 //! also makes each write a change: the API server gives an unchanged object no new resourceVersion.
 
 use std::collections::BTreeMap;
@@ -249,7 +249,8 @@ impl SecretTable {
         let place = self.place(&row.name).map_err(CasError::Failed)?;
         let place = if unchanged.is_some() { place } else { self.folder() };
         let mark = mark().map_err(CasError::Failed)?;
-        let body = self.body(row, &mark, unchanged).map_err(CasError::Failed)?;
+        let sent = WireSecret::new(row, &self.kind, &self.labels, &mark, unchanged);
+        let body = serde_json::to_vec(&sent).map_err(|_| CasError::Failed(fault::unreadable(&doing)))?;
         let mut doubt: Option<Fault> = None;
         for tried in 0..TRIES {
             tokio::time::sleep(pause(tried)).await;
@@ -278,7 +279,7 @@ impl SecretTable {
             let version =
                 found.as_ref().map(|found| found.metadata.version(&doing)).transpose().map_err(CasError::Failed)?;
             if let (Some(found), Some(version)) = (&found, version)
-                && found.metadata.mark() == Some(mark.as_str())
+                && found.holds(&sent)
             {
                 return Ok(version);
             }
@@ -344,11 +345,6 @@ impl SecretTable {
             Err(Refusal::Said(status)) if is_missing(&status, name) => Ok(()),
             Err(other) => Err(other.fault(&doing)),
         }
-    }
-
-    fn body(&self, row: &Row, mark: &str, unchanged: Option<u64>) -> Result<Vec<u8>, Fault> {
-        let secret = WireSecret::new(row, &self.kind, &self.labels, mark, unchanged);
-        serde_json::to_vec(&secret).map_err(|_| fault::unreadable(&self.doing("update", &row.name)))
     }
 }
 

@@ -82,10 +82,6 @@ impl WireMeta {
         number(&self.resource_version, doing)
     }
 
-    pub(crate) fn mark(&self) -> Option<&str> {
-        self.annotations.get(MARK).map(String::as_str)
-    }
-
     pub(crate) fn meta(mut self, doing: &Doing) -> Result<RowMeta, Fault> {
         let version = self.version(doing)?;
         self.annotations.remove(MARK);
@@ -116,6 +112,12 @@ impl WireSecret {
             kind: kind.to_owned(),
             data: row.data.iter().map(|(key, bytes)| (key.clone(), STANDARD.encode(bytes))).collect(),
         }
+    }
+
+    /// Whether this is what was sent, by that very call: its bytes under its mark. A webhook may have added annotations.
+    pub(crate) fn holds(&self, sent: &Self) -> bool {
+        let mut annotations = sent.metadata.annotations.iter();
+        annotations.all(|(key, value)| self.metadata.annotations.get(key) == Some(value)) && self.data == sent.data
     }
 
     /// The row, without our mark.

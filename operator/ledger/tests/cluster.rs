@@ -82,7 +82,7 @@ fn entry(number: u64, attempt: u64) -> Entry {
 }
 
 fn common(ledger_id: &str) -> Common {
-    Common { tag_key: [9; 32], ledger_id: ledger_id.to_owned(), audit_head: 0, restored: None }
+    Common::new([9; 32], ledger_id.to_owned())
 }
 
 fn failed<T: std::fmt::Debug>(result: Result<T, CasError>) -> String {

@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 
 use super::{Ended, Ground, Lead};
 use crate::adapters::BoundedAudit;
-use crate::clock::{SystemClock, SystemRandom};
+use crate::clock::{SystemClock, SystemRandom, now};
 use crate::engine::{Engine, Leads};
 use crate::failpoints;
 use crate::mailing::mailer;
@@ -42,7 +42,13 @@ const ADVANCE_EVERY: u32 = 16;
 const FIRST_LISTS: Duration = Duration::from_secs(60);
 
 /// Leads until a signal, a loss, or a failure.
-pub(super) async fn lead(ground: &Ground, lead: Lead, stop: &mut Stop) -> anyhow::Result<Ended> {
+/// `went_back` says why the last term ended, if the API server's storage was set back.
+pub(super) async fn lead(
+    ground: &Ground,
+    lead: Lead,
+    went_back: Option<String>,
+    stop: &mut Stop,
+) -> anyhow::Result<Ended> {
     let (config, client) = (&ground.config, &ground.client);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let random: Arc<dyn Random> = Arc::new(SystemRandom);
@@ -50,12 +56,21 @@ pub(super) async fn lead(ground: &Ground, lead: Lead, stop: &mut Stop) -> anyhow
 
     let settings = StoreSettings::new(Rights::Operator);
     let store = Arc::new(KubernetesStore::start(client.clone(), &ground.links, settings, ps_store::service::Fence::default()));
+    let lists = async {
+        let ledger = Arc::new(KubernetesLedger::open(client.clone(), &ground.namespace).await?);
+        store.synced(FIRST_LISTS).await?;
+        Ok(ledger)
+    };
+    let Some(ledger) = patiently(ground, lists, stop).await? else { return Ok(Ended::Lost) };
+    // Whatever goes backwards from here on was not looked at.
+    let epochs = (ledger.epoch(), store.epoch());
+    let mut common = restore::common(&*ledger, &SystemRandom).await?.value;
     let options = Options {
         namespaces: config.kubernetes.watch_namespaces.clone(),
         operator_namespace: ground.namespace.clone(),
         instance: ground.me.clone(),
         own_audiences: ps_kubernetes::own_audiences(&ground.places.access),
-        newest_seen: 0,
+        newest_seen: common.newest,
     };
     let source = Arc::new(KubernetesSource::new(client.clone(), options, clock.clone(), random.clone()));
     {
@@ -66,28 +81,22 @@ pub(super) async fn lead(ground: &Ground, lead: Lead, stop: &mut Stop) -> anyhow
         });
     }
     let lists = async {
-        let ledger = KubernetesLedger::open(client.clone(), &ground.namespace).await?;
-        store.synced(FIRST_LISTS).await?;
         if tokio::time::timeout(FIRST_LISTS, source.synced()).await.is_err() {
             let waits = Fault::new(Class::Transient, "kubernetes-not-listed", "the first lists take too long");
             return Err(source.fault().unwrap_or(waits));
         }
-        Ok(Arc::new(ledger))
+        Ok(())
     };
-    let listed = tokio::select! {
-        listed = lists => listed,
-        () = stop.asked() => return Ok(Ended::Asked),
-    };
-    let ledger = match listed {
-        Ok(ledger) => ledger,
-        Err(fault) if fault.is_transient() => {
-            tracing::warn!(code = %fault.code, "the Kubernetes API: {fault}");
-            return Ok(Ended::Lost);
-        }
-        Err(fault) => return Err(fault).context("the Kubernetes API"),
-    };
+    if patiently(ground, lists, stop).await?.is_none() {
+        return Ok(Ended::Lost);
+    }
+    // A storage that was set back is one, whoever tells: before anything is decided.
+    let told = tokio::time::timeout(Duration::ZERO, source.went_back()).await.ok();
+    if let Some(why) = went_back.or(told) {
+        restore::note(&*ledger, &why).await?;
+        source.accept_back();
+    }
 
-    let mut common = restore::common(&*ledger, &SystemRandom).await?.value;
     let trail = Arc::new(ground.trail(&common.ledger_id).await?);
     common.restored = restore::check(&*ledger, &trail).await?;
     if let Some(why) = &common.restored {
@@ -124,13 +133,14 @@ pub(super) async fn lead(ground: &Ground, lead: Lead, stop: &mut Stop) -> anyhow
     let story: Arc<dyn StepLog> = Arc::new(Told { story, source: source.clone() });
     let engine = Engine {
         controller: Arc::new(Controller::new(ports, settings, &common, story)),
-        queue: Arc::default(),
+        queue: Arc::new(budgeted(&source, config.workers)),
         ledger: ledger.clone(),
         store: store.clone(),
         first: Arc::default(),
         expected,
         health: ground.health.clone(),
         metrics: ground.metrics.clone(),
+        thrift: Arc::default(),
     };
     let mut workers = engine.start(config.workers, &leads, &source.keys(), &mut essential).await?;
     {
@@ -142,11 +152,10 @@ pub(super) async fn lead(ground: &Ground, lead: Lead, stop: &mut Stop) -> anyhow
     engine.watch_over_links(config, &mut essential)?;
     {
         let (keeper, first) = (FenceKeeper::new(store.clone()), engine.first.clone());
-        let epoch = store.epoch();
         essential.spawn(async move {
             let looked = async {
                 first.over().await;
-                keeper.open(epoch);
+                keeper.open(epochs.1);
                 std::future::pending::<()>().await;
             };
             tokio::select! {
@@ -157,7 +166,7 @@ pub(super) async fn lead(ground: &Ground, lead: Lead, stop: &mut Stop) -> anyhow
         });
     }
 
-    let term = Term { ledger: &ledger, store: &store, source: &source, trail: &trail, engine: &engine };
+    let term = Term { ledger: &ledger, store: &store, source: &source, trail: &trail, engine: &engine, epochs };
     let ended = term.hold(lead, (&mut essential, &mut workers), stop).await;
     ground.health.ready.store(false, Ordering::Relaxed);
     engine.wind_down(workers).await;
@@ -167,6 +176,33 @@ pub(super) async fn lead(ground: &Ground, lead: Lead, stop: &mut Stop) -> anyhow
     ended
 }
 
+/// Waits for the first lists. `None` if they can't be had now, or if this process is told to stop: the term is over.
+///
+/// # Errors
+/// What does not pass by itself.
+async fn patiently<T>(
+    ground: &Ground,
+    lists: impl Future<Output = Result<T, Fault>>,
+    stop: &mut Stop,
+) -> anyhow::Result<Option<T>> {
+    let mut lists = std::pin::pin!(lists);
+    loop {
+        ground.health.beat(now());
+        tokio::select! {
+            listed = &mut lists => match listed {
+                Ok(listed) => return Ok(Some(listed)),
+                Err(fault) if fault.is_transient() => {
+                    tracing::warn!(code = %fault.code, "the Kubernetes API: {fault}");
+                    return Ok(None);
+                }
+                Err(fault) => return Err(fault).context("the Kubernetes API"),
+            },
+            () = stop.asked() => return Ok(None),
+            () = tokio::time::sleep(BEAT) => {}
+        }
+    }
+}
+
 /// What is looked after while this process leads.
 struct Term<'a> {
     ledger: &'a KubernetesLedger,
@@ -174,6 +210,8 @@ struct Term<'a> {
     source: &'a KubernetesSource,
     trail: &'a FileTrail,
     engine: &'a Engine,
+    /// Of ledger and links, before anything was looked at.
+    epochs: (u64, u64),
 }
 
 impl Term<'_> {
@@ -187,7 +225,7 @@ impl Term<'_> {
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let (mut beats, mut over) = (0_u32, false);
         let mut lost = std::pin::pin!(lead.lost());
-        let (ledger_epoch, store_epoch) = (self.ledger.epoch(), self.store.epoch());
+        let (ledger_epoch, store_epoch) = self.epochs;
         loop {
             tokio::select! {
                 () = stop.asked() => {
@@ -218,10 +256,11 @@ impl Term<'_> {
 
     /// The API server may be away: then nothing is noted, and the next beat tries again.
     async fn beat(&self, count: u32) {
+        self.engine.metrics.events_dropped.set(i64::try_from(self.source.events_dropped()).unwrap_or(i64::MAX));
         let done = match self.engine.beat(|| self.source.keys()).await {
             // An accepted restore: what this trail tells is known from now on.
             Ok(news) if news || count.is_multiple_of(ADVANCE_EVERY) => {
-                restore::advance(self.ledger, self.trail.head().n).await
+                restore::advance(self.ledger, self.trail, self.source.newest()).await
             }
             done => done.map(|_| ()),
         };
@@ -229,6 +268,12 @@ impl Term<'_> {
             tracing::warn!("{error:#}");
         }
     }
+}
+
+/// At most a quarter of the workers for one connection, so that one that hangs leaves the others their share.
+fn budgeted(source: &Arc<KubernetesSource>, workers: usize) -> Queue {
+    let source = source.clone();
+    Queue::with_budget(workers.div_ceil(4).max(1), move |key| source.connection_of(key).map(|name| format!("{name:?}")))
 }
 
 async fn push_changes(source: &KubernetesSource, queue: &Queue) -> anyhow::Result<()> {

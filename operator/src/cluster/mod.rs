@@ -101,7 +101,7 @@ pub async fn run(config: Config, places: Places) -> anyhow::Result<()> {
     let mut admin: JoinSet<anyhow::Result<()>> = JoinSet::new();
     let routes = admin::router(health.clone());
     admin.spawn(async move { Ok(axum::serve(listener, routes).await?) });
-    let ground = Ground { config, places, client, namespace, links, me: name()?, metrics, health };
+    let ground = Ground { config, places, client, namespace, links, me: format!("{}-{}", hostname(), name()?), metrics, health };
     let mut stop = Stop::new()?;
 
     let elect = ground.config.kubernetes.leader_election.clone();
@@ -125,6 +125,7 @@ pub async fn run(config: Config, places: Places) -> anyhow::Result<()> {
 
 /// Stands by, leads, and stands by again, for ever.
 async fn terms(ground: &Ground, election: Option<&Election>, stop: &mut Stop) -> anyhow::Result<()> {
+    let mut went_back = None;
     loop {
         let lead = match election {
             None => Lead::Always,
@@ -136,13 +137,16 @@ async fn terms(ground: &Ground, election: Option<&Election>, stop: &mut Stop) ->
             }
         };
         ground.metrics.leader.set(1);
-        let ended = leading::lead(ground, lead, stop).await;
+        let ended = leading::lead(ground, lead, went_back.take(), stop).await;
         ground.health.ready.store(false, Ordering::Relaxed);
         ground.metrics.leader.set(0);
         match ended? {
             Ended::Asked => return Ok(()),
             Ended::Lost => tracing::warn!("another operator may lead: standing by"),
-            Ended::WentBack(why) => tracing::error!("{why}: everything is read anew"),
+            Ended::WentBack(why) => {
+                tracing::error!("{why}: everything is read anew");
+                went_back = Some(why);
+            }
         }
         tokio::select! {
             () = tokio::time::sleep(BETWEEN_TERMS) => {}
@@ -175,6 +179,12 @@ async fn stand_by(ground: &Ground, election: &Election, stop: &mut Stop) -> bool
             () = stop.asked() => return false,
         }
     }
+}
+
+/// In a pod, the pod's name.
+fn hostname() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    if name.trim().is_empty() { "operator".to_owned() } else { name.trim().to_owned() }
 }
 
 /// The ledger in the cluster, for commands that look at it beside a running operator.

@@ -22,6 +22,35 @@ enum What {
     ConnectionFirst,
 }
 
+/// Who cleans up when the tenant's identity is gone.
+#[derive(Clone, Copy)]
+enum Cleaner {
+    Nobody,
+    Named,
+}
+
+/// `examples/install/14-cleanup-identity.yaml` and a connection of it, with a policy that can't read.
+async fn cleaner_for(stand: &Stand, bao: &OpenBao, proxy: &HttpProxy, source: &KvSource) -> String {
+    let (cleaner, mount, own) = (name("cleanup"), &source.mount, &stand.names.own);
+    stand.cluster.apply(&stand.names.file("14-cleanup-identity.yaml")).await.unwrap();
+    let policy = format!(
+        r#"path "{mount}/data/*" {{ capabilities = ["patch"] }}
+           path "{mount}/metadata/*" {{ capabilities = ["read"] }}
+           path "{mount}/destroy/*" {{ capabilities = ["update"] }}
+        "#
+    );
+    bao.policy(&cleaner, &policy).await.unwrap();
+    let policies = &[cleaner.as_str()];
+    let role = KubernetesRole { namespace: own, service_account: "vault-cleanup", audience: "vault", policies, ttl: "1h" };
+    stand.cluster.kubernetes_role(bao, &stand.auth, &cleaner, &role).await.unwrap();
+    let connection = json!({"apiVersion": "passwordsender.io/v1alpha1", "kind": "ClusterVaultConnection",
+        "metadata": {"name": cleaner}, "spec": {"address": proxy.address(), "timeout": "5s", "namespaces": [stand.tenant],
+            "auth": {"kubernetes": {"mount": stand.auth, "role": cleaner, "audience": "vault",
+                "serviceAccountRef": {"name": "vault-cleanup"}}}}});
+    stand.cluster.apply(&connection.to_string()).await.unwrap();
+    cleaner
+}
+
 /// A delivery that was sent, with Vault behind a proxy.
 struct Scene {
     bao: &'static OpenBao,
@@ -33,10 +62,14 @@ struct Scene {
 }
 
 impl Scene {
-    async fn new(setup: Setup, connection: Value) -> Self {
+    async fn new(setup: Setup, cleaner: Cleaner) -> Self {
         let bao = Testbed::connect_or_start().unwrap().bao().await.unwrap();
         let (proxy, source) = (HttpProxy::start(bao.address()).unwrap(), KvSource::new(bao).await);
         let stand = Stand::start(setup).await;
+        let connection = match cleaner {
+            Cleaner::Nobody => json!({}),
+            Cleaner::Named => json!({"cleanupConnectionRef": {"name": cleaner_for(&stand, bao, &proxy, &source).await}}),
+        };
         stand.connect_as(bao, &proxy.address(), &stand.tenant, &source.policy(), connection).await;
         let (to, sender) = (format!("{}@v.example", unique("to")), format!("{}@v.example", unique("sender")));
         let more = json!({"notify": {"email": sender, "events": ["Rotated"]}});
@@ -95,7 +128,7 @@ impl Scene {
 }
 
 async fn with_vault_up(what: What) {
-    let scene = Scene::new(Setup::default(), json!({})).await;
+    let scene = Scene::new(Setup::default(), Cleaner::Nobody).await;
     let opened = what == What::Object;
     if opened {
         // An hour was promised to whoever opened it; who deletes it takes that back.
@@ -108,7 +141,7 @@ async fn with_vault_up(what: What) {
 }
 
 async fn with_vault_down(what: What) {
-    let scene = Scene::new(Setup::default(), json!({})).await;
+    let scene = Scene::new(Setup::default(), Cleaner::Nobody).await;
     scene.vault_down();
     scene.delete(what).await;
     assert_eq!(scene.recipient.claim().await.state(), "revoked");
@@ -153,24 +186,123 @@ async fn a_connection_goes_first_with_vault_down() {
     with_vault_down(What::ConnectionFirst).await;
 }
 
-/// What the clean-up identity may do with any secret of a mount: never read it.
-fn cleaning(mount: &str) -> String {
-    format!(
-        r#"path "{mount}/data/*" {{ capabilities = ["patch"] }}
-           path "{mount}/metadata/*" {{ capabilities = ["read"] }}
-           path "{mount}/destroy/*" {{ capabilities = ["update"] }}
-        "#
-    )
+#[tokio::test]
+async fn what_outlives_its_namespace_and_the_operator_is_cleaned_up_without_reading() {
+    let scene = Scene::new(Setup::default(), Cleaner::Named).await;
+    assert!(scene.stand.events(&scene.stand.tenant, "shop").await.iter().all(|e| e["reason"] != "NoCleanupConnection"));
+    scene.vault_down();
+    scene.delete(What::Namespace).await;
+    scene.stand.restart_operators().await;
+    assert_eq!(scene.owed().await["delivery"], format!("{}/shop", scene.stand.tenant));
+    assert!(scene.source.is_untouched(scene.bao).await);
+    scene.proxy.clear();
+    scene.assert_met(AFTER_A_PERSON).await;
+    // The tenant's account could not have done it.
+    let path = format!("/api/v1/namespaces/{}/serviceaccounts/password-sender", scene.stand.tenant);
+    assert_eq!(scene.stand.cluster.request("GET", &path, None).await.unwrap().0, 404);
 }
 
 #[tokio::test]
-async fn what_outlives_its_namespace_and_the_operator_is_cleaned_up_without_reading() {
-    let cleaner = name("cleanup");
-    let scene = Scene::new(Setup::default(), json!({"cleanupConnectionRef": {"name": cleaner}}));
-    // The delivery waits for the connection that its own one names.
-    let (scene, ()) = tokio::join!(scene, async {
-        let bao = Testbed::connect_or_start().unwrap().bao().await.unwrap();
-        drop(bao);
+async fn what_nobody_can_clean_up_is_told_in_every_way_until_somebody_can() {
+    let other = name("other");
+    let scene = Scene::new(Setup { also: vec![other.clone()], ..Setup::default() }, Cleaner::Nobody).await;
+    let (stand, bao) = (&scene.stand, scene.bao);
+    stand.event(&stand.tenant, "shop", "NoCleanupConnection").await;
+
+    // Something that is owed for longer, and needs nobody: its Vault is only away.
+    let (away, source) = (HttpProxy::start(bao.address()).unwrap(), KvSource::new(bao).await);
+    stand.new_tenant(&other).await;
+    stand.connect_as(bao, &away.address(), &other, &source.policy(), json!({})).await;
+    let to = format!("{}@v.example", unique("other"));
+    stand.apply_to(&other, &kv_delivery("db", &to, &source, "1h", "1s", json!({"link": {"claimWindow": "1s"}}))).await;
+    let recipient = stand.recipient(&to).await;
+    away.rule(ProxyRule::new("", ProxyAction::Drop));
+    recipient.open().await;
+    wait_until("its obligation", SOON, async || (stand.obligations().await.len() == 1).then_some(())).await.unwrap();
+
+    scene.vault_down();
+    scene.delete(What::Namespace).await;
+    stand.restart_operators().await;
+    scene.proxy.clear();
+    let event = stand.event("default", &stand.tenant, "RotationStalled").await;
+    assert_eq!((&event["regarding"]["kind"], &event["type"]), (&json!("Namespace"), &json!("Warning")));
+    let note = event["note"].as_str().unwrap();
+    assert!(note.contains("SecretDelivery shop") && note.contains("service account"), "{note}");
+    let metric = "password_sender_events_total{kind=\"RotationStalled\"}";
+    assert!(stand.operators[0].metric(metric).await > 0.0);
+    let notice = stand.mail(&scene.sender).await.text.unwrap_or_default();
+    assert!(notice.contains("does not succeed") && !notice.contains(&scene.source.password), "{notice}");
+    let owed = stand.obligations().await;
+    let shown: Vec<_> = owed.iter().map(|o| (o["delivery"].as_str().unwrap(), o["stalledSince"].is_string())).collect();
+    let (ours, others) = (format!("{}/shop", stand.tenant), format!("{other}/db"));
+    assert_eq!(shown, [(ours.as_str(), true), (others.as_str(), false)]);
+    let told = stand.obligations_text().await;
+    assert!(told.starts_with(&format!("{ours} attempt 1 (revoked, its object is gone): STALLED since ")), "{told}");
+
+    // The namespace and its account are made again, as the fault says.
+    stand.new_tenant(&stand.tenant).await;
+    away.clear();
+    scene.assert_met(AFTER_A_PERSON).await;
+    source.assert_replaced(bao).await;
+    assert_eq!(stand.mails(&scene.sender, 2, SOON).await.len(), 2, "stalled, then rotated");
+}
+
+#[tokio::test]
+async fn a_foreign_finalizer_stays_and_describe_tells_the_story() {
+    let scene = Scene::new(Setup::default(), Cleaner::Nobody).await;
+    let stand = &scene.stand;
+    let held = json!({"metadata": {"finalizers": ["passwordsender.io/finalizer", "example.com/hold"]}});
+    stand.patch("shop", held).await;
+    stand.delete("shop").await;
+    let left = wait_until("our finalizer to go", SOON, async || {
+        let finalizers = stand.object("shop").await["metadata"]["finalizers"].clone();
+        (finalizers == json!(["example.com/hold"])).then_some(())
     });
-    drop(scene);
+    left.await.unwrap_or_else(|e| panic!("{e}\n{}", stand.tails()));
+    scene.assert_met(SOON).await;
+    for reason in ["Delivered", "Revoked", "Rotated"] {
+        stand.event(&stand.tenant, "shop", reason).await;
+    }
+    let told = stand.kubectl(&["describe", "secretdelivery", "-n", &stand.tenant, "shop"], "").await;
+    let (_, story) = told.split_once("Events:").unwrap();
+    for words in ["the link was mailed to ", "withdrawn: the manifest is gone", "replaced in Vault"] {
+        assert!(story.contains(words), "{story}");
+    }
+    assert!(!told.contains(&scene.source.password));
+    // And nothing of ours comes back to it: it is let go by whoever holds it.
+    stand.something_later(scene.bao, &scene.source.mount).await;
+    assert_eq!(stand.object("shop").await["metadata"]["finalizers"], json!(["example.com/hold"]));
+    stand.patch("shop", json!({"metadata": {"finalizers": null}})).await;
+    stand.wait_gone(&stand.uri("shop"), SOON).await;
+}
+
+#[tokio::test]
+async fn the_annotation_lets_go_while_links_cannot_be_withdrawn() {
+    let scene = Scene::new(Setup::default(), Cleaner::Nobody).await;
+    let stand = &scene.stand;
+    // The operator loses its rights on link records.
+    let role = format!(
+        "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/roles/password-sender-operator",
+        stand.names.links
+    );
+    let before = stand.cluster.call("GET", &role, None).await.unwrap()["rules"].clone();
+    let set = async |rules: &Value| {
+        stand.cluster.call("PATCH", &role, Some(&json!({"rules": rules}))).await.unwrap();
+    };
+    set(&json!([])).await;
+    stand.delete("shop").await;
+    let waits = |s: &crate::support::Seen| s.condition("Ready").0 == "False" && s.0["metadata"]["deletionTimestamp"].is_string();
+    let seen = stand.wait_status("shop", "the store's refusal", SOON, waits).await;
+    assert_eq!(seen.0["metadata"]["finalizers"], json!(["passwordsender.io/finalizer"]));
+    stand.patch("shop", json!({"metadata": {"annotations": {"passwordsender.io/let-go": "true"}}})).await;
+    stand.wait_gone(&stand.uri("shop"), GONE).await;
+    assert_eq!(scene.recipient.lookup().await.state(), "open", "nobody could withdraw it");
+    // It is not forgotten.
+    set(&before).await;
+    let withdrawn = wait_until("the link to be withdrawn", AFTER_A_PERSON, async || {
+        (scene.recipient.lookup().await.state() == "revoked").then_some(())
+    });
+    withdrawn.await.unwrap_or_else(|e| panic!("{e}\n{}", stand.tails()));
+    stand.wait_audited("shop", "RotationDue").await;
+    scene.assert_met(SOON).await;
 }

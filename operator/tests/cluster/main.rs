@@ -14,9 +14,15 @@
 #[allow(dead_code, unused_imports, unreachable_pub, reason = "each test program uses a part of it")]
 mod support;
 
+mod again;
 mod balancer;
+mod deletion;
 mod delivery;
 mod install;
 mod manifests;
+mod outages;
 mod program;
+mod races;
+mod references;
 mod stand;
+mod tools;

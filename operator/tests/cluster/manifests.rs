@@ -112,6 +112,7 @@ async fn what_the_readme_says_installs_everything() {
 
     pod_security_holds(&cluster).await;
     the_audience_policy_holds(&cluster).await;
+    rights_are_the_least(&cluster).await;
 }
 
 /// A Pod as each Deployment makes it is taken, and one with less restraint is not.
@@ -167,6 +168,39 @@ async fn the_audience_policy_holds(cluster: &Cluster) {
         if expected == 422 {
             assert!(answer["message"].as_str().unwrap().contains("audience"), "{answer}");
         }
+    }
+}
+
+/// What operator and gateway may do, by the API server's own word.
+async fn rights_are_the_least(cluster: &Cluster) {
+    let (own, links) = ("password-sender", "password-sender-links");
+    for (who, verb, resource, namespace, name, expected) in [
+        ("operator", "patch", "secrets", links, "link-1", true),
+        ("operator", "patch", "secrets", own, "ledger", false),
+        ("operator", "get", "secrets", "team-a", "passphrase", true),
+        ("operator", "get", "secrets", "team-a", "other", false),
+        ("operator", "list", "secrets", "team-a", "", false),
+        ("operator", "get", "secrets", "kube-system", "any", false),
+        ("operator", "create", "serviceaccounts/token", "kube-system", "any", false),
+        ("operator", "get", "configmaps", own, "password-sender-operator", false),
+        ("operator", "create", "pods", own, "", false),
+        ("gateway", "update", "secrets", links, "link-1", true),
+        ("gateway", "create", "secrets", links, "link-1", false),
+        ("gateway", "delete", "secrets", links, "link-1", false),
+        ("gateway", "patch", "secrets", links, "link-1", false),
+        ("gateway", "get", "secrets", own, "password-sender-smtp", false),
+        ("gateway", "list", "secretdeliveries", "shop", "", false),
+    ] {
+        let (resource, sub) = resource.split_once('/').unwrap_or((resource, ""));
+        let group = if resource == "secretdeliveries" { "passwordsender.io" } else { "" };
+        let user = format!("system:serviceaccount:password-sender:password-sender-{who}");
+        let attributes = json!({"verb": verb, "group": group, "resource": resource, "subresource": sub,
+            "namespace": namespace, "name": name});
+        let body = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
+            "spec": {"user": user, "resourceAttributes": attributes}});
+        let path = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
+        let answer = cluster.call("POST", path, Some(&body)).await.unwrap();
+        assert_eq!(answer["status"]["allowed"], expected, "{who} may {verb} {resource} {namespace}/{name}: {answer}");
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use ps_testbed::{Cluster, KubernetesRole, Mail, OpenBao, RunDir, SmtpServer, Testbed, free_port, unique, wait_until};
+use ps_testbed::{ApiProxy, Cluster, KubernetesRole, Mail, OpenBao, RunDir, SmtpServer, Testbed, free_port, unique, wait_until};
 use serde_json::{Value, json};
 
 use crate::balancer::Balancer;
@@ -35,6 +35,8 @@ pub struct Setup {
     pub also: Vec<String>,
     /// One audit trail for all operators, as on a volume that they share.
     pub one_trail: bool,
+    /// Whether every program reaches the API server through [`Stand::proxy`].
+    pub proxied: bool,
 }
 
 impl Default for Setup {
@@ -49,6 +51,7 @@ impl Default for Setup {
             env: Vec::new(),
             also: Vec::new(),
             one_trail: false,
+            proxied: false,
         }
     }
 }
@@ -67,6 +70,8 @@ pub struct Stand {
     /// OpenBao's auth mount for this cluster.
     pub auth: String,
     pub cluster: &'static Cluster,
+    /// What programs reach the API server through, if [`Setup::proxied`].
+    pub proxy: Option<ApiProxy>,
 }
 
 impl Stand {
@@ -93,6 +98,7 @@ impl Stand {
         let auth = unique("k8s");
         cluster.trust_from(bao, &auth).await.unwrap();
         let ports: Vec<u16> = (0..setup.gateways).map(|_| free_port().unwrap()).collect();
+        let proxy = setup.proxied.then(|| cluster.proxy().unwrap());
         let stand = Self {
             operators: (0..setup.operators).map(|_| Program::new(0)).collect(),
             gateways: ports.iter().map(|port| Program::new(*port)).collect(),
@@ -103,6 +109,7 @@ impl Stand {
             tenant: name("team"),
             auth,
             cluster,
+            proxy,
         };
         stand.new_tenant(&stand.tenant).await;
         fs::create_dir_all(stand.path("secrets")).unwrap();
@@ -158,9 +165,18 @@ impl Stand {
         self.wait_ready().await;
     }
 
+    /// A kubeconfig of one of our service accounts.
+    async fn kubeconfig(&self, account: &str) -> PathBuf {
+        let (cluster, own) = (self.cluster, &self.names.own);
+        match &self.proxy {
+            Some(proxy) => cluster.kubeconfig_via(proxy, own, account).await.unwrap(),
+            None => cluster.kubeconfig_for(own, account).await.unwrap(),
+        }
+    }
+
     /// The command line of an operator.
     pub async fn command(&self, n: usize, words: &[&str]) -> Command {
-        let kubeconfig = self.cluster.kubeconfig_for(&self.names.own, "password-sender-operator").await.unwrap();
+        let kubeconfig = self.kubeconfig("password-sender-operator").await;
         let mut command = Command::new(env!("CARGO_BIN_EXE_password-sender-operator"));
         command.args(words).arg("--config").arg(self.path(&format!("config-{n}.yaml")));
         command.arg("--kubeconfig").arg(kubeconfig);
@@ -177,7 +193,7 @@ impl Stand {
 
     /// Starts one gateway, and does not wait.
     pub async fn start_gateway(&self, n: usize) {
-        let kubeconfig = self.cluster.kubeconfig_for(&self.names.own, "password-sender-gateway").await.unwrap();
+        let kubeconfig = self.kubeconfig("password-sender-gateway").await;
         let gateway = &self.gateways[n];
         let beside = PathBuf::from(env!("CARGO_BIN_EXE_password-sender-operator"));
         let mut command = Command::new(beside.with_file_name("password-sender-gateway"));

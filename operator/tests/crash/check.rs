@@ -112,7 +112,7 @@ pub async fn afterwards(place: &Place) -> Vec<Told> {
     let report = ps_audit::verify_file(&data.join("audit.jsonl"), None).unwrap();
     assert!(report.is_ok(), "{report}\n{}", place.tale());
     let ledger = EmbeddedLedger::open(&data).unwrap();
-    let blank = ps_core::entry::Common { tag_key: [0; 32], ledger_id: String::new(), audit_head: 0, restored: None };
+    let blank = ps_core::entry::Common::new([0; 32], String::new());
     assert_eq!(ledger.common(&blank).await.unwrap().value.restored, None, "{}", place.tale());
     let mut all = Vec::new();
     if place.case.story == Story::Forgotten {
@@ -125,7 +125,7 @@ pub async fn afterwards(place: &Place) -> Vec<Told> {
         assert!(delivery.is_over(place.case.story, found.as_ref()), "{found:?}\n{}", place.tale());
         if place.case.story == Story::Forgotten {
             let Told { audit, mails, .. } = told(place, delivery.name, delivery.links.len());
-            assert_eq!(audit.get("Removed").is_some(), delivery.removed, "{audit:?}\n{}", place.tale());
+            assert_eq!(audit.contains_key("Removed"), delivery.removed, "{audit:?}\n{}", place.tale());
             all.push(Told { audit, mails, ..Told::default() });
             continue;
         }

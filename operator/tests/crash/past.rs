@@ -83,7 +83,7 @@ async fn make() -> Past {
         let key = Key::new("default", name);
         let over = async || {
             let entry = ledger.get(&key).await.ok()??.value;
-            let done = entry.attempts.iter().all(|a| a.evidence.is_some()) && entry.outbox.is_empty();
+            let done = entry.attempts.iter().all(|a| a.evidence.is_some());
             (done && stand.status(name).is("Rotated")).then_some(())
         };
         wait_until("the rotation", SOON, over).await.unwrap();

@@ -209,7 +209,7 @@ impl Delivery {
         }
         let Some(entry) = entry else { return false };
         if story == Story::Forgotten {
-            return entry.attempts.iter().all(|a| a.forgotten) && entry.outbox.is_empty();
+            return entry.attempts.iter().all(|a| a.forgotten);
         }
         let over = |a: &ps_core::entry::Attempt| match a.mail {
             MailState::Pending { .. } => false,
@@ -222,6 +222,5 @@ impl Delivery {
             && entry.attempt > 0
             && entry.attempts.iter().all(over)
             && entry.notices.is_empty()
-            && entry.outbox.is_empty()
     }
 }

@@ -91,8 +91,16 @@ impl Recipient {
     }
 
     pub async fn claim_again(&self) -> Answer {
-        let body = json!({"proof": self.proof(), "token": self.token()});
-        self.ask("claim", body).await
+        self.ask("claim", self.claim_again_body()).await
+    }
+
+    /// As [`Recipient::claim_again`]; `None` while nobody answers.
+    pub async fn try_claim_again(&self) -> Option<Answer> {
+        self.try_ask("claim", self.claim_again_body()).await
+    }
+
+    fn claim_again_body(&self) -> Value {
+        json!({"proof": self.proof(), "token": self.token()})
     }
 
     pub async fn acknowledge(&self) -> Answer {

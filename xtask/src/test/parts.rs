@@ -3,8 +3,12 @@
 use ps_testbed::install::Piece;
 
 /// A test program of this name (`tests/cluster.rs`, `tests/cluster/main.rs`), in whichever crate, is of the part that
-/// runs [`Command::Cluster`].
+/// runs [`Command::Cluster`]; so is one whose name begins with it and an underscore (`tests/cluster_crash/main.rs`).
 const CLUSTER: &str = "cluster";
+
+fn is_cluster(target: &str) -> bool {
+    target.strip_prefix(CLUSTER).is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
+}
 
 /// What `cargo xtask test NAME` runs.
 pub(crate) struct Part {
@@ -23,7 +27,7 @@ pub(crate) enum Command {
     Crates(&'static [&'static str]),
     /// The same, each test program with servers of its own; all of them, whatever they are called.
     CratesAlone(&'static [&'static str]),
-    /// The `tests/` of these crates, and the test program `cluster` of every other crate.
+    /// The `tests/` of these crates, and the test programs `cluster` and `cluster_…` of every other crate.
     Cluster(&'static [&'static str]),
     /// `npm ci && npm test` in this folder.
     Npm(&'static str),
@@ -48,7 +52,7 @@ impl Part {
     pub(crate) fn runs(&self, package: &str, target: &str) -> bool {
         let alone = PARTS.iter().any(|part| matches!(part.command, Command::CratesAlone(c) if c.contains(&package)));
         let named = PARTS.iter().any(|part| part.crates().contains(&package));
-        let cluster = target == CLUSTER && !alone;
+        let cluster = is_cluster(target) && !alone;
         match self.command {
             Command::Cluster(crates) => cluster || crates.contains(&package),
             Command::Crates(crates) => crates.contains(&package) && !cluster,
@@ -181,6 +185,8 @@ mod tests {
         for package in ["ps-store", "ps-ledger", "ps-operator", "ps-controller", "ps-kubernetes"] {
             assert_eq!(part_of(package, "cluster"), "cluster");
         }
+        assert_eq!(part_of("ps-operator", "cluster_crash"), "cluster");
+        assert_eq!(part_of("ps-operator", "clusters"), "flows");
         assert_eq!(part_of("ps-kubernetes", "watches"), "cluster");
         assert_eq!(part_of("ps-testbed", "cluster"), "testbed");
         assert_eq!(part_of("ps-operator", "flows"), "flows");

@@ -3,6 +3,7 @@
 
 use super::super::absorb::raise;
 use super::*;
+use crate::audit::EventKind;
 use crate::entry::{Cause, Hold, Notice, RevokeCause};
 use crate::link::Command;
 use crate::link::check::Tamper;
@@ -274,8 +275,21 @@ fn a_held_message_waits_while_the_manifest_is_unknown() {
 
 #[test]
 fn what_a_restored_ledger_would_send_waits_while_the_manifest_is_unknown() {
-    let entry = over();
+    let entry = live();
     let restored = Observation { restored: Some("why".into()), ..blind(&entry) };
     let Action::Persist(next) = decided_blind(&entry, &restored, 1020).action else { panic!("a hold is due") };
     assert_eq!(next.hold, Some(Hold::RestoredUnread), "whatever spec.redeliver says once it can be read");
+}
+
+#[test]
+fn events_on_the_trail_go_with_the_next_write_or_after_a_while() {
+    let mut told = live();
+    told.emit(EventKind::Held, 0, at(1000), "why", &[]);
+    let unknown = decided(spec(), &told, &seen(&told), 1001);
+    assert_eq!(unknown.action, Action::FlushAudit);
+    let known = Observation { on_trail: 1, ..seen(&told) };
+    let rests = decided(spec(), &told, &known, 1001);
+    assert_eq!((rests.action, rests.wake), (Action::Rest, Some(at(1600))));
+    let Action::Persist(next) = decided(spec(), &told, &known, 1600).action else { panic!("they are dropped") };
+    assert!(next.outbox.is_empty());
 }

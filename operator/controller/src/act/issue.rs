@@ -87,7 +87,7 @@ impl Controller {
             evidence: None,
             forgotten: false,
         };
-        let entry = after::begin(&before.value, attempt, spec.redeliver.as_ref(), now);
+        let entry = self.without_known_events(after::begin(&before.value, attempt, spec.redeliver.as_ref(), now));
         let version = self.ports.ledger.replace(&entry, before.version).await?;
         self.log.wrote(Some(&before.value), &entry);
 

@@ -102,6 +102,7 @@ impl Controller {
 
     async fn persist(&self, view: &View, entry: &Entry) -> Result<(), Trip> {
         let Some(before) = &view.entry else { return Err(Trip::Lost) };
+        let entry = &self.without_known_events(entry.clone());
         self.ports.ledger.replace(entry, before.version).await?;
         for attempt in entry.attempts.iter().filter(|a| a.evidence.is_some()) {
             self.desk.proven(&attempt.source_key);
@@ -115,6 +116,7 @@ impl Controller {
         loop {
             let Some(before) = self.ports.ledger.get(key).await? else { return Err(Trip::Lost) };
             let Some(next) = change(&before.value) else { return Err(Trip::Lost) };
+            let next = self.without_known_events(next);
             match self.ports.ledger.replace(&next, before.version).await {
                 Ok(_) => {
                     self.log.wrote(Some(&before.value), &next);
@@ -124,6 +126,15 @@ impl Controller {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// The entry without the events that are on the audit trail: every write drops them.
+    pub(crate) fn without_known_events(&self, mut entry: Entry) -> Entry {
+        let count = self.desk.count_on_trail(&entry.key, &entry.outbox);
+        if count > 0 {
+            entry = after::flushed(&entry, count);
+        }
+        entry
     }
 
     pub(crate) async fn connect(&self, name: &ConnectionRef, attempt: u32) -> Result<Connection, Trip> {
@@ -180,11 +191,11 @@ impl Controller {
 
     async fn flush(&self, key: &Key, view: &View) -> Result<(), Trip> {
         let Some(entry) = view.entry() else { return Err(Trip::Lost) };
-        self.ports.audit.append(&entry.outbox).await.map_err(Trip::Audit)?;
-        let count = entry.outbox.len();
-        // Another operator may have flushed the same events: then the front of the outbox is not ours any more.
-        let same = |now: &Entry| now.outbox.iter().take(count).eq(entry.outbox.iter());
-        self.update(key, |now| same(now).then(|| after::flushed(now, count))).await
+        let known = view.obs.on_trail.min(entry.outbox.len());
+        let due = entry.outbox.get(known..).unwrap_or_default();
+        self.ports.audit.append(due).await.map_err(Trip::Audit)?;
+        self.desk.on_trail(key, &entry.outbox);
+        Ok(())
     }
 
     async fn delete_record(&self, key: &Key, view: &View, attempt: &Attempt) -> Result<(), Trip> {

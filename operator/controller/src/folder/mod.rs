@@ -48,7 +48,7 @@ use tokio::sync::{Mutex, MutexGuard, Notify};
 use self::memory::{Note, ObjectMemory};
 use self::names::CONFIRM;
 use self::object::Delivery;
-use self::read::Reader;
+use self::read::{Reader, Sight};
 use self::state::State;
 use self::status_file::Update;
 
@@ -78,7 +78,7 @@ pub struct FolderSource {
     /// Held while an object's status file is written or removed; by the key's hash. Different objects don't wait for each
     /// other's disk.
     pens: [Mutex<()>; PENS],
-    state: StdMutex<State>,
+    state: StdMutex<Arc<State>>,
     dirty: StdMutex<BTreeSet<Key>>,
     wake: Notify,
 }
@@ -109,7 +109,7 @@ impl FolderSource {
             looking: Mutex::new(()),
             turn: Mutex::new(()),
             pens: std::array::from_fn(|_| Mutex::new(())),
-            state: StdMutex::new(state),
+            state: StdMutex::new(Arc::new(state)),
             dirty: StdMutex::new(dirty),
             wake: Notify::new(),
         };
@@ -132,28 +132,33 @@ impl FolderSource {
         let reader = Arc::clone(&self.reader);
         let look = blocking(move || lock(&reader).look(now, is_new)).await;
         let _turn = self.turn.lock().await;
-        let before = lock(&self.state).clone();
+        let mut before = Arc::clone(&lock(&self.state));
         let sight = match look {
             Ok(sight) => sight,
             Err(fault) => {
                 if before.folder.as_ref() != Some(&fault) {
                     tracing::warn!(code = %fault.code, "{fault}");
                 }
-                *lock(&self.state) = before.blinded(fault);
+                *lock(&self.state) = Arc::new(before.blinded(fault));
                 return Ok(None);
             }
         };
-        let step = before.step(&sight, now, &mut || uid(self.random.as_ref()))?;
+        self.wake(&mut before, &sight).await?;
+        let mut step = before.step(&sight, now, &mut || uid(self.random.as_ref()))?;
         // Notes first: what others see is what is remembered.
         for key in &step.changed {
             if let Some(next) = step.next.deliveries.get(key)
                 && before.deliveries.get(key).is_none_or(|known| known.note != next.note)
             {
-                self.memory.save(&next.note).await?;
+                self.save(next).await?;
             }
         }
         say(&before, &step.next);
-        *lock(&self.state) = step.next;
+        drop(before);
+        for delivery in step.next.deliveries.values_mut().filter(|d| d.note.last_good.is_some()) {
+            Arc::make_mut(delivery).rest();
+        }
+        *lock(&self.state) = Arc::new(step.next);
         for file in &step.parse_again {
             lock(&self.reader).forget(file);
         }
@@ -162,6 +167,26 @@ impl FolderSource {
         }
         self.mark(step.changed);
         Ok(step.again)
+    }
+
+    /// Takes back the texts by which this sight's changes are judged.
+    async fn wake(&self, before: &mut Arc<State>, sight: &Sight) -> Result<(), Fault> {
+        for key in before.rest_in(sight) {
+            let text = self.memory.load(&key).await?.and_then(|note| note.last_good);
+            if let Some(delivery) = Arc::make_mut(before).deliveries.get_mut(&key) {
+                Arc::make_mut(delivery).wake(text);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a note down, with its text.
+    async fn save(&self, delivery: &Delivery) -> Result<(), Fault> {
+        let mut note = delivery.note.clone();
+        if delivery.text_rests {
+            note.last_good = self.memory.load(&note.key).await?.and_then(|known| known.last_good);
+        }
+        self.memory.save(&note).await
     }
 
     /// What is wrong with the manifest of `key` now, while its delivery goes on with its last good spec.
@@ -264,7 +289,7 @@ impl Manifests for FolderSource {
             stamp: stamp.or_else(|| known.annotation.clone()),
             deleting: known.note.deleting,
             let_go: false,
-            spec: known.spec.as_ref().map(|spec| Box::new(spec.as_ref().clone())).map_err(Clone::clone),
+            spec: known.spec().map(Box::new),
         }))
     }
 
@@ -288,7 +313,7 @@ impl Manifests for FolderSource {
         let (folder, name) = (self.folders.manifests.clone(), key.clone());
         blocking(move || status_file::remove(&folder, &name)).await?;
         self.memory.remove(key).await?;
-        lock(&self.state).deliveries.remove(key);
+        Arc::make_mut(&mut lock(&self.state)).deliveries.remove(key);
         Ok(())
     }
 

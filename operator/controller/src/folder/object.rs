@@ -13,13 +13,35 @@ use serde_json::{Value, json};
 use super::memory::Note;
 use super::read::Sighting;
 
+/// A spec at rest: its JSON, a third of what it takes in its own form. Ten thousand of them stay in memory.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Packed(Arc<[u8]>);
+
+impl Packed {
+    fn of(spec: &Spec) -> Result<Self, Fault> {
+        serde_json::to_vec(spec).map(|json| Self(json.into())).map_err(|_| unpackable())
+    }
+
+    fn unpacked(&self) -> Result<Spec, Fault> {
+        serde_json::from_slice(&self.0).map_err(|_| unpackable())
+    }
+}
+
+impl std::fmt::Debug for Packed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Packed").field("bytes", &self.0.len()).finish()
+    }
+}
+
 /// A delivery that the folder holds, or held until a moment ago.
 #[derive(Clone, Debug)]
 pub(super) struct Delivery {
-    /// What is remembered of it.
+    /// What is remembered of it; without the text of the last good manifest while that rests.
     pub(super) note: Note,
+    /// Whether there is a text that lies in the memory of notes only: it is needed to judge a change.
+    pub(super) text_rests: bool,
     /// What it asks for: the last good spec; a fault only while there never was one.
-    pub(super) spec: Result<Arc<Spec>, Fault>,
+    spec: Result<Packed, Fault>,
     /// Digest of the document that was judged last.
     judged: Option<Digest>,
     /// What is wrong with its file now.
@@ -34,11 +56,37 @@ impl Delivery {
     /// From what was remembered, before the folder was seen.
     pub(super) fn remembered(note: Note) -> Self {
         let spec = match note.last_good.as_deref().and_then(last_document) {
-            Some(Document { object: Ok(Object::Delivery(delivery)), .. }) => resolve(&delivery).map(Arc::new),
+            Some(Document { object: Ok(Object::Delivery(delivery)), .. }) => {
+                resolve(&delivery).and_then(|spec| Packed::of(&spec))
+            }
             Some(Document { object: Err(fault), .. }) => Err(fault),
             _ => Err(never_good()),
         };
-        Self { note, spec, judged: None, fault: None, annotation: None, absent_since: None }
+        Self { note, text_rests: false, spec, judged: None, fault: None, annotation: None, absent_since: None }
+    }
+
+    /// What it asks for: the last good spec.
+    ///
+    /// # Errors
+    /// While there never was one: why.
+    pub(super) fn spec(&self) -> Result<Spec, Fault> {
+        self.spec.as_ref().map_err(Clone::clone)?.unpacked()
+    }
+
+    /// Lets the text go, which the memory of notes holds.
+    pub(super) fn rest(&mut self) {
+        self.text_rests |= self.note.last_good.take().is_some();
+    }
+
+    /// Takes the text back; `None` if the memory has lost it, and there is nothing to judge a change by.
+    pub(super) fn wake(&mut self, text: Option<String>) {
+        self.text_rests = false;
+        self.note.last_good = text;
+    }
+
+    /// Whether a document must be judged that was not judged before.
+    pub(super) fn is_to_judge(&self, sighting: &Sighting) -> bool {
+        self.judged != Some(sighting.digest) && sighting.content.is_some()
     }
 
     /// A delivery of which nothing is known yet.
@@ -52,7 +100,8 @@ impl Delivery {
             file: String::new(),
             deleting: false,
         };
-        Self { note, spec: Err(never_good()), judged: None, fault: None, annotation: None, absent_since: None }
+        let spec = Err(never_good());
+        Self { note, text_rests: false, spec, judged: None, fault: None, annotation: None, absent_since: None }
     }
 
     /// What it is after it was seen in `file`; `None` if its text is needed to say that, and was not kept.
@@ -66,18 +115,17 @@ impl Delivery {
         if self.judged == Some(sighting.digest) {
             return Some(next);
         }
-        let document = sighting.content.as_deref()?;
+        let document = sighting.content.as_deref().filter(|_| !self.text_rests)?;
         next.judged = Some(sighting.digest);
         next.fault = None;
-        match self.judge(document) {
-            Ok(spec) => {
-                let digest = spec.digest();
+        match self.judge(document).and_then(|spec| Ok((spec.digest(), Packed::of(&spec)?))) {
+            Ok((digest, spec)) => {
                 if digest != next.note.spec_digest || next.spec.is_err() {
                     next.note.generation = next.note.generation.saturating_add(1);
                     next.note.spec_digest = digest;
                     next.note.last_good = Some(text_of(&document.value).to_string());
                 }
-                next.spec = Ok(Arc::new(spec));
+                next.spec = Ok(spec);
             }
             Err(fault) if self.spec.is_ok() => next.fault = Some(fault),
             Err(fault) => {
@@ -195,7 +243,7 @@ pub(super) fn known_as(name: &ConnectionRef) -> ConnectionRef {
 
 /// Whether a delivery uses this connection.
 pub(super) fn uses(delivery: &Delivery, name: &ConnectionRef) -> bool {
-    delivery.spec.as_ref().is_ok_and(|spec| known_as(&spec.connection) == *name)
+    delivery.spec().is_ok_and(|spec| known_as(&spec.connection) == *name)
 }
 
 /// What of a manifest is worth remembering: no status, no foreign metadata.
@@ -214,6 +262,10 @@ fn text_of(value: &Value) -> Value {
 /// Reads a remembered manifest.
 fn last_document(text: &str) -> Option<Document> {
     documents(text, &Limits::default()).ok()?.pop()
+}
+
+fn unpackable() -> Fault {
+    Fault::new(Class::Permanent, "note-unreadable", "a manifest that was good can't be read any more")
 }
 
 fn never_good() -> Fault {

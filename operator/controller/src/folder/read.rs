@@ -50,7 +50,7 @@ impl Sighting {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum FileSight {
     /// Its documents.
-    Documents(Vec<Sighting>),
+    Documents(Arc<[Sighting]>),
     /// It can't be read as manifests.
     Broken(Fault),
     /// It was written a moment ago: look again before judging it.

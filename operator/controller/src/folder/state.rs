@@ -107,6 +107,19 @@ impl State {
         Ok(step)
     }
 
+    /// Deliveries whose text rests, and is needed to judge a document of this sight.
+    pub(super) fn rest_in(&self, sight: &Sight) -> Vec<Key> {
+        let documents = sight.files.values().filter_map(|file| match file {
+            FileSight::Documents(documents) => Some(documents.iter()),
+            FileSight::Broken(_) | FileSight::Unsettled => None,
+        });
+        let of_ours = documents.flatten().filter(|document| document.kind == Kind::Delivery);
+        let rests = |document: &&Sighting| {
+            self.deliveries.get(&document.key).is_some_and(|known| known.text_rests && known.is_to_judge(document))
+        };
+        of_ours.filter(rests).map(|document| document.key.clone()).collect()
+    }
+
     /// What is known after a look that failed: everything as it was, and nothing is missing.
     pub(super) fn blinded(&self, fault: Fault) -> Self {
         let mut next = self.clone();

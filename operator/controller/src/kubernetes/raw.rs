@@ -50,7 +50,13 @@ pub(super) fn version(text: &str) -> u64 {
 #[serde(default)]
 pub(super) struct RawList {
     pub(super) metadata: ListMeta,
+    /// Go writes `null` for an empty list.
+    #[serde(deserialize_with = "or_null")]
     pub(super) items: Vec<Raw>,
+}
+
+fn or_null<'de, D: serde::Deserializer<'de>, T: Default + Deserialize<'de>>(from: D) -> Result<T, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
 /// Where a list stands.
@@ -80,6 +86,8 @@ mod tests {
         assert!(raw.spec.is_array() && raw.status.is_null() && raw.metadata.deletion_timestamp.is_some());
         let bare: Raw = serde_json::from_value(json!({"metadata": {"name": "a"}})).unwrap();
         assert_eq!((bare.metadata.version(), bare.metadata.uid.as_str()), (0, ""));
+        let none: RawList = serde_json::from_value(json!({"metadata": {"resourceVersion": "7"}, "items": null})).unwrap();
+        assert!(none.items.is_empty() && none.metadata.resource_version == "7");
         for odd in ["", "abc", "-1", "99999999999999999999999"] {
             assert_eq!(version(odd), 0, "{odd}");
         }

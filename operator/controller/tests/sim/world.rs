@@ -364,5 +364,5 @@ pub fn backup(world: &Shared) {
 }
 
 pub fn common(w: &State) -> Common {
-    Common { tag_key: [7; 32], ledger_id: "sim".into(), audit_head: 0, restored: w.restored.clone() }
+    Common { restored: w.restored.clone(), ..Common::new([7; 32], "sim".into()) }
 }

@@ -63,6 +63,7 @@ impl Runner {
                 None => break,
                 Some(Ok(Ok((observed, outcome)))) => {
                     self.observed = observed;
+                    self.told.troubled.send_replace(None);
                     pause = self.settle(outcome, pause);
                 }
                 Some(Ok(Err(fault))) => {
@@ -71,7 +72,9 @@ impl Runner {
                 }
                 Some(Err(_)) => trouble = Some(fault::silent(&self.doing("update"))),
             }
-            self.told.troubled.send_replace(trouble.clone());
+            if trouble.is_some() {
+                self.told.troubled.send_replace(trouble.clone());
+            }
             if self.told.held.until().is_some() && !self.told.held.now() {
                 self.lose(trouble);
             }

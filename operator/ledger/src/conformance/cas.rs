@@ -97,7 +97,7 @@ pub(super) async fn sixty_four_increments(pair: &Pair) -> Checked {
             };
             loop {
                 let mut found = must(ledger.common(&common("x", 0)).await, "common")?;
-                found.value.audit_head += 1;
+                found.value.newest += 1;
                 match ledger.replace_common(&found.value, found.version).await {
                     Err(CasError::Conflict) => {}
                     other => {
@@ -116,7 +116,7 @@ pub(super) async fn sixty_four_increments(pair: &Pair) -> Checked {
     }
     let sum = present(pair.a.as_ref(), &key(1)).await?.value.next_seq;
     same(&sum, &(start + TASKS), "64 increments by compare-and-swap")?;
-    let head = must(pair.b.common(&common("y", 0)).await, "common")?.value.audit_head;
+    let head = must(pair.b.common(&common("y", 0)).await, "common")?.value.newest;
     same(&head, &TASKS, "64 increments of the common entry")
 }
 

@@ -162,8 +162,8 @@ fn record(number: u64) -> LinkId {
     LinkId(id)
 }
 
-fn common(ledger_id: &str, audit_head: u64) -> Common {
-    Common { tag_key: [9; 32], ledger_id: ledger_id.to_owned(), audit_head, restored: None }
+fn common(ledger_id: &str, newest: u64) -> Common {
+    Common { newest, ..Common::new([9; 32], ledger_id.to_owned()) }
 }
 
 fn ensure(holds: bool, rule: &str) -> Checked {

@@ -1,0 +1,224 @@
+//! Nothing is sent twice: applied again, replaced, restarted, wiped, restored, copied, made anew; and what is asked for is.
+
+use ps_testbed::{OpenBao, Testbed, unique, wait_until};
+use serde_json::{Value, json};
+
+use crate::stand::{Setup, Stand, name};
+use crate::support::{Invitation, KvSource, Recipient, SOON, Seen, kv_delivery};
+
+/// A delivery that was sent.
+struct Scene {
+    bao: &'static OpenBao,
+    stand: Stand,
+    source: KvSource,
+    to: String,
+    recipient: Recipient,
+}
+
+impl Scene {
+    async fn new(setup: Setup) -> Self {
+        let bao = Testbed::connect_or_start().unwrap().bao().await.unwrap();
+        let (source, to) = (KvSource::new(bao).await, format!("{}@v.example", unique("again")));
+        let stand = Stand::start(setup).await;
+        stand.connect(bao, &policy(&source)).await;
+        stand.apply(&kv_delivery("shop", &to, &source, "1h", "1h", json!({}))).await;
+        let recipient = stand.recipient(&to).await;
+        stand.wait_status("shop", "delivered", SOON, |s| s.is("Delivered")).await;
+        Self { bao, stand, source, to, recipient }
+    }
+
+    /// As it is in Git.
+    fn manifest(&self, more: Value) -> String {
+        self.stand.in_tenant(&kv_delivery("shop", &self.to, &self.source, "1h", "1h", more))
+    }
+
+    /// There are so many mails, and no more come: something that was applied later was worked on to its end.
+    async fn assert_mails(&self, count: usize) {
+        self.stand.something_later(self.bao, &self.source.mount).await;
+        assert_eq!(self.stand.mails(&self.to, count, SOON).await.len(), count);
+    }
+
+    /// What a backup tool keeps.
+    async fn backup(&self) -> Value {
+        let text = self.stand.kubectl(&["get", "secretdelivery", "-n", &self.stand.tenant, "shop", "-o", "yaml"], "").await;
+        let mut object: Value = serde_yaml::from_str(&text).unwrap();
+        let meta = object["metadata"].as_object_mut().unwrap();
+        for member in ["uid", "resourceVersion", "creationTimestamp", "generation", "managedFields"] {
+            meta.remove(member);
+        }
+        assert!(meta["annotations"]["passwordsender.io/stamp"].is_string());
+        object
+    }
+
+    async fn delete(&self) {
+        self.stand.delete("shop").await;
+        self.stand.wait_gone(&self.stand.uri("shop"), SOON).await;
+    }
+
+    async fn set_status(&self, status: Value) {
+        let path = format!("{}/status", self.stand.uri("shop"));
+        self.stand.cluster.call("PATCH", &path, Some(&json!({"status": status}))).await.unwrap();
+    }
+
+    async fn wait_stalled(&self, reason: &str) -> Seen {
+        self.stand.wait_status("shop", reason, SOON, |s| s.stalled() == Some(reason)).await
+    }
+}
+
+/// Every secret of the source's mount.
+fn policy(source: &KvSource) -> String {
+    format!("path \"{}/*\" {{ capabilities = [\"read\", \"patch\", \"update\"] }}", source.mount)
+}
+
+#[tokio::test]
+async fn applied_again_replaced_restarted_and_wiped_it_is_the_same_delivery() {
+    let scene = Scene::new(Setup { operators: 2, one_trail: true, ..Setup::default() }).await;
+    let stand = &scene.stand;
+    let uid = stand.object("shop").await["metadata"]["uid"].clone();
+    for words in [
+        &["apply", "--server-side", "--force-conflicts", "-f", "-"][..],
+        &["apply", "-f", "-"],
+        &["apply", "-f", "-"],
+        &["replace", "-f", "-"],
+    ] {
+        stand.kubectl(words, &scene.manifest(json!({}))).await;
+        scene.assert_mails(1).await;
+    }
+    // Replaced, it had neither stamp nor finalizer: both are put on it again.
+    let stamped = async || {
+        let meta = stand.object("shop").await["metadata"].clone();
+        let stamp = meta["annotations"]["passwordsender.io/stamp"].is_string();
+        (stamp && meta["finalizers"] == json!(["passwordsender.io/finalizer"])).then_some(())
+    };
+    wait_until("stamp and finalizer", SOON, stamped).await.unwrap_or_else(|e| panic!("{e}\n{}", stand.tails()));
+
+    stand.restart_operators().await;
+    scene.assert_mails(1).await;
+    let leader = stand.leader().await;
+    stand.operators[leader].kill();
+    let other = 1 - leader;
+    wait_until("another leader", SOON, async || (stand.leader().await == other).then_some(())).await.unwrap();
+    scene.assert_mails(1).await;
+
+    // Status is a projection: wiped, or written by somebody else, it comes back as it was.
+    for status in [json!(null), json!({"summary": "Accepted", "attempt": 0, "conditions": []})] {
+        scene.set_status(status).await;
+        let seen = stand.wait_status("shop", "the status again", SOON, |s| s.summary() == "Delivered" && s.is("Delivered")).await;
+        assert_eq!(seen.attempt(), 1);
+    }
+    stand.operators[other].kill();
+    scene.set_status(json!(null)).await;
+    stand.start_operator(leader).await;
+    stand.wait_status("shop", "the status again", SOON, |s| s.is("Delivered")).await;
+    scene.assert_mails(1).await;
+    assert_eq!(scene.recipient.lookup().await.state(), "open");
+    assert_eq!(stand.object("shop").await["metadata"]["uid"], uid);
+
+    // Asked for, it is sent again.
+    stand.kubectl(&["apply", "-f", "-"], &scene.manifest(json!({"redeliver": "2"}))).await;
+    let mails = stand.mails(&scene.to, 2, SOON).await;
+    assert_eq!(scene.recipient.claim().await.state(), "revoked");
+    let second = Recipient::new(&Invitation::of(&mails[1]));
+    assert_eq!(second.open().await["password"], scene.source.now(scene.bao).await["password"]);
+    scene.assert_mails(2).await;
+}
+
+#[tokio::test]
+async fn an_object_that_is_restored_is_adopted_with_and_without_its_status() {
+    let scene = Scene::new(Setup::default()).await;
+    let stand = &scene.stand;
+    let mut backup = scene.backup().await;
+    let status = backup["status"].take();
+    for with_status in [true, false] {
+        scene.delete().await;
+        stand.kubectl(&["create", "-f", "-"], &backup.to_string()).await;
+        if with_status {
+            scene.set_status(status.clone()).await;
+        }
+        let seen = scene.wait_stalled("AlreadyDelivered").await;
+        assert!(seen.condition("Stalled").2.contains("redeliver"), "{:?}", seen.condition("Stalled"));
+        assert!(!seen.is("Ready") && seen.condition("Retrieved").1 == "Revoked");
+        stand.event(&stand.tenant, "shop", "Adopted").await;
+        scene.assert_mails(1).await;
+    }
+    assert_eq!(scene.recipient.claim().await.state(), "revoked");
+    scene.source.assert_replaced(scene.bao).await;
+    stand.patch("shop", json!({"spec": {"redeliver": "2"}})).await;
+    assert_eq!(stand.mails(&scene.to, 2, SOON).await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_copy_in_another_namespace_is_not_sent_until_its_stamp_is_gone() {
+    let other = name("other");
+    let scene = Scene::new(Setup { also: vec![other.clone()], ..Setup::default() }).await;
+    let stand = &scene.stand;
+    stand.new_tenant(&other).await;
+    stand.connect_as(scene.bao, scene.bao.address(), &other, &policy(&scene.source), json!({})).await;
+    let mut copy = scene.backup().await;
+    copy["metadata"]["namespace"] = other.clone().into();
+    copy["metadata"].as_object_mut().unwrap().remove("finalizers");
+    stand.kubectl(&["apply", "-f", "-"], &copy.to_string()).await;
+    let path = format!("/apis/passwordsender.io/v1alpha1/namespaces/{other}/secretdeliveries/shop");
+    let seen = async |what: &str, is: &dyn Fn(&Seen) -> bool| {
+        let seen = wait_until(what, SOON, async || {
+            Some(Seen(stand.cluster.call("GET", &path, None).await.unwrap())).filter(|seen| is(seen))
+        });
+        seen.await.unwrap_or_else(|e| panic!("{e}\n{}", stand.tails()))
+    };
+    let copied = seen("known as a copy", &|s| s.stalled() == Some("Copied")).await;
+    assert!(copied.condition("Stalled").2.contains("passwordsender.io/stamp"), "{:?}", copied.condition("Stalled"));
+    assert!(copied.0["metadata"]["finalizers"].is_null());
+    scene.assert_mails(1).await;
+    assert_eq!(scene.recipient.lookup().await.state(), "open");
+
+    let bare = json!({"metadata": {"annotations": {"passwordsender.io/stamp": null}}});
+    stand.cluster.call("PATCH", &path, Some(&bare)).await.unwrap();
+    seen("delivered", &|s| s.is("Delivered")).await;
+    scene.assert_mails(2).await;
+    assert_eq!(scene.recipient.lookup().await.state(), "open", "the first one is another delivery");
+}
+
+#[tokio::test]
+async fn deleted_and_made_anew_as_git_does_is_sent_only_if_asked() {
+    let scene = Scene::new(Setup::default()).await;
+    let stand = &scene.stand;
+    scene.delete().await;
+    stand.kubectl(&["apply", "-f", "-"], &scene.manifest(json!({}))).await;
+    let seen = scene.wait_stalled("AlreadyDelivered").await;
+    assert!(seen.condition("Stalled").2.contains("redeliver"), "{:?}", seen.condition("Stalled"));
+    stand.event(&stand.tenant, "shop", "AlreadyDelivered").await;
+    scene.assert_mails(1).await;
+    stand.kubectl(&["apply", "-f", "-"], &scene.manifest(json!({"redeliver": "again"}))).await;
+    let mails = stand.mails(&scene.to, 2, SOON).await;
+    let now = scene.source.now(scene.bao).await;
+    assert_eq!(Recipient::new(&Invitation::of(&mails[1])).open().await["password"], now["password"]);
+
+    // The same with everything in it: what was handled once is not news in a new object.
+    scene.delete().await;
+    stand.kubectl(&["apply", "-f", "-"], &scene.manifest(json!({"redeliver": "again"}))).await;
+    scene.wait_stalled("AlreadyDelivered").await;
+    scene.assert_mails(2).await;
+
+    scene.delete().await;
+    let asks = scene.manifest(json!({"redeliver": "again", "onRecreate": "Send"}));
+    stand.kubectl(&["apply", "-f", "-"], &asks).await;
+    assert_eq!(stand.mails(&scene.to, 3, SOON).await.len(), 3);
+    stand.wait_status("shop", "delivered", SOON, |s| s.is("Delivered") && s.is("Ready")).await;
+    stand.kubectl(&["apply", "-f", "-"], &asks).await;
+    scene.assert_mails(3).await;
+}
+
+#[tokio::test]
+async fn without_its_ledger_nothing_is_sent() {
+    let scene = Scene::new(Setup::default()).await;
+    let stand = &scene.stand;
+    stand.operators[0].stop();
+    let words = ["delete", "secret", "-n", &stand.names.own, "-l", "app.kubernetes.io/component=ledger"];
+    let deleted = stand.kubectl(&words, "").await;
+    assert!(deleted.lines().count() >= 2, "an entry and the common one: {deleted}");
+    stand.start_operator(0).await;
+    let seen = scene.wait_stalled("LedgerLost").await;
+    assert!(seen.condition("Stalled").2.contains("passwordsender.io/stamp"), "{:?}", seen.condition("Stalled"));
+    scene.assert_mails(1).await;
+    assert!(scene.source.is_untouched(scene.bao).await);
+}

@@ -1,0 +1,75 @@
+//! What must hold whatever happened.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+
+use ps_core::entry::MailState;
+use serde_json::Value;
+
+use crate::case::{Case, NAME, Place, Story, What};
+use crate::link::Link;
+use crate::support::Invitation;
+
+/// While somebody still leads: every mailed link is dead for strangers, one of them was opened by one person, each attempt
+/// was mailed once, and the credential is dead.
+pub async fn at_the_end(place: &mut Place) {
+    let Case { story, what, .. } = place.case;
+    let tale = place.tale().await;
+    let opened: Vec<_> = place.links.iter().filter_map(|link| link.opened.as_ref()).collect();
+    assert_eq!(opened.len(), usize::from(story == Story::Opened), "claims that succeeded\n{tale}");
+    assert!(opened.iter().all(|fields| fields["password"] == place.source.password), "the delivered value\n{tale}");
+    place.source.assert_replaced(place.bao).await;
+
+    let mails = place.smtp.mails(&place.to).await.unwrap();
+    for mail in &mails {
+        let mut stranger = Link::new(&Invitation::of(mail), &place.stand.public_url());
+        let state = stranger.state().await.unwrap_or_default();
+        assert!(["retrieved", "revoked", "not-found", "refused with 404"].contains(&state.as_str()), "{state}\n{tale}");
+        assert!(!stranger.claim().await, "a stranger could claim\n{tale}");
+    }
+    let entry = place.entry().await.unwrap();
+    let ids: Vec<_> = mails.iter().map(|mail| mail.message_id.clone().unwrap()).collect();
+    for attempt in &entry.attempts {
+        let mailed = ids.iter().filter(|id| id.contains(&attempt.message_id)).count();
+        match attempt.mail {
+            MailState::Accepted { .. } => assert_eq!(mailed, 1, "{ids:?}\n{tale}"),
+            MailState::Unknown { .. } => assert!(mailed <= 2, "{ids:?}\n{tale}"),
+            // Whoever was slow looks whether its attempt is still its own before it mails: only a mail that was on its way
+            // by then may carry a link that somebody else has voided.
+            _ => assert!(mailed == 0 || (mailed == 1 && place.was_hit_at_a_mail()), "{attempt:?}\n{ids:?}\n{tale}"),
+        }
+    }
+    assert!(ids.iter().all(|id| entry.attempts.iter().any(|a| id.contains(&a.message_id))), "{ids:?}\n{tale}");
+    assert!(entry.attempts.len() <= 2 && (what != What::Nothing || entry.attempts.len() == 1), "{tale}");
+    let notices = place.smtp.mails(&place.sender).await.unwrap();
+    let ids: BTreeSet<_> = notices.iter().map(|mail| mail.message_id.clone()).collect();
+    let expected = usize::from(story == Story::Opened);
+    assert!(ids.len() == expected && notices.len() <= 2 * expected, "notices: {ids:?}\n{tale}");
+}
+
+/// When everybody has ended: ledger and audit trails agree, and nothing looks like a restore.
+pub async fn afterwards(place: &Place) {
+    let tale = place.tale().await;
+    assert_eq!(place.common().await.get("restored"), None, "{tale}");
+    let mut events = BTreeMap::new();
+    for n in 0..2 {
+        let path = place.stand.path(&format!("audit-{n}.jsonl"));
+        if !path.is_file() {
+            continue;
+        }
+        let report = ps_audit::verify_file(&path, None).unwrap();
+        assert!(report.is_ok(), "{report}\n{tale}");
+        for line in fs::read_to_string(&path).unwrap().lines() {
+            let line: Value = serde_json::from_str(line).unwrap();
+            assert_eq!(line["event"]["delivery"]["name"], NAME);
+            events.insert(line["id"].to_string(), line["event"]["kind"].as_str().unwrap().to_owned());
+        }
+    }
+    let entry = place.entry().await.unwrap();
+    let count = |kind: &str| events.values().filter(|k| *k == kind).count();
+    let told: BTreeSet<&String> = events.values().collect();
+    assert_eq!(count("Issued"), entry.attempt as usize, "{told:?}\n{tale}");
+    assert_eq!(count("Claimed"), usize::from(place.case.story == Story::Opened), "{told:?}\n{tale}");
+    let proven = entry.attempts.iter().filter(|a| a.evidence.is_some()).count();
+    assert!(proven > 0 && count("Rotated") == proven, "{told:?}\n{tale}");
+}
