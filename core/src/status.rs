@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::delivery::{Completion, Manifest, Strategy};
+use crate::delivery::{Completion, Manifest, Spec, Strategy};
 use crate::entry::{Attempt, Entry, MailState};
 use crate::error::Fault;
 use crate::link::State;
@@ -104,7 +104,7 @@ pub fn project(
 ) -> Status {
     let generation = manifest.map_or(0, |m| m.generation);
     let current = entry.and_then(Entry::current);
-    let spec = manifest.and_then(|m| m.spec.as_ref().ok());
+    let spec = manifest.and_then(|m| m.spec.as_deref().ok());
     let mut conditions = Vec::new();
     let mut put = |kind: &str, status: &str, reason: &str, message: String| {
         conditions.push(Condition {
@@ -118,14 +118,15 @@ pub fn project(
     };
     let stall = stall(current, note);
     let completion = spec.map(|s| s.completion).unwrap_or_default();
-    let done = current.is_some_and(|a| completed(a, completion)) && stall.is_none();
+    let anew = is_asked_anew(spec, entry);
+    let done = current.is_some_and(|a| completed(a, completion)) && stall.is_none() && !anew;
     let transient = note.filter(|n| n.is_transient());
     match (&stall, done) {
         (Some(fault), _) => put("Ready", "False", &camel(&fault.code), fault.to_string()),
         (None, true) => put("Ready", "True", "Done", ready_text(completion).to_owned()),
         (None, false) => {
             let (reason, text) =
-                transient.map_or(("Working".to_owned(), waiting_text(current)), |f| (camel(&f.code), f.to_string()));
+                transient.map_or(("Working".to_owned(), waiting_text(current, anew)), |f| (camel(&f.code), f.to_string()));
             put("Ready", "False", &reason, text.clone());
             put("Reconciling", "True", &reason, text);
         }
@@ -133,11 +134,12 @@ pub fn project(
     if let Some(fault) = &stall {
         put("Stalled", "True", &camel(&fault.code), fault.to_string());
     }
-    let (delivered, retrieved, rotated) = (delivered(current), retrieved(current), rotated(current, transient));
+    let told = (delivered(current), retrieved(current), rotated(current, transient));
+    let (delivered, retrieved, rotated) = if anew { (of_before(told.0), of_before(told.1), of_before(told.2)) } else { told };
     put("Delivered", delivered.0, delivered.1, delivered.2);
     put("Retrieved", retrieved.0, retrieved.1, retrieved.2);
     put("Rotated", rotated.0, rotated.1, rotated.2.clone());
-    let summary = summary(current, stall.as_ref(), rotated.1);
+    let summary = summary(current, stall.as_ref(), rotated.1, anew);
     Status {
         observed_generation: generation,
         summary,
@@ -193,8 +195,25 @@ const fn ready_text(completion: Completion) -> &'static str {
     }
 }
 
-fn waiting_text(current: Option<&Attempt>) -> String {
+/// Whether the manifest asks to send again and no attempt answers that yet. What the latest attempt has reached is then
+/// not what this generation asks for: `kubectl wait` must not pass on it.
+fn is_asked_anew(spec: Option<&Spec>, entry: Option<&Entry>) -> bool {
+    let (Some(spec), Some(entry)) = (spec, entry) else { return false };
+    let asked = entry.again || spec.redeliver != entry.redeliver_handled;
+    asked && entry.attempt > 0 && !entry.removed && !spec.revoked
+}
+
+/// What an earlier attempt has reached does not count for the one that is asked for; what it still owes is told on.
+fn of_before((status, reason, message): Words) -> Words {
+    if status == "False" {
+        return (status, reason, message);
+    }
+    ("False", "NotSent", format!("it is to be sent again, and was not yet; before: {message}"))
+}
+
+fn waiting_text(current: Option<&Attempt>, anew: bool) -> String {
     match current {
+        _ if anew => "to be sent again".to_owned(),
         None => "taken up".to_owned(),
         Some(a) if !a.delivered() => "the mail is on its way".to_owned(),
         Some(a) if a.link.claimed_at.is_none() && a.link_is_live() => "waiting for the recipient".to_owned(),
@@ -272,11 +291,14 @@ fn rotated(current: Option<&Attempt>, note: Option<&Fault>) -> Words {
 }
 
 /// The printer column `STATUS`.
-fn summary(current: Option<&Attempt>, stall: Option<&Fault>, rotated: &str) -> String {
+fn summary(current: Option<&Attempt>, stall: Option<&Fault>, rotated: &str, anew: bool) -> String {
     if let Some(fault) = stall {
         return format!("Stalled: {}", camel(&fault.code));
     }
-    let Some(attempt) = current else { return "Accepted".into() };
+    let attempt = match current {
+        Some(attempt) if !anew || matches!(rotated, "Rotating" | "Due") => attempt,
+        _ => return "Accepted".into(),
+    };
     let word = match (rotated, attempt.link.state) {
         ("Proven", _) => "Rotated",
         ("Rotating", _) => "Rotating",

@@ -63,12 +63,31 @@ pub struct Config {
     /// How many deliveries are worked on at once. Default 16.
     #[serde(default = "default_workers")]
     pub workers: usize,
+    /// Link records.
+    #[serde(default)]
+    pub store: Store,
     /// The check that links can be opened through `publicUrl`.
     #[serde(default)]
     pub self_check: SelfCheck,
     /// The operator in a cluster (`run` only).
     #[serde(default)]
     pub kubernetes: Kubernetes,
+}
+
+/// Link records.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Store {
+    /// The largest sealed payload, in bytes: what is delivered at once, with its padding. Between 4096 and 524288, which
+    /// is the default and the most that a Secret holds safely.
+    #[serde(default = "default_max_bytes")]
+    pub max_bytes: usize,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self { max_bytes: default_max_bytes() }
+    }
 }
 
 /// The check that links can be opened through `publicUrl`: before the first mail, and hourly.
@@ -209,6 +228,10 @@ fn default_sender() -> String {
     "Password Sender".to_owned()
 }
 
+const fn default_max_bytes() -> usize {
+    ps_store::MAX_BYTES
+}
+
 const fn default_workers() -> usize {
     16
 }
@@ -337,6 +360,9 @@ impl Config {
             return field("workers", "between 1 and 256");
         }
         self.kubernetes.check()?;
+        if !(4096..=ps_store::MAX_BYTES).contains(&self.store.max_bytes) {
+            return field("store.maxBytes", "between 4096 and 524288");
+        }
         if !["error", "warn", "info", "debug", "trace"].contains(&self.log.level.as_str()) {
             return field("log.level", "one of error, warn, info, debug, trace");
         }
@@ -397,52 +423,4 @@ fn nearest(message: &str) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const LEAST: &str = "publicUrl: https://links.example.com\noutbox: out\n";
-
-    fn refuse(text: &str) -> String {
-        Config::parse(text, Path::new("c.yaml")).unwrap_err().to_string()
-    }
-
-    #[test]
-    fn the_least_configuration_has_defaults() {
-        let config = Config::parse(LEAST, Path::new("c.yaml")).unwrap();
-        assert_eq!(config.mail.hold, Span::from_secs(900));
-        assert_eq!(config.mail_domain(), "links.example.com");
-    }
-
-    #[test]
-    fn an_unknown_field_is_refused_with_the_nearest_name() {
-        assert!(refuse(&format!("{LEAST}trustedProxys: []\n")).contains("Did you mean `trustedProxies`?"));
-        assert!(refuse(&format!("{LEAST}log: {{levle: info}}\n")).contains("Did you mean `level`?"));
-    }
-
-    #[test]
-    fn each_bad_value_names_its_field() {
-        for (text, field) in [
-            ("publicUrl: http://links.example.com\noutbox: o\n", "publicUrl"),
-            ("publicUrl: https://l.example/\noutbox: o\n", "publicUrl"),
-            ("publicUrl: https://l.example\n", "smtp"),
-            ("publicUrl: https://l.example\noutbox: o\nsmtp: {host: m, from: a@b}\n", "outbox"),
-            ("publicUrl: https://l.example\nsmtp: {host: m, from: a@b, username: u}\n", "smtp.passwordFile"),
-            ("publicUrl: https://l.example\noutbox: o\nmail: {hold: 2h}\n", "mail.hold"),
-            ("publicUrl: https://l.example\noutbox: o\nlease: 1s\n", "lease"),
-            ("publicUrl: https://l.example\noutbox: o\nworkers: 0\n", "workers"),
-            ("publicUrl: https://l.example\noutbox: o\nlog: {level: loud}\n", "log.level"),
-        ] {
-            assert!(refuse(text).starts_with(field), "{text}: {}", refuse(text));
-        }
-        assert!(refuse("publicUrl: https://l.example\noutbox: o\nmail: {hold: soon}\n").contains("15m"));
-    }
-
-    proptest! {
-        #[test]
-        fn junk_is_refused_without_a_panic(text in "\\PC{0,200}") {
-            let _config = Config::parse(&text, Path::new("c.yaml"));
-        }
-    }
-}
+mod tests;

@@ -89,7 +89,7 @@ pub async fn run(config: Config, places: Places) -> anyhow::Result<()> {
         starting.spawn(async move { lease.keep(&ledger).await });
     }
 
-    let store = Arc::new(open_store(&links).await?);
+    let store = Arc::new(open_store(&links, config.store.max_bytes).await?);
     let common = restore::common(&*ledger, &SystemRandom).await?.value;
     let audit_file = config.audit.file.clone().unwrap_or_else(|| places.data.join("audit.jsonl"));
     let mirror = || if config.audit.stdout { Mirror::Stdout } else { Mirror::None };
@@ -264,12 +264,12 @@ async fn push_changes(folder: &FolderSource, queue: &Queue) {
 
 /// Opens the store. A file that only somebody with write access to the folder can have made is put aside: every live
 /// link is then missing, which is `Tampered`, and its credential is rotated. Obligations lie in the ledger.
-async fn open_store(links: &Path) -> anyhow::Result<EmbeddedStore> {
-    match lease::open(|| EmbeddedStore::open(links)).await {
+async fn open_store(links: &Path, max_bytes: usize) -> anyhow::Result<EmbeddedStore> {
+    match lease::open(|| EmbeddedStore::with_limit(links, max_bytes)).await {
         Err(fault) if records::is_damage(&fault) => {
             tracing::error!(code = %fault.code, "the links store is damaged: {fault}. It is put aside");
             records::put_aside(links)?;
-            Ok(EmbeddedStore::open(links)?)
+            Ok(EmbeddedStore::with_limit(links, max_bytes)?)
         }
         other => Ok(other?),
     }

@@ -169,3 +169,33 @@ fn transition_times_stay_while_the_status_of_a_condition_does() {
     assert_eq!(time("Ready"), Some("1970-01-01T00:25:00Z"));
     assert_eq!(time("Retrieved"), Some("later"), "False became True");
 }
+
+#[test]
+fn what_was_reached_before_does_not_count_for_what_is_asked_anew() {
+    let mut delivered = attempt(accepted());
+    rotated_now(&mut delivered);
+    let mut entry = entry(vec![delivered]);
+    entry.attempt = 1;
+    let shown = |redeliver: Option<&str>, entry: &Entry, note: Option<&Fault>| {
+        let spec = Spec { redeliver: redeliver.map(str::to_owned), ..spec() };
+        project(Some(&manifest(spec)), Some(entry), note, None, at(1500))
+    };
+    let reached = |status: &Status| {
+        ["Delivered", "Retrieved", "Rotated"].map(|kind| condition(status, kind).is_some_and(|(s, _)| s == "True"))
+    };
+    let before = shown(None, &entry, None);
+    assert_eq!((kstatus(&before).as_str(), reached(&before)), ("T--", [true; 3]));
+    // Asked for again, while Vault can't be reached.
+    let down = fault(Class::Transient, "vault-unreachable");
+    let asked = shown(Some("2"), &entry, Some(&down));
+    assert_eq!((kstatus(&asked).as_str(), reached(&asked), asked.summary.as_str()), ("FT-", [false; 3], "Accepted"));
+    let told = asked.conditions.iter().find(|c| c.r#type == "Rotated").unwrap();
+    assert!(told.reason == "NotSent" && told.message.contains("version 4 is current"), "{}", told.message);
+    // What is still owed for the earlier one is told on.
+    claimed(&mut entry.attempts[0]);
+    entry.attempts[0].evidence = None;
+    let owed = shown(Some("2"), &entry, None);
+    assert_eq!((condition(&owed, "Rotated"), owed.summary.as_str()), (Some(("False", "Due")), "Retrieved"));
+    entry.redeliver_handled = Some("2".into());
+    assert_eq!(reached(&shown(Some("2"), &entry, None)), [true, true, false]);
+}

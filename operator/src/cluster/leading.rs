@@ -54,7 +54,7 @@ pub(super) async fn lead(
     let random: Arc<dyn Random> = Arc::new(SystemRandom);
     let mut essential: JoinSet<anyhow::Result<()>> = JoinSet::new();
 
-    let settings = StoreSettings::new(Rights::Operator);
+    let settings = StoreSettings { max_bytes: config.store.max_bytes, ..StoreSettings::new(Rights::Operator) };
     let store = Arc::new(KubernetesStore::start(client.clone(), &ground.links, settings, ps_store::service::Fence::default()));
     let lists = async {
         let ledger = Arc::new(KubernetesLedger::open(client.clone(), &ground.namespace).await?);

@@ -1,9 +1,10 @@
 //! Nothing is sent twice: applied again, replaced, restarted, wiped, restored, copied, made anew; and what is asked for is.
 
-use ps_testbed::{OpenBao, Testbed, unique, wait_until};
+use ps_testbed::{Cluster, ClusterOptions, OpenBao, Testbed, unique, wait_until};
 use serde_json::{Value, json};
 
 use crate::stand::{Setup, Stand, name};
+use crate::tools::said;
 use crate::support::{Invitation, KvSource, Recipient, SOON, Seen, kv_delivery};
 
 /// A delivery that was sent.
@@ -12,19 +13,26 @@ struct Scene {
     stand: Stand,
     source: KvSource,
     to: String,
+    invitation: Invitation,
     recipient: Recipient,
 }
 
 impl Scene {
     async fn new(setup: Setup) -> Self {
+        Self::new_on(setup, Testbed::connect_or_start().unwrap().cluster().await.unwrap()).await
+    }
+
+    async fn new_on(setup: Setup, cluster: &'static Cluster) -> Self {
         let bao = Testbed::connect_or_start().unwrap().bao().await.unwrap();
         let (source, to) = (KvSource::new(bao).await, format!("{}@v.example", unique("again")));
-        let stand = Stand::start(setup).await;
+        let stand = Stand::prepare_on(setup, cluster).await;
+        stand.run().await;
         stand.connect(bao, &policy(&source)).await;
         stand.apply(&kv_delivery("shop", &to, &source, "1h", "1h", json!({}))).await;
-        let recipient = stand.recipient(&to).await;
+        let invitation = Invitation::of(&stand.mail(&to).await);
         stand.wait_status("shop", "delivered", SOON, |s| s.is("Delivered")).await;
-        Self { bao, stand, source, to, recipient }
+        let recipient = Recipient::new(&invitation);
+        Self { bao, stand, source, to, invitation, recipient }
     }
 
     /// As it is in Git.
@@ -216,9 +224,67 @@ async fn without_its_ledger_nothing_is_sent() {
     let words = ["delete", "secret", "-n", &stand.names.own, "-l", "app.kubernetes.io/component=ledger"];
     let deleted = stand.kubectl(&words, "").await;
     assert!(deleted.lines().count() >= 2, "an entry and the common one: {deleted}");
+    // The trail knows better, and says so.
+    stand.start_operator(0).await;
+    wait_until("its end", SOON, async || (!stand.operators[0].is_up()).then_some(())).await.unwrap();
+    assert!(stand.operators[0].log_text().contains("the audit trail belongs to another ledger"), "{}", stand.tails());
+    // One that lay in the pod went with it.
+    std::fs::remove_file(stand.path("audit-0.jsonl")).unwrap();
     stand.start_operator(0).await;
     let seen = scene.wait_stalled("LedgerLost").await;
     assert!(seen.condition("Stalled").2.contains("passwordsender.io/stamp"), "{:?}", seen.condition("Stalled"));
     scene.assert_mails(1).await;
     assert!(scene.source.is_untouched(scene.bao).await);
+}
+
+/// The cluster's storage is put back to before a claim, under programs that run, or while none does.
+async fn restored_from_before_a_claim(running: bool) {
+    let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start(ClusterOptions::default()).await.unwrap()));
+    let scene = Scene::new_on(Setup::default(), cluster).await;
+    let stand = &scene.stand;
+    let snapshot = stand.path("snapshot");
+    cluster.etcd_snapshot(&snapshot).await.unwrap();
+    assert_eq!(scene.recipient.open().await["password"], scene.source.password);
+    stand.wait_audited("shop", "Claimed").await;
+    if !running {
+        stand.operators[0].stop();
+        stand.gateways[0].kill();
+    }
+    cluster.etcd_restore(&snapshot).await.unwrap();
+    if !running {
+        stand.start_gateway(0).await;
+        stand.start_operator(0).await;
+    }
+    // The link is open in the backup. Nobody gets it.
+    let second = Recipient::new(&scene.invitation);
+    let refused = wait_until("the link to be withdrawn", SOON, async || {
+        let answer = second.try_claim().await?;
+        assert_ne!(answer.status, 200, "it was opened twice");
+        (answer.state() == "revoked").then_some(())
+    });
+    refused.await.unwrap_or_else(|e| panic!("{e}\n{}", stand.tails()));
+    // An hour was promised; but who opened it since the backup, nobody knows.
+    stand.wait_rotated("shop", SOON).await;
+    scene.source.assert_replaced(scene.bao).await;
+
+    // What is new waits for a person.
+    let (to, source) = (format!("{}@v.example", unique("later")), KvSource::below(scene.bao, &scene.source.mount).await);
+    stand.apply(&kv_delivery("later", &to, &source, "1h", "1h", json!({}))).await;
+    let seen = stand.wait_status("later", "held", SOON, |s| s.stalled() == Some("Restored")).await;
+    assert!(seen.condition("Stalled").2.contains("restore accept"), "{:?}", seen.condition("Stalled"));
+    let told = said(stand.command(0, &["restore", "accept"]).await);
+    assert!(told.starts_with("accepted: "), "{told}");
+    assert_eq!(stand.recipient(&to).await.open().await["password"], source.password);
+    scene.assert_mails(1).await;
+    stand.operators[0].stop();
+}
+
+#[tokio::test]
+async fn a_cluster_restored_under_a_running_operator_is_noticed() {
+    restored_from_before_a_claim(true).await;
+}
+
+#[tokio::test]
+async fn a_cluster_restored_while_nobody_looked_is_noticed() {
+    restored_from_before_a_claim(false).await;
 }

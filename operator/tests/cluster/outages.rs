@@ -201,7 +201,7 @@ async fn an_unreliable_api_server(elect: bool) {
     };
     let trouble = async {
         for round in 0_u32.. {
-            let fault = FAULTS[round as usize % FAULTS.len()];
+            let fault = FAULTS[round as usize % FAULTS.len()].clone();
             for (method, path) in [
                 ("POST", "/secrets"),
                 ("PUT", "/secrets"),
@@ -211,7 +211,7 @@ async fn an_unreliable_api_server(elect: bool) {
                 ("POST", "/events"),
                 ("GET", "/secrets"),
             ] {
-                proxy.rule(ProxyRule::new(path, fault).method(method).after(round % EVERY).times(1));
+                proxy.rule(ProxyRule::new(path, fault.clone()).method(method).after(round % EVERY).times(1));
             }
             match round % 3 {
                 0 => drop(proxy.close_watches()),

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use ps_testbed::{OpenBao, unique, wait_until};
+use ps_testbed::{Cluster, OpenBao, unique, wait_until};
 use serde_json::{Value, json};
 
 use crate::stand::{Stand, name};
@@ -126,6 +128,58 @@ impl Stand {
             last.contains(" rests ").then_some(())
         });
         rests.await.unwrap_or_else(|e| panic!("{name}: {e}\n{}", self.tails()));
+    }
+}
+
+/// One request of the API server's audit log.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Asked {
+    pub user: String,
+    pub verb: String,
+    pub group: String,
+    /// With its subresource.
+    pub resource: String,
+    pub namespace: String,
+    pub code: u64,
+}
+
+/// Follows the API server's audit log, from where it stands.
+pub struct AuditTail {
+    path: PathBuf,
+    read: u64,
+}
+
+impl AuditTail {
+    pub fn new(cluster: &Cluster) -> Self {
+        let path = cluster.audit_log();
+        let read = fs::metadata(&path).unwrap().len();
+        Self { path, read }
+    }
+
+    /// What users with this text in their names have asked since the last time.
+    pub fn more(&mut self, user: &str) -> Vec<Asked> {
+        let mut file = fs::File::open(&self.path).unwrap();
+        file.seek(SeekFrom::Start(self.read)).unwrap();
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).unwrap();
+        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        self.read += whole as u64;
+        let text = String::from_utf8_lossy(&bytes[..whole]);
+        text.lines().filter(|line| line.contains(user)).map(asked).filter(|asked| asked.user.contains(user)).collect()
+    }
+}
+
+fn asked(line: &str) -> Asked {
+    let line: Value = serde_json::from_str(line).unwrap();
+    let text = |pointer: &str| line.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let (resource, below) = (text("/objectRef/resource"), text("/objectRef/subresource"));
+    Asked {
+        user: text("/user/username"),
+        verb: text("/verb"),
+        group: text("/objectRef/apiGroup"),
+        resource: if below.is_empty() { resource } else { format!("{resource}/{below}") },
+        namespace: text("/objectRef/namespace"),
+        code: line.pointer("/responseStatus/code").and_then(Value::as_u64).unwrap_or_default(),
     }
 }
 

@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::path::PathBuf;
 
 use ps_core::entry::MailState;
 use serde_json::Value;
 
-use crate::case::{Case, NAME, Place, Story, What};
+use crate::case::{Case, Place, Story, What};
 use crate::link::Link;
+use crate::stand::Stand;
 use crate::support::Invitation;
 
 /// While somebody still leads: every mailed link is dead for strangers, one of them was opened by one person, each attempt
@@ -51,25 +53,32 @@ pub async fn at_the_end(place: &mut Place) {
 pub async fn afterwards(place: &Place) {
     let tale = place.tale().await;
     assert_eq!(place.common().await.get("restored"), None, "{tale}");
-    let mut events = BTreeMap::new();
-    for n in 0..2 {
-        let path = place.stand.path(&format!("audit-{n}.jsonl"));
-        if !path.is_file() {
-            continue;
-        }
+    for path in trails(&place.stand).filter(|path| path.is_file()) {
         let report = ps_audit::verify_file(&path, None).unwrap();
         assert!(report.is_ok(), "{report}\n{tale}");
-        for line in fs::read_to_string(&path).unwrap().lines() {
-            let line: Value = serde_json::from_str(line).unwrap();
-            assert_eq!(line["event"]["delivery"]["name"], NAME);
-            events.insert(line["id"].to_string(), line["event"]["kind"].as_str().unwrap().to_owned());
-        }
     }
     let entry = place.entry().await.unwrap();
-    let count = |kind: &str| events.values().filter(|k| *k == kind).count();
-    let told: BTreeSet<&String> = events.values().collect();
+    let told = events(&place.stand);
+    let count = |kind: &str| audited(&place.stand, kind);
     assert_eq!(count("Issued"), entry.attempt as usize, "{told:?}\n{tale}");
     assert_eq!(count("Claimed"), usize::from(place.case.story == Story::Opened), "{told:?}\n{tale}");
     let proven = entry.attempts.iter().filter(|a| a.evidence.is_some()).count();
     assert!(proven > 0 && count("Rotated") == proven, "{told:?}\n{tale}");
+}
+
+fn trails(stand: &Stand) -> impl Iterator<Item = PathBuf> {
+    (0..2).map(|n| stand.path(&format!("audit-{n}.jsonl")))
+}
+
+/// What both trails tell, by the events' ids.
+fn events(stand: &Stand) -> BTreeMap<String, String> {
+    let text: String = trails(stand).map(|path| fs::read_to_string(path).unwrap_or_default()).collect();
+    // A line may be half written.
+    let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    lines.map(|line| (line["id"].to_string(), line["event"]["kind"].as_str().unwrap().to_owned())).collect()
+}
+
+/// How many different events of a kind the trails have.
+pub fn audited(stand: &Stand, kind: &str) -> usize {
+    events(stand).values().filter(|k| *k == kind).count()
 }

@@ -7,6 +7,7 @@ use crate::{files, quoted, text};
 
 /// Words of the sources that look like a fault's code and are none.
 const NO_CODES: &[&str] = &[
+    "api-server",
     "argon2id-19456-2-1",
     "auto-generated",
     "check-and-set",
@@ -22,6 +23,8 @@ const NO_CODES: &[&str] = &[
     "rotate-role",
     "send-held",
     "static-creds",
+    "static-roles",
+    "user-agent",
     "write-new-version",
 ];
 /// Second halves of the databases' codes.

@@ -121,6 +121,31 @@ async fn files_become_manifests_with_an_identity_that_survives_restarts() {
     assert_eq!(w.source.keys().len(), 2);
 }
 
+/// Texts are not kept in memory: a change is judged, and a note written, with the one that was written down.
+#[tokio::test]
+async fn a_change_is_judged_by_the_last_good_text() {
+    let mut w = World::new(&["a"]).await;
+    for restarts in [false, true] {
+        w.write("a.yaml", &yaml("a", "mallory@b.c", ""));
+        if restarts {
+            w.restart().await;
+        } else {
+            w.source.rescan().await.unwrap();
+        }
+        assert_eq!(w.get("a").await.spec.unwrap().recipient.email, "a@b.c");
+        assert_eq!(w.source.fault(&key("a")).unwrap().field.as_deref(), Some("spec.redeliver"));
+    }
+    w.write("a.yaml", &yaml("a", "bob@b.c", "  redeliver: \"2\"\n"));
+    w.source.rescan().await.unwrap();
+    assert_eq!(w.get("a").await.spec.unwrap().recipient.email, "bob@b.c");
+    assert!(w.source.fault(&key("a")).is_none());
+    std::fs::rename(w.path("a.yaml"), w.path("b.yaml")).unwrap();
+    w.source.rescan().await.unwrap();
+    let note = w.memory.load(&key("a")).await.unwrap().unwrap();
+    assert_eq!(note.file, "b.yaml");
+    assert!(note.last_good.unwrap().contains("bob@b.c"));
+}
+
 #[tokio::test]
 async fn the_stamp_is_kept_beside_the_manifest_and_goes_with_it() {
     let w = World::new(&["a", "b", "c"]).await;

@@ -72,7 +72,7 @@ impl Known {
             let_go: meta.annotations.get(LET_GO_ANNOTATION).is_some_and(|value| value == "true"),
             finalizers: meta.finalizers.iter().map(|f| f.as_str().into()).collect(),
             spec: same.map_or_else(|| super::read::spec(raw).map(Arc::new).map_err(Arc::new), |b| b.spec.clone()),
-            shown: Shown::read(&raw.status),
+            shown: Shown::read(raw.status.value()),
             sent: before.filter(|b| *b.uid == *meta.uid).and_then(|b| b.sent),
         }
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// Any object of ours, or the metadata of a namespace.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -12,9 +13,43 @@ pub(super) struct Raw {
     #[serde(default)]
     pub(super) metadata: RawMeta,
     #[serde(default)]
-    pub(super) spec: Value,
+    pub(super) spec: Part,
     #[serde(default)]
-    pub(super) status: Value,
+    pub(super) status: Part,
+}
+
+/// A part that a schema other than ours may have let through in any shape. One that can't be parsed concerns its own
+/// object only: it must not make the list or the watch that it came with unreadable.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Part {
+    /// As it was sent; null if it was not.
+    Read(Value),
+    /// Nested too deeply to be looked at.
+    Unreadable,
+}
+
+impl Part {
+    /// Its value; null if it can't be read.
+    pub(super) fn value(&self) -> &Value {
+        match self {
+            Self::Read(value) => value,
+            Self::Unreadable => &Value::Null,
+        }
+    }
+}
+
+impl Default for Part {
+    fn default() -> Self {
+        Self::Read(Value::Null)
+    }
+}
+
+impl<'de> Deserialize<'de> for Part {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        // Skipping takes no recursion, so that only this part fails where the nesting is too deep.
+        let text = Box::<RawValue>::deserialize(from)?;
+        Ok(serde_json::from_str(text.get()).map_or(Self::Unreadable, Self::Read))
+    }
 }
 
 /// The metadata that is looked at.
@@ -83,11 +118,16 @@ mod tests {
         }))
         .unwrap();
         assert_eq!((raw.metadata.version(), raw.metadata.generation, raw.metadata.finalizers.len()), (12, 3, 1));
-        assert!(raw.spec.is_array() && raw.status.is_null() && raw.metadata.deletion_timestamp.is_some());
+        assert!(raw.spec.value().is_array() && raw.status.value().is_null() && raw.metadata.deletion_timestamp.is_some());
         let bare: Raw = serde_json::from_value(json!({"metadata": {"name": "a"}})).unwrap();
         assert_eq!((bare.metadata.version(), bare.metadata.uid.as_str()), (0, ""));
         let none: RawList = serde_json::from_value(json!({"metadata": {"resourceVersion": "7"}, "items": null})).unwrap();
         assert!(none.items.is_empty() && none.metadata.resource_version == "7");
+        let deep = format!("{}{}", "[".repeat(5000), "]".repeat(5000));
+        let page = format!(r#"{{"metadata":{{}},"items":[{{"spec":{deep},"status":{deep}}},{{"spec":{{"a":1}}}}]}}"#);
+        let page: RawList = serde_json::from_str(&page).unwrap();
+        let parts: Vec<&Part> = page.items.iter().map(|raw| &raw.spec).collect();
+        assert_eq!(parts, [&Part::Unreadable, &Part::Read(json!({"a": 1}))]);
         for odd in ["", "abc", "-1", "99999999999999999999999"] {
             assert_eq!(version(odd), 0, "{odd}");
         }

@@ -8,7 +8,7 @@ use ps_core::delivery::Spec;
 use ps_core::error::{Class, Fault};
 use serde_json::{Map, Value, json};
 
-use super::raw::Raw;
+use super::raw::{Part, Raw};
 
 /// What a `SecretDelivery` asks for.
 ///
@@ -54,10 +54,18 @@ fn object(kind: Kind, raw: &Raw) -> Result<Object, Fault> {
     value.insert("apiVersion".to_owned(), json!(API_VERSION));
     value.insert("kind".to_owned(), json!(kind.as_str()));
     value.insert("metadata".to_owned(), Value::Object(metadata));
-    if !raw.spec.is_null() {
-        value.insert("spec".to_owned(), raw.spec.clone());
+    match &raw.spec {
+        Part::Unreadable => return Err(too_deep()),
+        Part::Read(Value::Null) => {}
+        Part::Read(spec) => drop(value.insert("spec".to_owned(), spec.clone())),
     }
     Document::read(Value::Object(value))?.object
+}
+
+fn too_deep() -> Fault {
+    Fault::new(Class::Misconfigured, "invalid-spec", "spec is nested too deeply to be read")
+        .field("spec")
+        .remedy("Write it as examples/ show; apply the CRDs of this version, which refuse what does not fit")
 }
 
 /// Can't happen: the kind is written above.
