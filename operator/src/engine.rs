@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use ps_controller::{Controller, Queue};
+use ps_core::entry::{Attempt, Entry};
 use ps_core::ids::Key;
 use ps_core::ports::{Ledger, LinkStore};
 use tokio::task::JoinSet;
@@ -36,6 +37,12 @@ pub(crate) trait Leads: Send + Sync {
     async fn held(&self) -> bool;
 }
 
+/// Whether an entry only waits for its time to be forgotten.
+fn rests(entry: &Entry) -> bool {
+    let over = |a: &Attempt| !a.link_is_live() && (a.obligation.is_none() || a.evidence.is_some());
+    entry.attempt > 0 && entry.attempts.iter().all(over)
+}
+
 /// See the module.
 #[derive(Clone)]
 pub(crate) struct Engine {
@@ -64,14 +71,21 @@ impl Engine {
     ) -> anyhow::Result<JoinSet<()>> {
         let known = restore::keys(&*self.ledger).await?;
         self.first.expect(&known);
+        let mut resting = Vec::new();
         for key in &known {
-            if let Some(entry) = self.ledger.get(key).await? {
-                self.expected.note(&entry.value);
+            let Some(entry) = self.ledger.get(key).await? else { continue };
+            self.expected.note(&entry.value);
+            if rests(&entry.value) {
+                resting.push(key);
             }
         }
         let roll_call = self.clone();
         essential.spawn(async move { roll_call.expected.roll_call(&*roll_call.store, &roll_call.queue).await });
-        for key in known.iter().chain(seen) {
+        // Links and debts first, then what is new, then what rests.
+        for key in &resting {
+            self.queue.look(key);
+        }
+        for key in known.iter().chain(seen).filter(|key| resting.binary_search(key).is_err()) {
             self.queue.push(key);
         }
         let mut workers = JoinSet::new();
