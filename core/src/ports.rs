@@ -248,8 +248,12 @@ pub trait Connections: Send + Sync {
     /// # Errors
     /// Misconfigured outside a cluster, if there is no such account, or if its audience would be the API server's own;
     /// Denied if the operator may not ask for it; else transient.
-    async fn service_account_token(&self, namespace: &str, account: &str, audience: &str)
-    -> Result<SecretString, Fault>;
+    async fn service_account_token(
+        &self,
+        namespace: &str,
+        account: &str,
+        audience: &str,
+    ) -> Result<SecretString, Fault>;
 }
 
 /// A credential, as read.

@@ -153,7 +153,8 @@ pub fn verdict(delivered: &Delivered<'_>, sight: &SourceSight) -> Verdict {
         (Identity::Static { .. }, Some(_)) if another_user(delivered, sight) => Verdict::Alive(None),
         (Identity::Static { rotated: then }, Some(Identity::Static { rotated: now })) => {
             if changed && now > then {
-                let what = if sight.unseen { "; the password was not looked at" } else { " and the password is another" };
+                let what =
+                    if sight.unseen { "; the password was not looked at" } else { " and the password is another" };
                 let seen = format!("last_vault_rotation moved from {then} to {now}{what}");
                 Verdict::Dead { scope: Scope::Target, seen }
             } else {
@@ -203,7 +204,8 @@ fn kv2(
         DeliveredVersion::Destroyed => {
             let to = now.map_or("nothing".to_owned(), |v| format!("version {v}"));
             let values = if sight.unseen { "its values were not looked at" } else { "with other values" };
-            let seen = format!("version {then} is destroyed, {to} is current, {values}; other versions were not looked at");
+            let seen =
+                format!("version {then} is destroyed, {to} is current, {values}; other versions were not looked at");
             Verdict::Dead { scope: Scope::Vault, seen }
         }
         _ if delivered.strategy == Strategy::WriteNewVersion => Verdict::Alive(Some(Step::DestroyVersion(then))),

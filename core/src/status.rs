@@ -125,8 +125,8 @@ pub fn project(
         (Some(fault), _) => put("Ready", "False", &camel(&fault.code), fault.to_string()),
         (None, true) => put("Ready", "True", "Done", ready_text(completion).to_owned()),
         (None, false) => {
-            let (reason, text) =
-                transient.map_or(("Working".to_owned(), waiting_text(current, anew)), |f| (camel(&f.code), f.to_string()));
+            let (reason, text) = transient
+                .map_or(("Working".to_owned(), waiting_text(current, anew)), |f| (camel(&f.code), f.to_string()));
             put("Ready", "False", &reason, text.clone());
             put("Reconciling", "True", &reason, text);
         }
@@ -135,7 +135,8 @@ pub fn project(
         put("Stalled", "True", &camel(&fault.code), fault.to_string());
     }
     let told = (delivered(current), retrieved(current), rotated(current, transient));
-    let (delivered, retrieved, rotated) = if anew { (of_before(told.0), of_before(told.1), of_before(told.2)) } else { told };
+    let (delivered, retrieved, rotated) =
+        if anew { (of_before(told.0), of_before(told.1), of_before(told.2)) } else { told };
     put("Delivered", delivered.0, delivered.1, delivered.2);
     put("Retrieved", retrieved.0, retrieved.1, retrieved.2);
     put("Rotated", rotated.0, rotated.1, rotated.2.clone());

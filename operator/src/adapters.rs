@@ -15,7 +15,6 @@ use ps_core::status::Status;
 use ps_ledger::{EmbeddedLedger, ObjectNote};
 use tokio::time::Instant;
 
-
 use crate::lease::Lease;
 
 /// The folder source's notes, kept in the embedded ledger.

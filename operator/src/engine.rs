@@ -13,9 +13,9 @@ use tokio::task::JoinSet;
 
 use crate::admin::Health;
 use crate::clock::{SystemRandom, now};
+use crate::config::Config;
 use crate::first_round::FirstRound;
 use crate::metrics::Metrics;
-use crate::config::Config;
 use crate::records::{self, Expected, Orphans};
 use crate::restore;
 use crate::self_check::{self, Mode, SelfCheck, Target};

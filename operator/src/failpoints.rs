@@ -61,6 +61,8 @@ own! {
     TakeLease = "lease" "take",
     /// The lease row is written again by the process that has it.
     RenewLease = "lease" "renew",
+    /// The lease row is deleted at an orderly end.
+    ReleaseLease = "lease" "release",
     /// The ledger-wide entry is read, and made if there is none. Only the first time of a process counts: later ones
     /// find it there.
     MakeCommon = "ledger" "common",

@@ -19,10 +19,7 @@ struct Left {
 
 impl Default for FirstRound {
     fn default() -> Self {
-        Self {
-            left: Mutex::new(Left { keys: BTreeSet::new(), swept: false }),
-            over: watch::Sender::new(false),
-        }
+        Self { left: Mutex::new(Left { keys: BTreeSet::new(), swept: false }), over: watch::Sender::new(false) }
     }
 }
 

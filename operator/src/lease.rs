@@ -72,6 +72,14 @@ impl Lease {
         Ok(taken)
     }
 
+    /// Gives it back at an orderly end; `false` if somebody else has it by now.
+    ///
+    /// # Errors
+    /// If the ledger can't be written.
+    pub async fn release(&self, ledger: &EmbeddedLedger) -> Result<bool, CasError> {
+        failpoints::around(Own::ReleaseLease, ledger.release(&self.me)).await
+    }
+
     /// How often it is renewed: often enough that three losses in a row do no harm.
     #[must_use]
     pub fn renew_every(&self) -> Duration {

@@ -106,9 +106,9 @@ async fn a_process_that_slept_goes_on_once_it_knows_that_it_still_leads() {
 async fn given_back_it_is_free_at_once() {
     let f = folder();
     assert_eq!(lease("me", MINUTE).take(&f.ledger).await, Ok(true));
-    assert_eq!(f.ledger.release("standby").await, Ok(false), "not theirs");
+    assert_eq!(lease("standby", MINUTE).release(&f.ledger).await, Ok(false), "not theirs");
     assert_eq!(lease("standby", MINUTE).take(&f.ledger).await, Ok(false));
-    assert_eq!(f.ledger.release("me").await, Ok(true));
+    assert_eq!(lease("me", MINUTE).release(&f.ledger).await, Ok(true));
     assert_eq!(lease("standby", MINUTE).take(&f.ledger).await, Ok(true));
 }
 

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use ps_hardening::WipeOnFree;
-use ps_operator::config::Config;
 use ps_kubernetes::Access;
+use ps_operator::config::Config;
 use ps_operator::{cluster, logging, mailing, obligations, restore, standalone};
 
 #[global_allocator]

@@ -70,7 +70,20 @@ impl Metrics {
         )?;
         build.set(1);
         registry.register(Box::new(build))?;
-        Ok(Self { registry, events, faults, actions, rotation_delay, queue_ready, queue_timed, gateway_starts, leader, self_check, events_dropped, orphans })
+        Ok(Self {
+            registry,
+            events,
+            faults,
+            actions,
+            rotation_delay,
+            queue_ready,
+            queue_timed,
+            gateway_starts,
+            leader,
+            self_check,
+            events_dropped,
+            orphans,
+        })
     }
 
     /// A change of state.

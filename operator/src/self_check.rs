@@ -12,7 +12,9 @@ use ps_core::error::{Class, Fault};
 use ps_core::link::{Link, Record};
 use ps_core::ports::{CasError, LinkStore, Random};
 use ps_core::secret::{SecretBytes, SecretString};
-use ps_core::service::{AcknowledgeRequest, ClaimAnswer, ClaimRequest, LookupAnswer, LookupRequest, Revealed, StateAnswer};
+use ps_core::service::{
+    AcknowledgeRequest, ClaimAnswer, ClaimRequest, LookupAnswer, LookupRequest, Revealed, StateAnswer,
+};
 use ps_core::time::Span;
 use ps_envelope::{ClaimToken, Facts, Field, FieldKind, FreshSecret, Opener, Payload, Preview, SealInput};
 use serde::Serialize;
@@ -115,14 +117,14 @@ impl SelfCheck {
             return Err(failed(&format!("the page answers with status {}", page.status().as_u16())));
         }
         let (id, access) = (opener.id(), revealed(opener.access())?);
-        let looked: LookupAnswer = self.settled("lookup", &LookupRequest { id, access: access.clone() }).await?;
+        let looked: LookupAnswer = self.settled("lookup", &LookupRequest { id, access }).await?;
         let kinds: Vec<&str> = Vec::new();
         let facts = Facts::from_lookup(looked.not_after, &kinds, None).map_err(ps_envelope::Error::fault)?;
         let unlocked = opener.unlock(facts, None).map_err(ps_envelope::Error::fault)?;
         let token = ClaimToken::from_fill(|out| SystemRandom.fill(out))?;
         let claim = ClaimRequest::First {
             id,
-            access: access.clone(),
+            access,
             opening_code: None,
             proof: revealed(unlocked.proof())?,
             token_hash: token.hash(),
@@ -188,7 +190,11 @@ impl Refused {
 /// Why nothing is sent before the first check, where it is required.
 #[must_use]
 pub fn pending() -> Fault {
-    Fault::new(Class::Transient, "self-check-pending", "nothing is sent before a link of our own was opened through publicUrl")
+    Fault::new(
+        Class::Transient,
+        "self-check-pending",
+        "nothing is sent before a link of our own was opened through publicUrl",
+    )
 }
 
 fn reached(error: &reqwest::Error) -> &'static str {

@@ -208,7 +208,7 @@ pub async fn run(config: Config, places: Places) -> anyhow::Result<()> {
     if let Some(smtp) = smtp {
         smtp.close().await;
     }
-    if let Err(error) = ledger.release(&me).await {
+    if let Err(error) = lease.release(&ledger).await {
         tracing::warn!(%error, "the lease could not be released");
     }
     ended

@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: figures beside their aims. Nothing here is asserted in tests: a figure belongs to its machine.
 
+mod cluster;
 mod figures;
 mod machine;
 mod programs;
@@ -25,7 +26,10 @@ const PARTS: &[(&str, &str)] = &[
     ("deliveries", "1000 manifests to 1000 mails, and the mail server alone"),
     ("open", "memory with 10 000 open links"),
     ("rotation", "due time to proven rotation, and requests to Vault"),
+    (CLUSTER, "the operator in a cluster; only if it is named: it takes a quarter of an hour"),
 ];
+/// Not among `all`.
+const CLUSTER: &str = "cluster";
 
 #[derive(Args)]
 #[command(after_help = help())]
@@ -39,6 +43,9 @@ pub(crate) struct Arguments {
     /// Manifests of the part `deliveries`
     #[arg(long, value_name = "N", default_value_t = 1000)]
     files: usize,
+    /// Deliveries at the end of the part `cluster`
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    deliveries: usize,
     /// Measures what was built before, as it is
     #[arg(long)]
     no_build: bool,
@@ -56,7 +63,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     {
         bail!("no part {unknown:?}\n{}", help());
     }
-    let wanted = |part: &str| all || arguments.parts.iter().any(|name| name == part);
+    let wanted = |part: &str| (all && part != CLUSTER) || arguments.parts.iter().any(|name| name == part);
     install(&[Piece::OpenBao, Piece::Postgres, Piece::Smtp])?;
     let programs = Programs::build(!arguments.no_build)?;
     let mut table = Table::default();
@@ -82,6 +89,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     if wanted("rotation") {
         runtime.block_on(standalone::rotation(&programs, &mut table))?;
+    }
+    if wanted(CLUSTER) {
+        install(&Piece::CLUSTER)?;
+        runtime.block_on(cluster::cluster(&programs, &mut table, arguments.deliveries))?;
     }
     println!("\n{}", table.markdown());
     Ok(ExitCode::SUCCESS)

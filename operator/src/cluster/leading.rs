@@ -55,7 +55,8 @@ pub(super) async fn lead(
     let mut essential: JoinSet<anyhow::Result<()>> = JoinSet::new();
 
     let settings = StoreSettings { max_bytes: config.store.max_bytes, ..StoreSettings::new(Rights::Operator) };
-    let store = Arc::new(KubernetesStore::start(client.clone(), &ground.links, settings, ps_store::service::Fence::default()));
+    let store =
+        Arc::new(KubernetesStore::start(client.clone(), &ground.links, settings, ps_store::service::Fence::default()));
     let lists = async {
         let ledger = Arc::new(KubernetesLedger::open(client.clone(), &ground.namespace).await?);
         store.synced(FIRST_LISTS).await?;

@@ -101,7 +101,8 @@ pub async fn run(config: Config, places: Places) -> anyhow::Result<()> {
     let mut admin: JoinSet<anyhow::Result<()>> = JoinSet::new();
     let routes = admin::router(health.clone());
     admin.spawn(async move { Ok(axum::serve(listener, routes).await?) });
-    let ground = Ground { config, places, client, namespace, links, me: format!("{}-{}", hostname(), name()?), metrics, health };
+    let ground =
+        Ground { config, places, client, namespace, links, me: format!("{}-{}", hostname(), name()?), metrics, health };
     let mut stop = Stop::new()?;
 
     let elect = ground.config.kubernetes.leader_election.clone();

@@ -116,7 +116,10 @@ impl Kubernetes {
             }
         }
         if self.namespace.is_some() && self.namespace == self.links_namespace {
-            return field("kubernetes.linksNamespace", "another one than the operator's own: the gateway reads everything in it");
+            return field(
+                "kubernetes.linksNamespace",
+                "another one than the operator's own: the gateway reads everything in it",
+            );
         }
         let LeaderElection { lease_duration, renew_deadline, retry_period, .. } = self.leader_election;
         if lease_duration < Span::from_secs(2) || lease_duration > Span::from_secs(300) {
@@ -150,7 +153,9 @@ mod tests {
     fn defaults_are_fine_and_bad_values_name_their_field() {
         assert_eq!(refused(Kubernetes::default()), "");
         let name = |s: &str| Some(s.to_owned());
-        assert!(refused(Kubernetes { namespace: name("A"), ..Kubernetes::default() }).starts_with("kubernetes.namespace"));
+        assert!(
+            refused(Kubernetes { namespace: name("A"), ..Kubernetes::default() }).starts_with("kubernetes.namespace")
+        );
         let same = Kubernetes { namespace: name("ps"), links_namespace: name("ps"), ..Kubernetes::default() };
         assert!(refused(same).starts_with("kubernetes.linksNamespace"));
         for (election, field) in [

@@ -64,6 +64,10 @@ pub(crate) fn changes(connection: &Connection, after: u64, limit: usize) -> Resu
         .query_row([], |r| r.get::<_, i64>(0))
         .optional()?
         .ok_or_else(counter_lost)?;
+    // No write gets a number any more.
+    if head < 0 || head == i64::MAX {
+        return Err(counter_lost().into());
+    }
     if head < after {
         return Err(changes_lost().into());
     }

@@ -132,6 +132,8 @@ async fn without_its_counter_it_still_erases() {
         attacker(folder.path()).execute_batch(attack).unwrap();
         let refused = store.replace(&Record::Void { id: LinkId([2; 16]) }, version).await;
         assert!(matches!(refused, Err(CasError::Failed(f)) if f.code == "store-counter-lost"), "{attack}");
+        let followed = store.changes(0, 100).await;
+        assert!(matches!(followed, Err(CasError::Failed(f)) if f.code == "store-counter-lost"), "{attack}");
         store.delete(LinkId([2; 16]), version).await.unwrap();
         assert_eq!(store.purge(LinkId([3; 16])).await, Ok(true));
     }

@@ -15,9 +15,15 @@
 mod support;
 
 mod again;
+mod bad_input;
+mod bad_input_cases;
 mod balancer;
+mod canary;
 mod deletion;
 mod delivery;
+mod golden;
+mod golden_files;
+mod golden_wait;
 mod install;
 mod manifests;
 mod outages;

@@ -201,6 +201,7 @@ impl Stand {
         command.arg("--listen").arg(format!("127.0.0.1:{}", gateway.port));
         command.arg("--admin").arg(format!("127.0.0.1:{}", gateway.admin));
         command.args(["--rate", "0", "--max-connections-per-client", "10000"]);
+        command.args(["--log", if self.setup.level == "trace" { "trace" } else { "info" }]);
         command.current_dir(self.folder.path());
         gateway.spawn(&format!("gateway-{n}"), command);
     }

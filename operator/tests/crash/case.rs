@@ -8,25 +8,22 @@ use std::time::{Duration, Instant, SystemTime};
 use ps_core::entry::Entry;
 use ps_core::ports::Ledger as _;
 use ps_ledger::EmbeddedLedger;
-use ps_testbed::process::{Process, Signal};
+use ps_testbed::process::Process;
 use ps_testbed::{OpenBao, SmtpServer, Testbed, wait_until};
 
 use crate::check::{self, Told};
-use crate::link::Link;
 use crate::past;
+use crate::processes::is_stopped;
 use crate::story::{Delivery, Point, Source, Story};
-use crate::support::{Invitation, SOON, Setup, Stand};
+use crate::support::{SOON, Setup, Stand, program};
 
 /// Short: what matters is that it is over, not how long that takes. Not the shortest: this machine has much to do.
 const LEASE: &str = "3s";
 /// A pending attempt is its owner's for a minute, and an absence is believed after ten seconds; the rest is patience with
 /// a busy machine.
 const DEADLINE: Duration = Duration::from_secs(180);
-/// Attempts to take the gateway's address, one each quarter of a lease, after which nobody waits for it any more: a
-/// gateway whose operator is silent ends after two leases.
-const BARRED: usize = 16;
 /// How often a look is taken whether anything has changed.
-const TICK: Duration = Duration::from_millis(100);
+pub const TICK: Duration = Duration::from_millis(100);
 /// What a changed file does not show, such as a gateway that answers now, is looked at as often.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -67,15 +64,16 @@ pub struct Place {
     pub smtp: &'static SmtpServer,
     pub source: Source,
     pub deliveries: Vec<Delivery>,
-    first: Process,
-    second: Option<Process>,
-    continued: bool,
+    pub first: Process,
+    pub second: Option<Process>,
+    /// The first one was stopped, and goes on.
+    pub continued: bool,
     /// Stopped before it had the lease, the first one stands by once it goes on.
-    stands_by: bool,
+    pub stands_by: bool,
     /// Somebody has accepted the restore.
-    accepted: bool,
+    pub accepted: bool,
     /// The first one was stopped while it held a database.
-    held: bool,
+    pub held: bool,
     /// Last: the processes end before their folders go.
     pub stand: Stand,
 }
@@ -107,6 +105,7 @@ pub async fn run(case: Case) -> Outcome {
         stand,
     };
     place.play().await;
+    place.ask_for_an_end().await;
     place.wait_for_last_failpoint().await;
     place.look_after_processes().await;
     if place.was_hit() {
@@ -136,9 +135,7 @@ pub fn configure(stand: &Stand) {
 }
 
 pub fn start(stand: &Stand, what: Option<What>) -> Process {
-    // Another build can be given: one that was broken on purpose, while others build this tree.
-    let program = std::env::var_os("PASSWORD_SENDER_OPERATOR");
-    let mut command = Command::new(program.unwrap_or_else(|| env!("CARGO_BIN_EXE_password-sender-operator").into()));
+    let mut command = Command::new(program());
     command.arg("standalone").arg("--config").arg(stand.path("config.yaml"));
     command.arg("--manifests").arg(stand.path("manifests")).arg("--data").arg(stand.path("data"));
     if let Some(what) = what {
@@ -207,70 +204,6 @@ impl Place {
         waited.unwrap_or_else(|e| panic!("{e}\n{}", self.tale()));
     }
 
-    async fn look_after_processes(&mut self) {
-        let down = match self.case.what {
-            What::Kill(_) => self.first.ended().unwrap().is_some(),
-            What::Stop(_) if !self.continued => is_stopped(&self.first),
-            _ => false,
-        };
-        if down && self.second.is_none() {
-            assert!(self.is_reached(), "it ended before its failpoint\n{}", self.tale());
-            check::intents(&self.stand, &self.tale());
-            if self.case.story == Story::Kv && !matches!(self.case.what, What::Stop(_)) {
-                // Lost while nobody was there.
-                for delivery in &self.deliveries {
-                    check::erase_status(&self.stand, delivery.name);
-                }
-            }
-            self.second = Some(start(&self.stand, None));
-        }
-        match &self.second {
-            Some(second) => assert!(second.ended().unwrap().is_none(), "the second operator ended\n{}", self.tale()),
-            None => assert!(self.first.ended().unwrap().is_none(), "the first operator ended\n{}", self.tale()),
-        }
-        if self.was_hit() && !self.held && matches!(self.case.what, What::Stop(_)) && self.is_held() {
-            // It was stopped while one of its threads was writing: nobody else can do anything. It goes on, and does
-            // the rest itself or loses the lease; whichever, the same must hold afterwards.
-            self.held = true;
-            self.continued = true;
-            self.first.signal(Signal::SIGCONT).unwrap();
-        }
-        if self.case.what != What::Nothing && self.is_barred() && is_stopped(&self.first) {
-            self.continue_first().await;
-        }
-        let early = matches!(self.case.what, What::Stop(_)) && self.case.story.is_patient() && !self.continued;
-        if early
-            && self.has_taken_over()
-            && self.deliveries.iter().all(|d| self.stand.status(d.name).is("Delivered") && !d.is_opened())
-        {
-            self.continue_first().await;
-        }
-    }
-
-    /// Whether the second operator has waited for long for a database that the stopped one holds.
-    fn is_held(&self) -> bool {
-        let says = ["another process holds the database", "another process has held the audit trail"];
-        let text = self.second.as_ref().map(|second| second.log_text().unwrap()).unwrap_or_default();
-        says.iter().any(|words| text.contains(words))
-    }
-
-    /// Whether the address of the gateway was not to be had for long: the first operator was stopped in the moment in
-    /// which it holds that itself, between taking it and handing it to its child.
-    fn is_barred(&self) -> bool {
-        let text = self.second.as_ref().map(|second| second.log_text().unwrap()).unwrap_or_default();
-        text.matches("the gateway is not running").count() > BARRED
-    }
-
-    /// Nobody may end before it is clear who leads.
-    async fn wait_for_takeover(&mut self) {
-        let begin = Instant::now();
-        while !self.held && !self.has_taken_over() {
-            assert!(begin.elapsed() < SOON, "nobody takes over\n{}", self.tale());
-            self.look_after_processes().await;
-            tokio::time::sleep(TICK).await;
-        }
-    }
-
     /// What the ledger has of each delivery.
     pub async fn entries(&self) -> Vec<Entry> {
         let ledger = EmbeddedLedger::open(&self.stand.path("data")).unwrap();
@@ -280,110 +213,6 @@ impl Place {
             entries.push(found.unwrap().value);
         }
         entries
-    }
-
-    fn has_taken_over(&self) -> bool {
-        self.second.as_ref().is_some_and(|second| second.log_text().unwrap().contains("running; links lead to"))
-    }
-
-    /// The first one goes on, notices that it no longer leads, and ends.
-    async fn continue_first(&mut self) {
-        self.continued = true;
-        self.first.signal(Signal::SIGCONT).unwrap();
-        if self.hit().is_some_and(|name| name == "lease.take.before") {
-            let says = async || self.first.log_text().unwrap().contains("standing by").then_some(());
-            let waited = wait_until("the first operator to stand by", SOON, says).await;
-            waited.unwrap_or_else(|e| panic!("{e}\n{}", self.tale()));
-            self.stands_by = true;
-            return;
-        }
-        let ended = wait_until("the first operator to end", SOON, async || self.first.ended().unwrap()).await;
-        let status = ended.unwrap_or_else(|e| panic!("{e}\n{}", self.tale()));
-        let says = ["another operator has taken over this data folder", "not heard of for so long"];
-        let text = self.first.log_text().unwrap();
-        assert!(!status.success() && says.iter().any(|words| text.contains(words)), "{status}\n{}", self.tale());
-    }
-
-    /// Takes in new mails; of all links that were ever mailed for one delivery, at most one is live.
-    async fn look_at_mails(&mut self) {
-        let base = self.stand.public_url();
-        for at in 0..self.deliveries.len() {
-            let delivery = &mut self.deliveries[at];
-            let mails = self.smtp.mails(&delivery.to).await.unwrap();
-            delivery
-                .links
-                .extend(mails.iter().skip(delivery.links.len()).map(|mail| Link::new(&Invitation::of(mail), &base)));
-            let mut states = Vec::new();
-            for link in &self.deliveries[at].links {
-                states.push(link.state().await.unwrap_or_else(|| "no gateway".into()));
-            }
-            let live = states.iter().filter(|state| *state == "open" || *state == "claimed").count();
-            assert!(live <= 1 && states.len() <= 2, "links mailed: {states:?}\n{}", self.tale());
-        }
-    }
-
-    /// What recipient and sender do.
-    async fn act(&mut self) {
-        let story = self.case.story;
-        if story == Story::Forgotten {
-            return;
-        }
-        if story == Story::Restored && !self.accepted {
-            if self.stand.status("one").stalled() == Some("Restored") {
-                assert!(self.deliveries.iter().all(|d| d.links.is_empty()), "mailed unasked\n{}", self.tale());
-                self.accept().await;
-                self.accepted = true;
-            }
-            return;
-        }
-        let everybody_has_mail = self.deliveries.iter().all(|d| !d.links.is_empty());
-        for delivery in &mut self.deliveries {
-            let told = self.stand.status(delivery.name).is("Delivered");
-            delivery.opens |= story == Story::Shared && delivery.links.len() == 2;
-            if story == Story::Removed {
-                if !delivery.links.is_empty() && !delivery.removed {
-                    self.stand.remove(delivery.name);
-                    delivery.removed = true;
-                }
-            } else if delivery.opens && !delivery.is_opened() {
-                if everybody_has_mail && (told || !story.is_patient()) {
-                    for link in &mut delivery.links {
-                        if link.claim().await {
-                            if !story.is_patient() {
-                                link.acknowledge().await;
-                            }
-                            break;
-                        }
-                    }
-                }
-            } else if !story.is_patient() {
-                for link in &mut delivery.links {
-                    link.acknowledge().await;
-                }
-            }
-        }
-    }
-
-    /// A person accepts the restore; where nothing happens to the operator, it happens to the command.
-    async fn accept(&self) {
-        let run = async |harm: Option<&str>| {
-            let mut command = self.stand.command(&["restore", "accept"]);
-            command.arg("--data").arg(self.stand.path("data"));
-            if let Some(harm) = harm {
-                command.env(ps_operator::failpoints::VARIABLE, format!("kill:ledger.replace_common.{harm}#1"));
-            }
-            let process = Process::spawn("accept", command).unwrap();
-            let status = wait_until("its end", SOON, async || process.ended().unwrap()).await.unwrap();
-            assert_eq!(status.success(), harm.is_none(), "{}", process.log_text().unwrap());
-            process.log_text().unwrap()
-        };
-        if self.case.what == What::Nothing {
-            run(Some("before")).await;
-            run(Some("after")).await;
-            assert!(run(None).await.contains("nothing to accept"));
-        } else {
-            assert!(run(None).await.contains("accepted: "));
-        }
     }
 
     /// By the ledger, which the operators keep open meanwhile.
@@ -408,7 +237,7 @@ impl Place {
         })
     }
 
-    fn was_hit(&self) -> bool {
+    pub fn was_hit(&self) -> bool {
         self.second.is_some()
     }
 
@@ -418,7 +247,7 @@ impl Place {
     }
 
     /// The failpoint that the first one is to come to harm at.
-    const fn point(&self) -> Option<Point> {
+    pub const fn point(&self) -> Option<Point> {
         match self.case.what {
             What::Kill(point) | What::Stop(point) => Some(point),
             _ => None,
@@ -426,7 +255,7 @@ impl Place {
     }
 
     /// Whether it came so far.
-    fn is_reached(&self) -> bool {
+    pub fn is_reached(&self) -> bool {
         self.point().is_some_and(|p| self.passed().iter().filter(|name| *name == p.name).count() >= p.nth)
     }
 
@@ -440,20 +269,6 @@ impl Place {
         let mut hits = passed.iter().enumerate().filter(|(_, name)| *name == point.name);
         let Some((at, _)) = hits.nth(point.nth - 1) else { return false };
         passed[at.saturating_sub(1)..=at].iter().any(|name| name.starts_with("mailer.send_link."))
-    }
-
-    /// SIGTERM to the one that leads.
-    async fn end(&self) {
-        let leader = self.second.as_ref().unwrap_or(&self.first);
-        // Of two, the one that does not lead ends as well; one that stands by must not take over.
-        let both =
-            [Some(&self.first).filter(|_| self.stands_by), Some(leader), Some(&self.first).filter(|_| self.held)];
-        for process in both.into_iter().flatten().filter(|p| p.ended().unwrap().is_none()) {
-            process.signal(Signal::SIGTERM).unwrap();
-            let ended = wait_until("the operator to end", SOON, async || process.ended().unwrap()).await;
-            let status = ended.unwrap_or_else(|e| panic!("{e}\n{}", self.tale()));
-            assert!(status.success(), "{status}\n{}", self.tale());
-        }
     }
 
     /// For the report of a failure: where it was hit, and the end of both logs.
@@ -476,10 +291,4 @@ impl Place {
         }
         tale
     }
-}
-
-/// Whether SIGSTOP has stopped all of it.
-fn is_stopped(process: &Process) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", process.pid())).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
 }

@@ -24,6 +24,8 @@ mod case;
 mod check;
 mod link;
 mod past;
+mod people;
+mod processes;
 mod story;
 
 use std::collections::BTreeSet;

@@ -137,15 +137,19 @@ async fn a_store_that_is_damaged_while_it_is_used_is_put_aside_and_everything_go
     for (what, sql) in [
         ("foreign", "CREATE TRIGGER t AFTER INSERT ON links BEGIN DELETE FROM store; END"),
         ("counter-gone", "DELETE FROM store"),
+        // Everything can be read, and nothing can be written any more.
+        ("counter-spent", "UPDATE store SET seq = 9223372036854775807"),
     ] {
         let sent = scene.send_two(what).await;
         let before = scene.put_aside();
         scene.database().execute_batch(sql).unwrap();
+        let later = scene.send(&format!("{what}-later"), "1h", "1h").await;
         for sent in &sent {
             scene.assert_withdrawn(sent, what).await;
         }
         assert!(scene.put_aside() > before, "{what}");
         scene.stand.wait_ready().await;
+        assert_eq!(later.recipient.open().await["password"], later.source.password);
         assert_eq!(scene.stand.pid(), pid);
     }
     let after = scene.send("after", "1h", "1s").await;

@@ -39,6 +39,13 @@ impl Default for Setup {
     }
 }
 
+/// The operator. Another build can be given, which has a gateway beside it: one that was broken on purpose, while others
+/// build this tree.
+pub fn program() -> PathBuf {
+    let other = std::env::var_os("PASSWORD_SENDER_OPERATOR");
+    other.map_or_else(|| env!("CARGO_BIN_EXE_password-sender-operator").into(), PathBuf::from)
+}
+
 /// An operator with its gateway, its folders, and a mailbox of its own. Dropped, it is killed.
 pub struct Stand {
     // The process before its folder: fields drop in this order.
@@ -114,7 +121,7 @@ impl Stand {
 
     /// The command line of the operator, for a start or for `restore accept`.
     pub fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_password-sender-operator"));
+        let mut command = Command::new(program());
         command.args(words).arg("--config").arg(self.path("config.yaml"));
         command.current_dir(self.folder.path());
         command.env("PASSWORD_SENDER_LOG", self.setup.level);

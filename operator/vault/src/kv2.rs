@@ -198,8 +198,7 @@ async fn unseen(
         #[serde(default)]
         versions: BTreeMap<String, Version>,
     }
-    let sight =
-        |current, delivered| Ok(SourceSight { at: now, current, tags: Tags::new(), delivered, unseen: true });
+    let sight = |current, delivered| Ok(SourceSight { at: now, current, tags: Tags::new(), delivered, unseen: true });
     let request = Request::get(Operation::Metadata, at(mount, "metadata", path)?);
     let answer = peer.call(&request).await?;
     let mut history: History = match answer.status {

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use ps_core::delivery::{DeliveredVersion, ConnectionRef, SecretKeyRef, Strategy};
+use ps_core::delivery::{ConnectionRef, DeliveredVersion, SecretKeyRef, Strategy};
 use ps_core::error::{Class, Fault};
 use ps_core::ports::{Auth, Connection, Connections, Vault};
 use ps_core::rotation::{Scope, Step, Verdict};

@@ -71,6 +71,10 @@ impl Programs {
         self.folder.join("password-sender-operator")
     }
 
+    pub(super) fn gateway_program(&self) -> PathBuf {
+        self.folder.join("password-sender-gateway")
+    }
+
     pub(super) fn example(&self, name: &str) -> Command {
         let mut command = Command::new(self.folder.join("examples").join(name));
         // Data lie on the disk of the repository: a temporary folder may be memory, where `fsync` costs nothing.

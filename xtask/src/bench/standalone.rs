@@ -166,7 +166,7 @@ pub(super) async fn rotation(programs: &Programs, table: &mut Table) -> Result<(
             let mail = smtp.wait_for_mail(&to, LONG).await?;
             // The window of the claim begins somewhere within the request: this counts its whole time as delay.
             let due = Instant::now() + Duration::from_secs(1);
-            claim(programs, &stand, &mail)?;
+            claim(programs, stand.port, &mail)?;
             stand.wait_status(&name, "summary: Rotated")?;
             delays.push(Instant::now().saturating_duration_since(due).as_secs_f64());
             let made = proxy.requests();
@@ -198,7 +198,7 @@ fn memory(stand: &Stand, table: &mut Table, when: &str, aim: Aim) -> Result<()> 
 }
 
 /// Mounts KV and writes so many secrets; gives the policy that delivers and rotates them.
-async fn kv_source(bao: &OpenBao, mount: &str, count: usize) -> Result<String> {
+pub(super) async fn kv_source(bao: &OpenBao, mount: &str, count: usize) -> Result<String> {
     bao.mount_kv2(mount).await?;
     for number in 0..count {
         let data = json!({"username": "shop", "password": format!("first password {number}"), "other": "stays"});
@@ -237,15 +237,21 @@ async fn wait_outbox(stand: &Stand, count: usize, begun: Instant) -> Result<f64>
 }
 
 /// Claims as the recipient of a mail.
-fn claim(programs: &Programs, stand: &Stand, mail: &Mail) -> Result<()> {
+pub(super) fn claim(programs: &Programs, port: u16, mail: &Mail) -> Result<()> {
+    let (fragment, code) = invitation(mail)?;
+    let body = claim_body(programs, &format!("{fragment} {code}\n"))?;
+    let answer = http(port, "POST", "/api/v1/links/claim", &body)?;
+    ensure!(answer.starts_with("HTTP/1.1 200"), "the claim was refused: {answer}");
+    Ok(())
+}
+
+/// What follows `#` in the link of a mail, and its opening code.
+pub(super) fn invitation(mail: &Mail) -> Result<(&str, &str)> {
     let text = mail.text.as_deref().context("a mail without text")?;
     let link = text.lines().find(|line| line.contains("/#ps1.")).context("no link in the mail")?;
     let (_, fragment) = link.trim().split_once('#').context("no fragment")?;
     let code = text.lines().find_map(|line| line.strip_prefix("Opening code: ")).context("no opening code")?;
-    let body = claim_body(programs, &format!("{fragment} {}\n", code.trim()))?;
-    let answer = http(stand.port, "POST", "/api/v1/links/claim", &body)?;
-    ensure!(answer.starts_with("HTTP/1.1 200"), "the claim was refused: {answer}");
-    Ok(())
+    Ok((fragment, code.trim()))
 }
 
 fn claim_body(programs: &Programs, line: &str) -> Result<String> {
@@ -258,7 +264,7 @@ fn claim_body(programs: &Programs, line: &str) -> Result<String> {
 }
 
 /// Seconds since midnight of an RFC 3339 time in UTC.
-fn time_of_day(text: &str) -> Result<f64> {
+pub(super) fn time_of_day(text: &str) -> Result<f64> {
     let (_, time) = text.split_once('T').with_context(|| format!("no time: {text}"))?;
     let mut parts = time.trim_end_matches('Z').split(':').map(str::parse::<f64>);
     match (parts.next(), parts.next(), parts.next()) {
@@ -268,7 +274,7 @@ fn time_of_day(text: &str) -> Result<f64> {
 }
 
 /// Seconds from `begun` to the arrival of a mail, less than a day later.
-fn after(begun: SystemTime, mail: &Mail) -> Result<f64> {
+pub(super) fn after(begun: SystemTime, mail: &Mail) -> Result<f64> {
     let begun = begun.duration_since(UNIX_EPOCH)?.as_secs_f64().rem_euclid(86_400.0);
     Ok((time_of_day(&mail.received_at)? - begun).rem_euclid(86_400.0))
 }

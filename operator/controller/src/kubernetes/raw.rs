@@ -118,10 +118,13 @@ mod tests {
         }))
         .unwrap();
         assert_eq!((raw.metadata.version(), raw.metadata.generation, raw.metadata.finalizers.len()), (12, 3, 1));
-        assert!(raw.spec.value().is_array() && raw.status.value().is_null() && raw.metadata.deletion_timestamp.is_some());
+        assert!(
+            raw.spec.value().is_array() && raw.status.value().is_null() && raw.metadata.deletion_timestamp.is_some()
+        );
         let bare: Raw = serde_json::from_value(json!({"metadata": {"name": "a"}})).unwrap();
         assert_eq!((bare.metadata.version(), bare.metadata.uid.as_str()), (0, ""));
-        let none: RawList = serde_json::from_value(json!({"metadata": {"resourceVersion": "7"}, "items": null})).unwrap();
+        let none: RawList =
+            serde_json::from_value(json!({"metadata": {"resourceVersion": "7"}, "items": null})).unwrap();
         assert!(none.items.is_empty() && none.metadata.resource_version == "7");
         let deep = format!("{}{}", "[".repeat(5000), "]".repeat(5000));
         let page = format!(r#"{{"metadata":{{}},"items":[{{"spec":{deep},"status":{deep}}},{{"spec":{{"a":1}}}}]}}"#);

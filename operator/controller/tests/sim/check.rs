@@ -122,7 +122,11 @@ fn rotated(w: &State) {
             }
         }
         let missing = entry.outbox.iter().find(|event| !w.audit.contains(event));
-        assert!(missing.is_none(), "{EveryChangeIsAudited}: {} has an event that is not on the trail: {missing:?}", entry.key);
+        assert!(
+            missing.is_none(),
+            "{EveryChangeIsAudited}: {} has an event that is not on the trail: {missing:?}",
+            entry.key
+        );
         assert!(entry.notices.is_empty(), "{}: the sender was not told", entry.key);
     }
 }
