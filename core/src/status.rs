@@ -240,7 +240,7 @@ fn delivered(current: Option<&Attempt>) -> Words {
 }
 
 fn retrieved(current: Option<&Attempt>) -> Words {
-    let Some(attempt) = current else { return ("False", "NotSent", String::new()) };
+    let Some(attempt) = current else { return ("False", "NotSent", "nothing was sent yet".into()) };
     let link = &attempt.link;
     if let Some(at) = link.claimed_at {
         let saved = match (link.disputed, link.acknowledged) {
@@ -262,7 +262,7 @@ fn retrieved(current: Option<&Attempt>) -> Words {
 
 /// `note` is what a rotation that is due waits for.
 fn rotated(current: Option<&Attempt>, note: Option<&Fault>) -> Words {
-    let Some(attempt) = current else { return ("False", "NotDue", String::new()) };
+    let Some(attempt) = current else { return ("False", "NotDue", "nothing was sent yet".into()) };
     if let Some(evidence) = &attempt.evidence {
         let reach = match evidence.scope {
             Scope::Target => "the target system refuses the old value",

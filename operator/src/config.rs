@@ -359,6 +359,13 @@ impl Config {
         if self.workers == 0 || self.workers > 256 {
             return field("workers", "between 1 and 256");
         }
+        let address = crate::self_check::host(&self.public_url).is_some_and(|h| h.parse::<std::net::IpAddr>().is_ok());
+        if self.self_check.connect_to.is_some() && address {
+            return field(
+                "selfCheck.connectTo",
+                "goes only with a publicUrl that has a name: an address is connected to as it is",
+            );
+        }
         self.kubernetes.check()?;
         if !(4096..=ps_store::MAX_BYTES).contains(&self.store.max_bytes) {
             return field("store.maxBytes", "between 4096 and 524288");

@@ -10,6 +10,9 @@
 //! | `erase-status:DIR` | every status in `*.status.yaml` there goes; the stamp stays (not at those of [`around`]) |
 //! | `erase-status-file:DIR` | the whole files go, with the stamp (not at those of [`around`]) |
 //!
+//! A signal waits until no file beside a manifest is half written: one that was, would be put over its successor's when the
+//! process goes on. A status is only a projection, and the next look at the delivery puts it right.
+//!
 //! A name is `<port>.<method>.<before|after>`. Nobody keeps a list of them: they are the methods of the ports, and only
 //! those that have an effect count. A status is a projection, so putting one is no failpoint. What has an effect and is
 //! reached past the controller's ports is an [`Own`].
@@ -18,7 +21,8 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use async_trait::async_trait;
@@ -76,7 +80,13 @@ struct Failpoints {
     signal: Option<(String, u64, Signal)>,
     erase: Option<(PathBuf, Erase)>,
     counts: Mutex<HashMap<String, u64>>,
+    /// How many files beside manifests are being written or removed.
+    files: Mutex<usize>,
+    file_is_done: Condvar,
 }
+
+/// Longer than a file takes to be written.
+const FILE: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Copy)]
 enum Erase {
@@ -175,9 +185,21 @@ impl Failpoints {
         if let Some((at, nth, signal)) = &self.signal
             && (at.as_str(), *nth) == (name, count)
         {
+            let files = self.files.lock().map_err(|_| anyhow::anyhow!("a failpoint panicked"))?;
+            // Held while this process stands still: a write that begins meanwhile asks afterwards whether it still leads.
+            let files = self.file_is_done.wait_timeout_while(files, FILE, |n| *n > 0);
+            anyhow::ensure!(files.is_ok(), "a failpoint panicked");
             raise(*signal)?;
+            drop(files);
         }
         Ok(())
+    }
+
+    fn file(&self, phase: Phase) {
+        if let Ok(mut files) = self.files.lock() {
+            *files = if phase == Phase::Before { *files + 1 } else { files.saturating_sub(1) };
+            self.file_is_done.notify_all();
+        }
     }
 }
 
@@ -215,10 +237,15 @@ impl Erase {
 #[async_trait]
 impl Hook for Failpoints {
     async fn at(&self, port: &'static str, method: &'static str, phase: Phase, effect: bool) -> Fate {
-        if !effect || method == "put_status" {
-            return Fate::Pass;
+        let is_file = effect && port == "manifests";
+        if is_file && phase == Phase::After {
+            self.file(phase);
         }
-        self.reach(port, method, phase, true)
+        let fate = if effect && method != "put_status" { self.reach(port, method, phase, true) } else { Fate::Pass };
+        if is_file && phase == Phase::Before && fate == Fate::Pass {
+            self.file(phase);
+        }
+        fate
     }
 }
 

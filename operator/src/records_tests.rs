@@ -205,6 +205,39 @@ async fn live_links_that_nobody_knows_are_voided_and_no_others() {
 }
 
 #[tokio::test]
+async fn a_link_is_revoked_when_it_was_unknown_for_an_hour_and_no_sooner() {
+    let f = ledger(&[delivered("known", &[1])]).await;
+    let all = store(&[open(1), open(2), expired(3), open(4)]).await;
+    let store = Failing { inner: all, ..Failing::default() };
+    let mut orphans = Orphans::default();
+    let (hour, moment) = (Span::from_secs(3600), Span::from_millis(1));
+    assert_eq!(orphans.sweep(&store, &f.ledger, NOW).await, 0);
+    // An entry that the ledger shows late: its link is nobody's no more.
+    f.ledger.insert(&delivered("late", &[4])).await.unwrap();
+    assert_eq!(orphans.sweep(&store, &f.ledger, NOW + hour - moment).await, 0);
+    for n in [1, 2, 4] {
+        assert_eq!(store.get(id(n)).await.unwrap().unwrap().value, open(n));
+    }
+    // A search that fails revokes nothing, and what was noticed before stays noticed.
+    store.list.store(true, Ordering::Relaxed);
+    assert_eq!(orphans.sweep(&store, &f.ledger, NOW + hour).await, 0);
+    store.list.store(false, Ordering::Relaxed);
+    assert_eq!(orphans.sweep(&store, &f.ledger, NOW + hour).await, 1);
+    for (n, expected) in [(1, open(1)), (2, Record::Void { id: id(2) }), (3, expired(3)), (4, open(4))] {
+        assert_eq!(store.get(id(n)).await.unwrap().unwrap().value, expected, "{n}");
+    }
+    assert_eq!(orphans.sweep(&store, &f.ledger, NOW + hour + hour).await, 0, "once is enough");
+    // Unknown again, it has an hour again.
+    let late = f.ledger.get(&key("late")).await.unwrap().unwrap();
+    f.ledger.delete(&key("late"), late.version).await.unwrap();
+    let from = NOW + hour + hour + hour;
+    assert_eq!(orphans.sweep(&store, &f.ledger, from).await, 0);
+    assert_eq!(orphans.sweep(&store, &f.ledger, from + hour - moment).await, 0);
+    assert_eq!(orphans.sweep(&store, &f.ledger, from + hour).await, 1);
+    assert_eq!(store.get(id(4)).await.unwrap().unwrap().value, Record::Void { id: id(4) });
+}
+
+#[tokio::test]
 async fn a_ledger_that_cannot_tell_voids_nothing() {
     let f = ledger(&[delivered("known", &[1])]).await;
     let other = rusqlite::Connection::open(f.folder.path().join(ps_ledger::FILE)).unwrap();

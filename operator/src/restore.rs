@@ -204,3 +204,7 @@ async fn replaced(ledger: &dyn Ledger, next: &Common, unchanged: u64) -> anyhow:
 fn blank() -> Common {
     Common::new([0; 32], String::new())
 }
+
+#[cfg(test)]
+#[path = "restore_tests.rs"]
+mod tests;

@@ -217,7 +217,8 @@ fn revealed(bytes: &SecretBytes) -> Result<Revealed, Fault> {
     <[u8; 32]>::try_from(bytes.expose()).map(Revealed).map_err(|_| failed("a value of the link has a wrong length"))
 }
 
-fn host(url: &str) -> Option<&str> {
+/// The host in a URL, without brackets.
+pub(crate) fn host(url: &str) -> Option<&str> {
     let rest = url.split_once("://")?.1;
     let authority = rest.split('/').next()?;
     match authority.strip_prefix('[') {

@@ -168,18 +168,25 @@ fn lift(child: &Running) {
 pub(crate) struct Stop {
     term: tokio::signal::unix::Signal,
     int: tokio::signal::unix::Signal,
+    /// Once asked, always asked: who hears of it may be in the middle of something and leave it to the next one.
+    heard: bool,
 }
 
 impl Stop {
     pub(crate) fn new() -> anyhow::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
+        Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())?, heard: false })
     }
 
+    /// Waits for the first of them; at once from then on.
     pub(crate) async fn asked(&mut self) {
+        if self.heard {
+            return;
+        }
         tokio::select! {
             _ = self.term.recv() => {}
             _ = self.int.recv() => {}
         }
+        self.heard = true;
     }
 }

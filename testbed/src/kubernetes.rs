@@ -10,7 +10,7 @@ use std::process::Command;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use rcgen::KeyPair;
 use reqwest::Client;
 
@@ -358,6 +358,7 @@ impl Cluster {
             return Ok(client);
         }
         let trusted = reqwest::Certificate::from_pem_bundle(&fs::read(self.ca_path())?)?;
+        ensure!(!trusted.is_empty(), "the API server has not written its CA yet");
         let client = http::builder().tls_certs_only(trusted).build()?;
         Ok(self.client.get_or_init(|| client))
     }

@@ -98,7 +98,11 @@ pub(super) async fn lead(
         source.accept_back();
     }
 
-    let trail = Arc::new(ground.trail(&common.ledger_id).await?);
+    // Another process may hold its file for long.
+    let trail = tokio::select! {
+        trail = ground.trail(&common.ledger_id) => Arc::new(trail?),
+        () = stop.asked() => return Ok(Ended::Asked),
+    };
     common.restored = restore::check(&*ledger, &trail).await?;
     if let Some(why) = &common.restored {
         tracing::error!(

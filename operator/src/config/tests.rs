@@ -32,6 +32,7 @@ fn each_bad_value_names_its_field() {
         ("publicUrl: https://l.example\noutbox: o\nmail: {hold: 2h}\n", "mail.hold"),
         ("publicUrl: https://l.example\noutbox: o\nlease: 1s\n", "lease"),
         ("publicUrl: https://l.example\noutbox: o\nworkers: 0\n", "workers"),
+        ("publicUrl: https://10.0.0.1\noutbox: o\nselfCheck: {connectTo: \"127.0.0.1:1\"}\n", "selfCheck.connectTo"),
         ("publicUrl: https://l.example\noutbox: o\nstore: {maxBytes: 524289}\n", "store.maxBytes"),
         ("publicUrl: https://l.example\noutbox: o\nlog: {level: loud}\n", "log.level"),
     ] {

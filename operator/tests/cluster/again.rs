@@ -4,8 +4,8 @@ use ps_testbed::{Cluster, ClusterOptions, OpenBao, Testbed, unique, wait_until};
 use serde_json::{Value, json};
 
 use crate::stand::{Setup, Stand, name};
-use crate::tools::said;
 use crate::support::{Invitation, KvSource, Recipient, SOON, Seen, kv_delivery};
+use crate::tools::said;
 
 /// A delivery that was sent.
 struct Scene {
@@ -48,7 +48,8 @@ impl Scene {
 
     /// What a backup tool keeps.
     async fn backup(&self) -> Value {
-        let text = self.stand.kubectl(&["get", "secretdelivery", "-n", &self.stand.tenant, "shop", "-o", "yaml"], "").await;
+        let text =
+            self.stand.kubectl(&["get", "secretdelivery", "-n", &self.stand.tenant, "shop", "-o", "yaml"], "").await;
         let mut object: Value = serde_yaml::from_str(&text).unwrap();
         let meta = object["metadata"].as_object_mut().unwrap();
         for member in ["uid", "resourceVersion", "creationTimestamp", "generation", "managedFields"] {
@@ -111,7 +112,9 @@ async fn applied_again_replaced_restarted_and_wiped_it_is_the_same_delivery() {
     // Status is a projection: wiped, or written by somebody else, it comes back as it was.
     for status in [json!(null), json!({"summary": "Accepted", "attempt": 0, "conditions": []})] {
         scene.set_status(status).await;
-        let seen = stand.wait_status("shop", "the status again", SOON, |s| s.summary() == "Delivered" && s.is("Delivered")).await;
+        let seen = stand
+            .wait_status("shop", "the status again", SOON, |s| s.summary() == "Delivered" && s.is("Delivered"))
+            .await;
         assert_eq!(seen.attempt(), 1);
     }
     stand.operators[other].kill();
@@ -268,7 +271,8 @@ async fn restored_from_before_a_claim(running: bool) {
     scene.source.assert_replaced(scene.bao).await;
 
     // What is new waits for a person.
-    let (to, source) = (format!("{}@v.example", unique("later")), KvSource::below(scene.bao, &scene.source.mount).await);
+    let (to, source) =
+        (format!("{}@v.example", unique("later")), KvSource::below(scene.bao, &scene.source.mount).await);
     stand.apply(&kv_delivery("later", &to, &source, "1h", "1h", json!({}))).await;
     let seen = stand.wait_status("later", "held", SOON, |s| s.stalled() == Some("Restored")).await;
     assert!(seen.condition("Stalled").2.contains("restore accept"), "{:?}", seen.condition("Stalled"));

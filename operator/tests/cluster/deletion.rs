@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use ps_testbed::{HttpProxy, KubernetesRole, OpenBao, ProxyAction, ProxyRule, Testbed, unique, wait_until};
+use ps_testbed::{HttpProxy, OpenBao, ProxyAction, ProxyRule, Testbed, unique, wait_until};
 use serde_json::{Value, json};
 
 use crate::stand::{Setup, Stand, name};
@@ -29,28 +29,6 @@ enum Cleaner {
     Named,
 }
 
-/// `examples/install/14-cleanup-identity.yaml` and a connection of it, with a policy that can't read.
-async fn cleaner_for(stand: &Stand, bao: &OpenBao, proxy: &HttpProxy, source: &KvSource) -> String {
-    let (cleaner, mount, own) = (name("cleanup"), &source.mount, &stand.names.own);
-    stand.cluster.apply(&stand.names.file("14-cleanup-identity.yaml")).await.unwrap();
-    let policy = format!(
-        r#"path "{mount}/data/*" {{ capabilities = ["patch"] }}
-           path "{mount}/metadata/*" {{ capabilities = ["read"] }}
-           path "{mount}/destroy/*" {{ capabilities = ["update"] }}
-        "#
-    );
-    bao.policy(&cleaner, &policy).await.unwrap();
-    let policies = &[cleaner.as_str()];
-    let role = KubernetesRole { namespace: own, service_account: "vault-cleanup", audience: "vault", policies, ttl: "1h" };
-    stand.cluster.kubernetes_role(bao, &stand.auth, &cleaner, &role).await.unwrap();
-    let connection = json!({"apiVersion": "passwordsender.io/v1alpha1", "kind": "ClusterVaultConnection",
-        "metadata": {"name": cleaner}, "spec": {"address": proxy.address(), "timeout": "5s", "namespaces": [stand.tenant],
-            "auth": {"kubernetes": {"mount": stand.auth, "role": cleaner, "audience": "vault",
-                "serviceAccountRef": {"name": "vault-cleanup"}}}}});
-    stand.cluster.apply(&connection.to_string()).await.unwrap();
-    cleaner
-}
-
 /// A delivery that was sent, with Vault behind a proxy.
 struct Scene {
     bao: &'static OpenBao,
@@ -68,7 +46,9 @@ impl Scene {
         let stand = Stand::start(setup).await;
         let connection = match cleaner {
             Cleaner::Nobody => json!({}),
-            Cleaner::Named => json!({"cleanupConnectionRef": {"name": cleaner_for(&stand, bao, &proxy, &source).await}}),
+            Cleaner::Named => {
+                json!({"cleanupConnectionRef": {"name": stand.cleaner(bao, &proxy.address(), &source.mount).await}})
+            }
         };
         stand.connect_as(bao, &proxy.address(), &stand.tenant, &source.policy(), connection).await;
         let (to, sender) = (format!("{}@v.example", unique("to")), format!("{}@v.example", unique("sender")));
@@ -149,7 +129,10 @@ async fn with_vault_down(what: What) {
     assert_eq!(owed["delivery"], format!("{}/shop", scene.stand.tenant));
     assert_eq!((&owed["removed"], &owed["cause"]), (&json!(true), &json!("revoked")));
     let told = scene.stand.obligations_text().await;
-    assert!(told.contains(&format!("{}/shop attempt 1 (revoked, its object is gone): due since", scene.stand.tenant)), "{told}");
+    assert!(
+        told.contains(&format!("{}/shop attempt 1 (revoked, its object is gone): due since", scene.stand.tenant)),
+        "{told}"
+    );
     assert!(scene.source.is_untouched(scene.bao).await);
     // Nobody could log in as this tenant again once its namespace is gone; the login that it had is still good.
     scene.proxy.clear();
@@ -281,17 +264,17 @@ async fn the_annotation_lets_go_while_links_cannot_be_withdrawn() {
     let scene = Scene::new(Setup::default(), Cleaner::Nobody).await;
     let stand = &scene.stand;
     // The operator loses its rights on link records.
-    let role = format!(
-        "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/roles/password-sender-operator",
-        stand.names.links
-    );
+    let role =
+        format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{}/roles/password-sender-operator", stand.names.links);
     let before = stand.cluster.call("GET", &role, None).await.unwrap()["rules"].clone();
     let set = async |rules: &Value| {
         stand.cluster.call("PATCH", &role, Some(&json!({"rules": rules}))).await.unwrap();
     };
     set(&json!([])).await;
     stand.delete("shop").await;
-    let waits = |s: &crate::support::Seen| s.condition("Ready").0 == "False" && s.0["metadata"]["deletionTimestamp"].is_string();
+    let waits = |s: &crate::support::Seen| {
+        s.condition("Ready").0 == "False" && s.0["metadata"]["deletionTimestamp"].is_string()
+    };
     let seen = stand.wait_status("shop", "the store's refusal", SOON, waits).await;
     assert_eq!(seen.0["metadata"]["finalizers"], json!(["passwordsender.io/finalizer"]));
     stand.patch("shop", json!({"metadata": {"annotations": {"passwordsender.io/let-go": "true"}}})).await;

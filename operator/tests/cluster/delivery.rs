@@ -101,8 +101,12 @@ impl Job {
         assert!(seen.condition("Rotated").2.contains("target system was not told"), "{:?}", seen.condition("Rotated"));
         assert!(seen.condition("Retrieved").2.contains("saved"), "{:?}", seen.condition("Retrieved"));
         assert_eq!(Recipient::new(&invitation).claim().await.code(), "gone");
-        self.happened_once("browser", &to, &["Issued", "Delivered", "Claimed", "Acknowledged", "RotationDue", "Rotated"])
-            .await;
+        self.happened_once(
+            "browser",
+            &to,
+            &["Issued", "Delivered", "Claimed", "Acknowledged", "RotationDue", "Rotated"],
+        )
+        .await;
     }
 
     async fn the_old_password_lives_as_long_as_promised(&self, role: &RoleSource) {

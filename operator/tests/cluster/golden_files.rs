@@ -74,10 +74,13 @@ fn starts_like(text: &str, pattern: &str) -> bool {
     text.len() >= pattern.len() && text.as_bytes().iter().zip(pattern.bytes()).all(fits)
 }
 
-/// Tables as kubectl prints them, each cell masked and the columns set again; of each only rows that name one of ours.
+/// Tables as kubectl prints them, each cell masked and the columns set again; of each only rows that name one of ours. Several
+/// of them come in no order of kubectl's.
 pub fn table(text: &str, names: &Names<'_>, ours: impl Fn(&str) -> bool) -> String {
-    let tables = text.split("\n\n").map(|table| one_table(table, names, &ours)).filter(|table| table.lines().count() > 1);
-    tables.collect::<Vec<_>>().join("\n")
+    let tables = text.split("\n\n").map(|table| one_table(table, names, &ours));
+    let mut tables: Vec<String> = tables.filter(|table| table.lines().count() > 1).collect();
+    tables.sort();
+    tables.join("\n")
 }
 
 fn one_table(text: &str, names: &Names<'_>, ours: &impl Fn(&str) -> bool) -> String {

@@ -156,7 +156,11 @@ async fn kubectl_wait_passes_when_it_is_so_and_not_on_an_older_generation() {
     let seen = stand.wait_status("shop", "a look at generation 2", SOON, |s| s.generation() == 2).await;
     assert_eq!(kstatus(&seen.0), "InProgress", "{:#}", seen.0["status"]);
     for condition in all {
-        assert!(!waits(&stand, "shop", condition, 1).await, "{condition}: {:#}", stand.status("shop").await.0["status"]);
+        assert!(
+            !waits(&stand, "shop", condition, 1).await,
+            "{condition}: {:#}",
+            stand.status("shop").await.0["status"]
+        );
     }
     proxy.clear();
     assert!(waits(&stand, "shop", "Delivered", 60).await);
@@ -241,7 +245,8 @@ async fn what_kstatus_makes_of_each_case() {
     let finalizers: Vec<Value> = finalizers.chain([json!("example.com/other")]).collect();
     stand.patch("waits", json!({"metadata": {"finalizers": finalizers}})).await;
     stand.delete("waits").await;
-    let seen = stand.wait_status("waits", "let go", SOON, |s| s.0["metadata"]["finalizers"] == json!(["example.com/other"]));
+    let seen =
+        stand.wait_status("waits", "let go", SOON, |s| s.0["metadata"]["finalizers"] == json!(["example.com/other"]));
     assert_eq!(kstatus(&seen.await.0), "Terminating");
     stand.patch("waits", json!({"metadata": {"finalizers": null}})).await;
     stand.wait_gone(&stand.uri("waits"), SOON).await;

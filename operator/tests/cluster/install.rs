@@ -27,9 +27,15 @@ impl Names {
 
     /// Every object that the operator and the gateways need before they start, but for Deployments.
     pub fn everything(&self) -> String {
-        ["00-namespaces.yaml", "10-operator-rbac.yaml", "11-gateway-rbac.yaml", "12-token-audiences.yaml", "13-flow-schemas.yaml"]
-            .map(|name| self.file(name))
-            .join("\n---\n")
+        [
+            "00-namespaces.yaml",
+            "10-operator-rbac.yaml",
+            "11-gateway-rbac.yaml",
+            "12-token-audiences.yaml",
+            "13-flow-schemas.yaml",
+        ]
+        .map(|name| self.file(name))
+        .join("\n---\n")
     }
 
     /// What a tenant shares with the operator.
@@ -66,9 +72,7 @@ impl Names {
                 format!("{}subjects:{subjects}", renamed(head))
             }
             "ValidatingAdmissionPolicy" => object.replacen("name: password-sender", &format!("name: {}", self.own), 1),
-            "ValidatingAdmissionPolicyBinding" => {
-                object.replace("ame: password-sender", &format!("ame: {}", self.own))
-            }
+            "ValidatingAdmissionPolicyBinding" => object.replace("ame: password-sender", &format!("ame: {}", self.own)),
             "PriorityLevelConfiguration" => renamed(object),
             "FlowSchema" => object
                 .replace("\n  name: password-sender", &format!("\n  name: {}", self.own))

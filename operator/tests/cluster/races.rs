@@ -82,7 +82,8 @@ async fn racing_claimants_and_dying_gateways_neither_double_nor_lose_a_link() {
     }
     let stand = Arc::new(Stand::start(Setup { operators: 2, gateways: 3, level: "info", ..Setup::default() }).await);
     let policy = |part: &str, what: &str| format!("path \"{}/{part}/*\" {{ capabilities = [{what}] }}\n", first.mount);
-    let policy = [policy("data", "\"read\", \"patch\""), policy("metadata", "\"read\""), policy("destroy", "\"update\"")];
+    let policy =
+        [policy("data", "\"read\", \"patch\""), policy("metadata", "\"read\""), policy("destroy", "\"update\"")];
     stand.connect(bao, &policy.concat()).await;
     let (began, domain) = (Instant::now(), format!("{}.example", unique("race")));
     let mut manifests = Vec::new();

@@ -150,7 +150,9 @@ async fn connections_and_accounts_of_others_cannot_be_named() {
     scene.by("their-role", scene.kubernetes(&scene.theirs, "password-sender"), json!({})).await;
     scene.by("their-cleaner", scene.own_account(), json!({"cleanupConnectionRef": {"name": scene.foreign}})).await;
     scene.by("no-cleaner", scene.own_account(), json!({"cleanupConnectionRef": {"name": "theirs"}})).await;
-    scene.by("cleaner-elsewhere", scene.own_account(), json!({"cleanupConnectionRef": {"name": scene.elsewhere}})).await;
+    scene
+        .by("cleaner-elsewhere", scene.own_account(), json!({"cleanupConnectionRef": {"name": scene.elsewhere}}))
+        .await;
     let shared = name("shared");
     let cleaned = json!({"cleanupConnectionRef": {"name": scene.foreign}});
     scene.cluster_connection(&shared, scene.own_account(), &[&stand.tenant], cleaned).await;
@@ -159,7 +161,11 @@ async fn connections_and_accounts_of_others_cannot_be_named() {
     let not_allowed = format!("namespace {} may not use ClusterVaultConnection {}", stand.tenant, scene.foreign);
     scene
         .assert_refused(vec![
-            (text("their-connection"), "NoSuchConnection", format!("no VaultConnection theirs in namespace {}", stand.tenant)),
+            (
+                text("their-connection"),
+                "NoSuchConnection",
+                format!("no VaultConnection theirs in namespace {}", stand.tenant),
+            ),
             (text("as-cluster-wide"), "NoSuchConnection", text("no ClusterVaultConnection theirs")),
             (text("not-listed"), "ConnectionNotAllowed", not_allowed.clone()),
             (text("their-account"), "TokenForbidden", format!("{}/robot", stand.tenant)),
@@ -227,7 +233,11 @@ async fn only_marked_secrets_of_its_own_namespace_can_be_named() {
     let (place, private) = (format!("{}/passphrase", stand.tenant), format!("{}/private", stand.tenant));
     let mut expected: Expected = Vec::new();
     for kind in ["passphrase", "token", "secret-id"] {
-        expected.push((format!("{kind}-of-others"), "SecretUnavailable", format!("{place}, key value, does not exist")));
+        expected.push((
+            format!("{kind}-of-others"),
+            "SecretUnavailable",
+            format!("{place}, key value, does not exist"),
+        ));
         expected.push((format!("{kind}-without-role"), "SecretForbidden", private.clone()));
     }
     expected.push(("operators-own".into(), "SecretNotUsable", format!("{}/passphrase", stand.names.own)));
@@ -239,7 +249,9 @@ async fn only_marked_secrets_of_its_own_namespace_can_be_named() {
     stand.apply(&scene.delivery("passphrase-unmarked", passphrase("passphrase"))).await;
     scene.by("token-unmarked", token("passphrase"), json!({})).await;
     scene.by("secret-id-unmarked", app_role("passphrase"), json!({})).await;
-    let unmarked = |name: &str| (name.to_owned(), "SecretNotUsable", format!("kubectl label secret -n {} passphrase", stand.tenant));
+    let unmarked = |name: &str| {
+        (name.to_owned(), "SecretNotUsable", format!("kubectl label secret -n {} passphrase", stand.tenant))
+    };
     scene.assert_refused(["passphrase-unmarked", "token-unmarked", "secret-id-unmarked"].map(unmarked).into()).await;
     scene.secret(&stand.tenant, "passphrase", true).await;
     stand.apply(&scene.delivery("passphrase-marked", passphrase("passphrase"))).await;
@@ -257,7 +269,10 @@ async fn names_with_a_namespace_in_them_are_refused_at_apply() {
     let namespaced = json!({"name": "vault", "namespace": scene.theirs});
     let mut objects: Vec<(String, &str)> = [
         (json!({"source": {"vault": {"connectionRef": {"name": foreign}}}}), "connectionRef"),
-        (json!({"source": {"vault": {"connectionRef": {"name": foreign, "kind": "ClusterVaultConnection"}}}}), "connectionRef"),
+        (
+            json!({"source": {"vault": {"connectionRef": {"name": foreign, "kind": "ClusterVaultConnection"}}}}),
+            "connectionRef",
+        ),
         (json!({"source": {"vault": {"connectionRef": namespaced}}}), "namespace"),
         (json!({"verification": {"passphrase": {"secretKeyRef": secret}}}), "secretKeyRef"),
     ]

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use ps_testbed::{ApiProxy, Cluster, KubernetesRole, Mail, OpenBao, RunDir, SmtpServer, Testbed, free_port, unique, wait_until};
+use ps_testbed::{
+    ApiProxy, Cluster, KubernetesRole, Mail, OpenBao, RunDir, SmtpServer, Testbed, free_port, unique, wait_until,
+};
 use serde_json::{Value, json};
 
 use crate::balancer::Balancer;
@@ -23,6 +25,8 @@ pub struct Setup {
     pub gateways: usize,
     /// Whether one operator is elected.
     pub elect: bool,
+    /// The host in `publicUrl`.
+    pub host: &'static str,
     /// `mail.hold`.
     pub hold: &'static str,
     /// `log.level`.
@@ -45,6 +49,7 @@ impl Default for Setup {
             operators: 1,
             gateways: 1,
             elect: true,
+            host: "127.0.0.1",
             hold: "15m",
             level: "debug",
             more: String::new(),
@@ -151,7 +156,7 @@ impl Stand {
 
     /// Where links lead.
     pub fn public_url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.balancer.port())
+        format!("http://{}:{}", self.setup.host, self.balancer.port())
     }
 
     /// Starts every program, and waits until each is ready.

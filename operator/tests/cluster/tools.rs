@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use ps_testbed::{Cluster, OpenBao, unique, wait_until};
+use ps_testbed::{Cluster, KubernetesRole, OpenBao, unique, wait_until};
 use serde_json::{Value, json};
 
 use crate::stand::{Stand, name};
@@ -100,6 +100,30 @@ impl Stand {
         let mut object: Value = serde_yaml::from_str(yaml).unwrap();
         object["metadata"]["namespace"] = self.tenant.clone().into();
         object.to_string()
+    }
+
+    /// `examples/install/14-cleanup-identity.yaml` and a connection of it, with a policy that can't read.
+    pub async fn cleaner(&self, bao: &OpenBao, address: &str, mount: &str) -> String {
+        let (cleaner, own) = (name("cleanup"), &self.names.own);
+        self.cluster.apply(&self.names.file("14-cleanup-identity.yaml")).await.unwrap();
+        let policy = format!(
+            r#"path "{mount}/data/*" {{ capabilities = ["patch"] }}
+               path "{mount}/metadata/*" {{ capabilities = ["read"] }}
+               path "{mount}/destroy/*" {{ capabilities = ["update"] }}
+            "#
+        );
+        bao.policy(&cleaner, &policy).await.unwrap();
+        let policies = &[cleaner.as_str()];
+        let role =
+            KubernetesRole { namespace: own, service_account: "vault-cleanup", audience: "vault", policies, ttl: "1h" };
+        self.cluster.kubernetes_role(bao, &self.auth, &cleaner, &role).await.unwrap();
+        let kubernetes = json!({"mount": self.auth, "role": cleaner, "audience": "vault",
+            "serviceAccountRef": {"name": "vault-cleanup"}});
+        let spec = json!({"address": address, "timeout": "5s", "namespaces": [self.tenant], "auth": {"kubernetes": kubernetes}});
+        let object = json!({"apiVersion": "passwordsender.io/v1alpha1", "kind": "ClusterVaultConnection",
+            "metadata": {"name": cleaner}, "spec": spec});
+        self.cluster.apply(&object.to_string()).await.unwrap();
+        cleaner
     }
 
     /// Kills every operator that runs, and starts them again.

@@ -147,12 +147,20 @@ pub async fn run(case: Case) -> Outcome {
     };
     place.stand.start_gateway(0).await;
     place.start(0).await;
-    place.play().await;
-    if place.case.stops() && place.harmed && !place.continued {
-        place.go_on();
+    loop {
         place.play().await;
+        if place.case.stops() && place.harmed && !place.continued {
+            place.go_on();
+            continue;
+        }
+        let was = place.harmed;
+        place.settle().await;
+        place.look_after_operators().await;
+        // It may come to harm when all is over already: after the last write.
+        if place.harmed == was {
+            break;
+        }
     }
-    place.settle().await;
     check::at_the_end(&mut place).await;
     place.end();
     check::afterwards(&place).await;
@@ -226,6 +234,9 @@ impl Place {
     /// Nobody may end before what was begun is over, and before a deposed leader knows.
     async fn settle(&self) {
         let settled = async || {
+            if !self.harmed && self.is_down() {
+                return Some(());
+            }
             let quiet = |n| self.passed(n).last().is_none_or(|name| name.ends_with(".after"));
             let knows = !matches!(self.case.what, What::Stop(_)) || !self.harmed || {
                 self.stand.operators[0].log_text().contains("another operator may lead: standing by")
@@ -336,8 +347,7 @@ impl Place {
 
     async fn erase_status(&self) {
         let uri = format!("{}/status", self.stand.uri(NAME));
-        let (status, answer) =
-            self.stand.cluster.request("PATCH", &uri, Some(&json!({"status": null}))).await.unwrap();
+        let (status, answer) = self.stand.cluster.request("PATCH", &uri, Some(&json!({"status": null}))).await.unwrap();
         // The object itself may be gone.
         assert!(status == 200 || status == 404, "{answer}");
     }

@@ -77,13 +77,16 @@ fn points(story: Story, recorded: &'static [String]) -> Vec<Point> {
 }
 
 /// One case per failpoint of every story, on this thread: they wait far more than they work.
+///
+/// An operator that goes on is stopped before each effect: stopped after one, it goes on with the next all the same.
 async fn at_every_failpoint(what: impl Fn(Point) -> What + Copy + 'static) {
     let begin = Instant::now();
     let played = async {
         let (mut cases, mut kinds) = (Vec::new(), BTreeSet::new());
         let recorded = [plain(Story::ALL[0]).await, plain(Story::ALL[1]).await];
         for (story, outcome) in Story::ALL.into_iter().zip(recorded) {
-            let points = points(story, &outcome.passed);
+            let mut points = points(story, &outcome.passed);
+            points.retain(|point| matches!(what(*point), What::Kill(_)) || point.name.ends_with(".before"));
             assert!(points.len() > 5, "{:#?}", outcome.passed);
             kinds.extend(points.iter().map(|point| point.name));
             cases.extend(points.into_iter().map(|point| (story, point)));

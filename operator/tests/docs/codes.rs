@@ -129,20 +129,64 @@ fn the_codes_of_the_databases_and_of_the_gateway_are_described() {
     }
 }
 
+/// The names that a source gives to metrics: what stands first between parentheses, or behind the prefix in a text.
+fn metrics(code: &str, prefix: &str) -> BTreeSet<String> {
+    let is_name = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    let parts: Vec<&str> = code.split('"').collect();
+    let calls = parts.windows(2).filter(|pair| {
+        let before = pair[0].trim_end();
+        before.ends_with('(') && !["Some(", "const_label("].iter().any(|other| before.ends_with(other))
+    });
+    let named = calls.map(|pair| pair[1]).filter(|word| is_name(word));
+    let texts = code.split(prefix).skip(1).filter_map(|rest| {
+        let end = rest.find(|c: char| !c.is_ascii_lowercase() && c != '_').unwrap_or(rest.len());
+        // A name that is put together is found where its parts are.
+        rest.get(..end).filter(|name| is_name(name) && !name.ends_with('_'))
+    });
+    named.chain(texts).map(str::to_owned).collect()
+}
+
+/// What a table or a sentence calls a metric, without its labels.
+fn words() -> BTreeSet<String> {
+    quoted(&text("docs/operations.md")).iter().filter_map(|word| word.split('{').next().map(str::to_owned)).collect()
+}
+
 #[test]
 fn every_metric_is_described() {
-    let source = code(Path::new("operator/src/metrics.rs"));
-    let ends = ["_total", "_seconds", "_ready", "_timed", "_info"];
-    let is_name = |word: &&str| {
-        word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_') && ends.iter().any(|end| word.ends_with(end))
-    };
-    let names: Vec<&str> = source.split('"').skip(1).step_by(2).filter(is_name).collect();
-    assert!(names.len() >= 8, "{names:?}");
-    let words = quoted(&text("docs/operations.md"));
-    for name in names {
-        let full = format!("password_sender_{name}");
-        assert!(words.iter().any(|word| word.split('{').next() == Some(&full)), "docs/operations.md lacks {full}");
+    let names = metrics(&code(Path::new("operator/src/metrics.rs")), "password_sender_");
+    for name in ["events_total", "leader", "self_check_ok", "rotation_delay_seconds", "build_info"] {
+        assert!(names.contains(name), "{name} is not found any more: {names:?}");
     }
+    let words = words();
+    let full: BTreeSet<String> = names.iter().map(|name| format!("password_sender_{name}")).collect();
+    assert_eq!(full.difference(&words).collect::<Vec<_>>(), Vec::<&String>::new(), "docs/operations.md lacks these");
+    let described = words.iter().filter(|word| word.starts_with("password_sender_"));
+    let gone: Vec<_> = described.filter(|word| !full.contains(*word) && *word != GATEWAY_PREFIX).collect();
+    assert_eq!(gone, Vec::<&String>::new(), "docs/operations.md has metrics that there are not");
+}
+
+/// Before each name in the gateway's table.
+const GATEWAY_PREFIX: &str = "password_sender_gateway_";
+
+#[test]
+fn every_metric_of_the_gateway_is_described() {
+    let names = |file: &str| metrics(&code(Path::new(&format!("operator/gateway/src/{file}.rs"))), GATEWAY_PREFIX);
+    let mut all = names("counters");
+    all.extend(names("admin"));
+    // The store's have one prefix more.
+    let store = names("backend").into_iter().map(|name| format!("store_{}", name.trim_start_matches("store_")));
+    all.extend(store);
+    for name in ["requests_total", "connections", "fenced", "store_behind", "store_went_back_total"] {
+        assert!(all.contains(name), "{name} is not found any more: {all:?}");
+    }
+    let words = words();
+    assert_eq!(all.difference(&words).collect::<Vec<_>>(), Vec::<&String>::new(), "docs/operations.md lacks these");
+}
+
+#[test]
+fn metrics_are_found_by_their_names() {
+    let code = r##"gauge("one", "Help."); Opts::new("two_total", "x") (   "three", a) Some("p") y.const_label("v", 1) "# p_four_total x" "p_{name}" p_five_"##;
+    assert_eq!(metrics(code, "p_"), ["one", "two_total", "three", "four_total"].map(str::to_owned).into());
 }
 
 #[test]

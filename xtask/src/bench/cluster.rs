@@ -10,13 +10,13 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use ps_testbed::{HttpProxy, Mail, OpenBao, Postgres, SmtpOptions, SmtpServer};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::figures::{Aim, Table, percentile};
-use super::programs::Programs;
+use super::programs::{Programs, child_time, processor_time};
 use super::stand::kv_delivery;
 use super::standalone::{after, invitation, kv_source};
 use api::{Api, Job};
@@ -125,7 +125,7 @@ impl Bench<'_> {
             let text = kv_delivery(&format!("bulk-{n}"), &mailbox(n), "bulk", &format!("app-{n}"), "1h");
             jobs.push((Method::POST, deliveries(""), serde_json::from_str(&text)?));
         }
-        let (operator, vault) = (self.stand.processor_time()?, self.vault_time()?);
+        let before = self.processor_times()?;
         let begun = SystemTime::now();
         let (applied, _) = self.api.send_all(jobs, APPLIERS).await?;
         let (mut last, mut at) = (0.0_f64, from);
@@ -144,15 +144,21 @@ impl Bench<'_> {
         let aim = if upto == 1_000 { Aim::AtMost(15.0 * made / 1_000.0) } else { Aim::None };
         table.add(&format!("{name}: first apply to last mail"), last, "s", aim);
         table.add(&format!("{name}: deliveries"), made / last, "/s", Aim::None);
-        let each = |used: f64| used * 1e3 / made;
-        table.add("processor time of a delivery: operator", each(self.stand.processor_time()? - operator), "ms", Aim::None);
-        table.add("processor time of a delivery: OpenBao", each(self.vault_time()? - vault), "ms", Aim::None);
+        for ((who, before), (_, now)) in before.into_iter().zip(self.processor_times()?) {
+            table.add(&format!("processor time of a delivery: {who}"), (now - before) * 1e3 / made, "ms", Aim::None);
+        }
         self.count = upto;
         Ok(())
     }
 
-    fn vault_time(&self) -> Result<f64> {
-        super::programs::processor_time(self.bao.pid()?)
+    /// Seconds of processor time that each program has used.
+    fn processor_times(&self) -> Result<[(&'static str, f64); 4]> {
+        Ok([
+            ("operator", self.stand.processor_time()?),
+            ("OpenBao", processor_time(self.bao.pid()?)?),
+            ("API server", child_time("kube-apiserver")?),
+            ("etcd", child_time("etcd")?),
+        ])
     }
 
     /// Claims through the gateway, beside what the API server can write by itself in the same minute.
@@ -160,18 +166,18 @@ impl Bench<'_> {
         self.stand.serving().await?;
         let gateway = Api::gateway(self.stand.port)?;
         let bodies = self.claim_bodies(2 * CLAIMS)?;
+        let each = bodies.len() / 2;
         let mut bodies = bodies.into_iter();
         let (mut plain, mut claims) = (Vec::new(), Vec::new());
         plain.push(self.plain().await?);
         for (how, frozen) in [("the operator stopped", true), ("the operator at work on them", false)] {
             self.stand.freeze_operator(frozen)?;
-            let jobs: Vec<Job> = bodies.by_ref().take(CLAIMS).map(|body| (Method::POST, "/api/v1/links/claim".into(), body)).collect();
-            let count = jobs.len();
-            ensure!(count > 0, "no links are left to claim");
+            let job = |body| -> Job { (Method::POST, "/api/v1/links/claim".to_owned(), body) };
+            let jobs: Vec<Job> = bodies.by_ref().take(each).map(job).collect();
             let sent = gateway.send_all(jobs, CLAIMANTS).await;
             self.stand.freeze_operator(false)?;
             let (took, mut times) = sent?;
-            let rate = count as f64 / took.as_secs_f64();
+            let rate = each as f64 / took.as_secs_f64();
             table.add(&format!("claims over HTTP, {CLAIMANTS} at once, {how}"), rate, "/s", Aim::None);
             table.add("claim, p50", percentile(&mut times, 50), "ms", Aim::None);
             table.add("claim, p99", percentile(&mut times, 99), "ms", Aim::None);
@@ -180,7 +186,12 @@ impl Bench<'_> {
             plain.push(self.plain().await?);
         }
         let mean = plain.iter().sum::<f64>() / plain.len() as f64;
-        table.add(&format!("plain updates of Secrets of 2 KiB, {CLAIMANTS} at once, mean of three runs"), mean, "/s", Aim::None);
+        table.add(
+            &format!("plain updates of Secrets of 2 KiB, {CLAIMANTS} at once, mean of three runs"),
+            mean,
+            "/s",
+            Aim::None,
+        );
         for (how, rate) in claims {
             table.add(&format!("claims ÷ plain updates, {how}"), rate / mean, "", Aim::None);
         }

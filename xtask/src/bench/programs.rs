@@ -180,6 +180,18 @@ pub(super) fn memory(pid: u32) -> Result<(f64, f64)> {
     Ok((field("VmRSS:")?, field("RssAnon:")?))
 }
 
+/// The same for the child of this process that runs a program of this name.
+pub(super) fn child_time(name: &str) -> Result<f64> {
+    for task in fs::read_dir("/proc/self/task")? {
+        for child in fs::read_to_string(task?.path().join("children"))?.split_whitespace() {
+            if fs::read_to_string(format!("/proc/{child}/comm")).is_ok_and(|comm| comm.trim() == name) {
+                return processor_time(child.parse()?);
+            }
+        }
+    }
+    anyhow::bail!("no child of this process runs {name}")
+}
+
 /// Seconds of processor time that a process has used.
 pub(super) fn processor_time(pid: u32) -> Result<f64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;

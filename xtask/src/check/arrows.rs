@@ -54,10 +54,7 @@ const ONLY: &[(&str, &str)] = &[("vaultrs", "ps-vault"), ("rustify", "ps-vault")
 const NEVER_REACHES: &[(&str, &[&str])] = &[
     // The process that faces the internet has no way to Vault, to mail or to the ledger. (Link records may be Secrets, so it
     // links a Kubernetes client; what it may do there is its service account's to say.)
-    (
-        "ps-gateway",
-        &["vaultrs", "rustify", "lettre", "reqwest", "ps-ledger", "ps-vault", "ps-mail", "ps-testbed"],
-    ),
+    ("ps-gateway", &["vaultrs", "rustify", "lettre", "reqwest", "ps-ledger", "ps-vault", "ps-mail", "ps-testbed"]),
     // The rules do no I/O, read no clock and roll no dice.
     ("ps-core", &["tokio", "reqwest", "rusqlite", "getrandom", "rand", "kube-client"]),
     ("ps-envelope", &["tokio", "reqwest", "rusqlite", "getrandom", "rand", "kube-client"]),

@@ -9,7 +9,7 @@ use ps_core::secret::SecretString;
 
 use super::object::{Server, known_as};
 use super::state::State;
-use super::{FolderSource, blocking, lock, secrets};
+use super::{FolderSource, blocking, lock, not_to_its_end, secrets};
 
 /// Stands for the namespace of secrets that cluster-wide connections name: no namespace has an underscore.
 const OPERATOR_SECRETS: &str = "_operator";
@@ -61,6 +61,7 @@ impl FolderSource {
 fn server(state: &State, name: &ConnectionRef, field: &str) -> Result<Server, Fault> {
     match state.connections.get(&known_as(name)) {
         Some(known) => known.server.clone(),
+        None if state.partial => Err(not_to_its_end()),
         None if state.blind => Err(state.folder.clone().map_or_else(
             || Fault::new(Class::Transient, "folder-unreadable", "the manifests folder has not been read yet"),
             |fault| Fault { class: Class::Transient, ..fault },

@@ -113,8 +113,13 @@ impl FolderSource {
             dirty: StdMutex::new(dirty),
             wake: Notify::new(),
         };
-        source.rescan().await?;
-        Ok(source)
+        // To its end: what names something else in the folder must find it.
+        loop {
+            source.rescan().await?;
+            if !lock(&source.state).partial {
+                return Ok(source);
+            }
+        }
     }
 
     /// Looks at the folder once. Returns when to look again at the latest, if there is a reason to.
@@ -269,11 +274,14 @@ impl FolderSource {
 #[async_trait]
 impl Manifests for FolderSource {
     async fn get(&self, key: &Key) -> Result<Option<Manifest>, Fault> {
-        let (known, blind, folder) = {
+        let (known, blind, partial, folder) = {
             let state = lock(&self.state);
-            (state.deliveries.get(key).cloned(), state.blind, state.folder.clone())
+            (state.deliveries.get(key).cloned(), state.blind, state.partial, state.folder.clone())
         };
         let Some(known) = known else {
+            if partial {
+                return Err(not_to_its_end());
+            }
             // What was never seen can't be said to be absent from a folder that can't be read.
             return match folder.filter(|_| blind) {
                 Some(fault) => Err(Fault { class: Class::Transient, ..fault }),
@@ -360,6 +368,11 @@ fn say(before: &State, next: &State) {
     if let Some(fault) = next.folder.as_ref().filter(|fault| before.folder.as_ref() != Some(*fault)) {
         tracing::warn!(code = %fault.code, "{fault}");
     }
+}
+
+/// What is not known may be in a file that waits for the next look.
+fn not_to_its_end() -> Fault {
+    Fault::new(Class::Transient, "folder-unreadable", "the manifests folder has not been read to its end yet")
 }
 
 /// Runs something that waits for a disk where waiting hurts nobody.

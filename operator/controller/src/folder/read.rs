@@ -16,6 +16,9 @@ use super::names::{CONFIRM, MARKER, is_manifest};
 
 /// Most manifests that are looked at in one folder.
 const MOST_FILES: usize = 10_000;
+/// Documents that are parsed in one look; the rest waits for the next one, a moment later. Parsed ones take ten kilobytes
+/// each until they are judged.
+const MOST_PARSED: usize = 500;
 /// How long a file must have been left alone before it is judged: somebody may be in the middle of writing it.
 pub(super) const SETTLED: Span = Span::from_millis(200);
 
@@ -55,6 +58,8 @@ pub(super) enum FileSight {
     Broken(Fault),
     /// It was written a moment ago: look again before judging it.
     Unsettled,
+    /// Too many others were parsed in this look: it is the next one's.
+    Later,
 }
 
 /// The folder, as seen in one pass.
@@ -62,6 +67,8 @@ pub(super) enum FileSight {
 pub(super) struct Sight {
     /// Manifests by file name.
     pub(super) files: BTreeMap<String, FileSight>,
+    /// Some are the next look's: what was not seen may be in them.
+    pub(super) partial: bool,
     /// Files beyond [`MOST_FILES`] were left out, so absence of anything proves nothing.
     pub(super) crowded: bool,
     /// A person confirms that many deletions at once are meant.
@@ -69,6 +76,14 @@ pub(super) struct Sight {
 }
 
 impl FileSight {
+    /// How many documents were parsed in this look.
+    fn fresh(&self) -> usize {
+        match self {
+            Self::Documents(documents) => documents.iter().filter(|d| d.content.is_some()).count(),
+            Self::Broken(_) | Self::Unsettled | Self::Later => 0,
+        }
+    }
+
     /// The same without the documents' content.
     fn without_content(&self) -> Self {
         match self {
@@ -141,15 +156,18 @@ impl Reader {
         names.truncate(MOST_FILES);
         let mut parsed = BTreeMap::new();
         let mut files = BTreeMap::new();
+        let (mut fresh, mut partial) = (0, false);
         for name in names {
-            let Some((print, sight)) = self.file(&folder, &name, now) else { continue };
+            let Some((print, sight)) = self.file(&folder, &name, now, fresh < MOST_PARSED) else { continue };
+            fresh += sight.fresh();
+            partial |= sight == FileSight::Later;
             if let Some(print) = print {
                 parsed.insert(name.clone(), (print, sight.without_content()));
             }
             files.insert(name, sight);
         }
         self.parsed = parsed;
-        Ok(Sight { files, crowded, confirmed: folder.join(CONFIRM).exists() })
+        Ok(Sight { files, partial, crowded, confirmed: folder.join(CONFIRM).exists() })
     }
 
     /// Parses a file anew in the next look, whatever it looks like.
@@ -158,7 +176,13 @@ impl Reader {
     }
 
     /// One file; `None` if it went meanwhile or is no file. The fingerprint comes with what is worth keeping.
-    fn file(&self, folder: &Path, name: &str, now: Timestamp) -> Option<(Option<Fingerprint>, FileSight)> {
+    fn file(
+        &self,
+        folder: &Path,
+        name: &str,
+        now: Timestamp,
+        may_parse: bool,
+    ) -> Option<(Option<Fingerprint>, FileSight)> {
         let path = folder.join(name);
         let broken = |fault| Some((None, FileSight::Broken(fault)));
         let real = match path.canonicalize() {
@@ -193,6 +217,9 @@ impl Reader {
             && *known == print
         {
             return Some((Some(print), sight.clone()));
+        }
+        if !may_parse {
+            return Some((None, FileSight::Later));
         }
         let sight = match self.text(name, &real) {
             Ok(text) => match read(&text, &self.limits) {

@@ -18,6 +18,9 @@ pub(super) const ABSENCE: Span = Span::from_secs(10);
 /// From this many on, more than half of everything at once is no ordinary deletion.
 const MANY: usize = 3;
 
+/// When the next look comes while there is more to parse.
+const SOON: Span = Span::from_millis(1);
+
 /// All that the source knows.
 #[derive(Clone, Debug, Default)]
 pub(super) struct State {
@@ -29,6 +32,8 @@ pub(super) struct State {
     pub(super) folder: Option<Fault>,
     /// The folder could not be read the last time, so nothing is known to be absent.
     pub(super) blind: bool,
+    /// Some files wait for the next look, so what is not known may be in them.
+    pub(super) partial: bool,
 }
 
 /// What one sight changes.
@@ -102,6 +107,10 @@ impl State {
         if pass.unsettled || !step.parse_again.is_empty() {
             sooner(&mut step.again, now + SETTLED);
         }
+        if sight.partial {
+            sooner(&mut step.again, now + SOON);
+        }
+        step.next.partial = sight.partial;
         step.next.files = pass.faults;
         step.changed = self.differences(&step.next);
         Ok(step)
@@ -111,7 +120,7 @@ impl State {
     pub(super) fn rest_in(&self, sight: &Sight) -> Vec<Key> {
         let documents = sight.files.values().filter_map(|file| match file {
             FileSight::Documents(documents) => Some(documents.iter()),
-            FileSight::Broken(_) | FileSight::Unsettled => None,
+            FileSight::Broken(_) | FileSight::Unsettled | FileSight::Later => None,
         });
         let of_ours = documents.flatten().filter(|document| document.kind == Kind::Delivery);
         let rests = |document: &&Sighting| {
@@ -261,6 +270,9 @@ impl<'a> Pass<'a> {
                 FileSight::Unsettled => {
                     pass.standing.insert(file);
                     pass.unsettled = true;
+                }
+                FileSight::Later => {
+                    pass.standing.insert(file);
                 }
             }
         }

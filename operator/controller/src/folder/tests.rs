@@ -243,6 +243,31 @@ async fn a_folder_that_is_away_deletes_nothing() {
     assert!(w.source.get(&key("unknown")).await.unwrap().is_none());
 }
 
+/// More documents than are parsed in one look.
+#[tokio::test]
+async fn a_flood_of_manifests_is_taken_in_looks_and_nothing_is_missed() {
+    let mut w = World::new(&["a"]).await;
+    for file in 0..40 {
+        let texts: Vec<String> = (0..30).map(|n| yaml(&format!("m-{file}-{n}"), "a@b.c", "")).collect();
+        w.write(&format!("m-{file}.yaml"), &texts.join("---\n"));
+    }
+    w.write("z.yaml", &connection_yaml("prod", 1));
+    let prod = ConnectionRef::namespaced("default", "prod");
+    let mut looks = 1;
+    while w.source.rescan().await.unwrap().is_some() {
+        looks += 1;
+        assert!(looks < 10 && !w.get("a").await.deleting);
+        // Nobody hears that something is not there which the next look may find.
+        assert_eq!(w.source.resolve(&prod).await.unwrap_err().class, Class::Transient);
+        assert_eq!(w.source.get(&key("m-9-29")).await.unwrap_err().class, Class::Transient);
+    }
+    assert!(looks > 1 && w.source.keys().len() == 1201 && w.source.resolve(&prod).await.is_ok());
+    let uid = w.get("m-9-29").await.uid;
+    w.restart().await;
+    assert!(w.source.keys().len() == 1201 && w.source.resolve(&prod).await.is_ok());
+    assert_eq!((w.get("m-9-29").await.uid, w.get("m-9-29").await.generation), (uid, 1));
+}
+
 #[tokio::test]
 async fn many_files_removed_at_once_wait_for_a_confirmation_file() {
     let mut w = World::new(&["a", "b", "c", "d"]).await;

@@ -1,0 +1,218 @@
+use ps_audit::Mirror;
+use ps_core::audit::EventKind;
+use ps_core::entry::{Attempt, MailState};
+use ps_core::ids::{Digest, LinkId, Stamp};
+use ps_core::ports::AuditSink as _;
+use ps_core::time::Timestamp;
+use ps_ledger::EmbeddedLedger;
+
+use super::*;
+use crate::clock::SystemRandom;
+
+/// A ledger of one entry, `shop`, which has told three events and has read three lines of its record's journal; and a
+/// folder for trails.
+struct Scene {
+    folder: tempfile::TempDir,
+    ledger: EmbeddedLedger,
+    id: String,
+}
+
+fn key(name: &str) -> Key {
+    Key::new("default", name)
+}
+
+fn shop() -> Entry {
+    let mut entry = ps_ledger::conformance::sample(key("shop"), &[(Digest([7; 32]), LinkId([1; 16]))]);
+    entry.next_seq = 3;
+    for attempt in &mut entry.attempts {
+        attempt.mail = MailState::Accepted { at: Timestamp::from_secs(1_000_000) };
+        attempt.link.journal_read = 3;
+    }
+    entry
+}
+
+/// An event of `shop`, or of an entry that there is not.
+fn event(entry: &Entry, writer: Writer, seq: u64) -> Event {
+    Event {
+        delivery: entry.key.clone(),
+        incarnation: entry.incarnation(),
+        attempt: if writer == Writer::Record { 1 } else { 0 },
+        writer,
+        seq,
+        at: Timestamp::from_secs(1_000_001),
+        kind: EventKind::Accepted,
+        reason: "a test".into(),
+        facts: std::collections::BTreeMap::new(),
+    }
+}
+
+impl Scene {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = EmbeddedLedger::open(folder.path()).unwrap();
+        ledger.insert(&shop()).await.unwrap();
+        let id = common(&ledger, &SystemRandom).await.unwrap().value.ledger_id;
+        Self { folder, ledger, id }
+    }
+
+    /// Opens a trail, and adds these events.
+    async fn trail(&self, name: &str, events: &[Event]) -> FileTrail {
+        let trail = FileTrail::open(&self.folder.path().join(name), &self.id, Mirror::None).unwrap();
+        trail.append(events).await.unwrap();
+        trail
+    }
+
+    async fn common(&self) -> Versioned<Common> {
+        self.ledger.common(&blank()).await.unwrap()
+    }
+
+    async fn head(&self, trail: &FileTrail) -> u64 {
+        self.common().await.value.known_head(&trail.identity().unwrap().unwrap())
+    }
+
+    async fn check(&self, trail: &FileTrail) -> Option<String> {
+        check(&self.ledger, trail).await.unwrap()
+    }
+
+    /// As a backup would have `shop`.
+    async fn set_back(&self, change: impl Fn(&mut Entry)) {
+        let mut found = self.ledger.get(&key("shop")).await.unwrap().unwrap();
+        change(&mut found.value);
+        self.ledger.replace(&found.value, found.version).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_the_ledger_knows_moves_the_head_and_what_it_does_not_know_proves_a_restore() {
+    use Writer::{Operator, Record};
+    for (writer, seq, known) in [(Operator, 2, true), (Operator, 3, false), (Record, 2, true), (Record, 3, false)] {
+        let scene = Scene::new().await;
+        let trail = scene.trail("audit", &[event(&shop(), Operator, 0), event(&shop(), writer, seq)]).await;
+        let why = scene.check(&trail).await;
+        assert_eq!(why.is_none(), known, "{writer:?} {seq}: {why:?}");
+        assert_eq!(scene.head(&trail).await, if known { trail.head().n } else { 0 }, "{writer:?} {seq}");
+        let common = scene.common().await;
+        assert_eq!(common.value.restored, why, "it is remembered");
+        if let Some(why) = why {
+            assert!(why.contains("default/shop") && why.contains("Accepted"), "{why}");
+        }
+        assert_eq!(scene.check(&trail).await, common.value.restored, "asked again, the same");
+        assert_eq!(scene.common().await.version, common.version, "and nothing new to write");
+    }
+}
+
+#[tokio::test]
+async fn an_attempt_that_the_entry_has_dropped_was_read_to_its_end() {
+    let scene = Scene::new().await;
+    let trail = scene.trail("audit", &[event(&shop(), Writer::Record, 99)]).await;
+    scene.set_back(|entry| entry.attempts.retain(|attempt: &Attempt| attempt.number != 1)).await;
+    assert_eq!(scene.check(&trail).await, None);
+}
+
+#[tokio::test]
+async fn each_trail_has_a_head_of_its_own() {
+    let scene = Scene::new().await;
+    let one = scene.trail("one", &[event(&shop(), Writer::Operator, 0)]).await;
+    // Another operator's: it begins otherwise, with the same event behind.
+    let begin = event(&shop(), Writer::Operator, 1);
+    let other = scene.trail("other", &[begin, event(&shop(), Writer::Operator, 2)]).await;
+    assert_eq!(scene.check(&one).await, None);
+    assert_eq!((scene.head(&one).await, scene.head(&other).await), (one.head().n, 0));
+    assert_eq!(scene.check(&other).await, None);
+    assert_eq!((scene.head(&one).await, scene.head(&other).await), (one.head().n, other.head().n));
+    assert_ne!(one.head().n, other.head().n, "the point of this test");
+
+    // What is behind a trail's head is not compared again; on a trail that nobody has compared, it is.
+    scene.set_back(|entry| entry.next_seq = 0).await;
+    assert_eq!(scene.check(&one).await, None);
+    assert_eq!(scene.check(&other).await, None);
+    let copy = scene.trail("third", &[event(&shop(), Writer::Record, 0), event(&shop(), Writer::Operator, 0)]).await;
+    assert!(scene.check(&copy).await.is_some());
+    assert_eq!(scene.head(&copy).await, 0);
+}
+
+#[tokio::test]
+async fn a_trail_without_a_line_tells_nothing() {
+    let scene = Scene::new().await;
+    let before = scene.common().await;
+    let trail = scene.trail("empty", &[]).await;
+    assert_eq!(scene.check(&trail).await, None);
+    advance(&scene.ledger, &trail, 0).await.unwrap();
+    assert_eq!(scene.common().await.version, before.version, "nothing to write down");
+    advance(&scene.ledger, &trail, 77).await.unwrap();
+    let common = scene.common().await.value;
+    assert_eq!((common.newest, common.trails.len()), (77, 0));
+
+    // It hides nothing that was noticed otherwise.
+    note(&scene.ledger, "set back").await.unwrap();
+    assert_eq!(scene.check(&trail).await.as_deref(), Some("set back"));
+    assert_eq!(accept(&scene.ledger, &trail).await.unwrap().as_deref(), Some("set back"));
+    assert_eq!((scene.check(&trail).await, scene.common().await.value.trails.len()), (None, 0));
+}
+
+#[tokio::test]
+async fn a_note_stays_as_it_was_first_until_somebody_accepts() {
+    let scene = Scene::new().await;
+    let trail = scene.trail("audit", &[event(&shop(), Writer::Operator, 0)]).await;
+    note(&scene.ledger, "first").await.unwrap();
+    note(&scene.ledger, "second").await.unwrap();
+    assert_eq!(scene.common().await.value.restored.as_deref(), Some("first"));
+    assert_eq!(scene.check(&trail).await.as_deref(), Some("first"));
+    // Meanwhile nothing counts as known.
+    advance(&scene.ledger, &trail, 77).await.unwrap();
+    assert_eq!((scene.head(&trail).await, scene.common().await.value.newest), (0, 0));
+    assert_eq!(accept_known(&scene.ledger).await.unwrap().as_deref(), Some("first"));
+    assert_eq!(accept_known(&scene.ledger).await.unwrap(), None, "there is nothing more to accept");
+    advance(&scene.ledger, &trail, 77).await.unwrap();
+    assert_eq!((scene.head(&trail).await, scene.common().await.value.newest), (trail.head().n, 77));
+}
+
+#[tokio::test]
+async fn the_first_event_of_an_entry_that_is_not_there_proves_a_restore_and_a_later_one_does_not() {
+    let mut gone = shop();
+    gone.key = key("gone");
+    let mut anew = shop();
+    anew.stamp = Stamp::new(&anew.key, [8; 16]);
+    assert_ne!(anew.incarnation(), shop().incarnation(), "the point of this test");
+    for entry in [gone, anew] {
+        for (writer, seq, proves) in
+            [(Writer::Operator, 0, true), (Writer::Operator, 1, false), (Writer::Record, 0, false)]
+        {
+            let scene = Scene::new().await;
+            let trail = scene.trail("audit", &[event(&entry, writer, seq)]).await;
+            let why = scene.check(&trail).await;
+            assert_eq!(why.is_some(), proves, "{} {writer:?} {seq}: {why:?}", entry.key);
+            assert_eq!(scene.head(&trail).await, if proves { 0 } else { trail.head().n });
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_was_accepted_is_known_from_then_on() {
+    let scene = Scene::new().await;
+    let trail = scene.trail("audit", &[event(&shop(), Writer::Operator, 9)]).await;
+    let why = scene.check(&trail).await;
+    assert!(why.is_some());
+    assert_eq!(accept(&scene.ledger, &trail).await.unwrap(), why);
+    assert_eq!((scene.common().await.value.restored, scene.head(&trail).await), (None, trail.head().n));
+    assert_eq!(scene.check(&trail).await, None);
+    assert_eq!(accept(&scene.ledger, &trail).await.unwrap(), None, "there is nothing more to accept");
+    // Only what was there: what comes later is compared.
+    trail.append(&[event(&shop(), Writer::Operator, 10)]).await.unwrap();
+    assert!(scene.check(&trail).await.is_some());
+
+    // From beside a running operator only the note goes, and the operator moves the head on.
+    assert!(accept_known(&scene.ledger).await.unwrap().is_some());
+    assert!(scene.head(&trail).await < trail.head().n);
+    advance(&scene.ledger, &trail, 0).await.unwrap();
+    assert_eq!(scene.check(&trail).await, None);
+}
+
+#[tokio::test]
+async fn the_ledger_wide_entry_is_made_once() {
+    let scene = Scene::new().await;
+    let again = common(&scene.ledger, &SystemRandom).await.unwrap().value;
+    assert_eq!(again.ledger_id, scene.id);
+    assert!(again != blank() && again.tag_key != [0; 32]);
+    assert_eq!(keys(&scene.ledger).await.unwrap(), [key("shop")]);
+}
