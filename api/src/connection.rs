@@ -90,9 +90,9 @@ pub struct VaultConnectionSpec {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct CleanupConnectionRef {
-    /// Name of a `ClusterVaultConnection` that this namespace may use, with the same address and Vault namespace. It logs
-    /// in as the operator: its secrets and its service account lie in the operator's namespace. At most 253 characters.
-    /// Required. Example: `cleanup`.
+    /// Name of a `ClusterVaultConnection` that this namespace may use, with the same address, Vault namespace,
+    /// `tlsServerName` and `caBundle`. It logs in as the operator: its secrets and its service account lie in the operator's
+    /// namespace. At most 253 characters. Required. Example: `cleanup`.
     #[schemars(length(max = 253))]
     #[x_kube(validation = rules::object_name("cleanupConnectionRef.name"))]
     pub name: String,

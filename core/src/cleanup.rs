@@ -7,9 +7,12 @@
 //! 2. the connection as it was when the credential was delivered, which the entry remembers: a login that is still
 //!    renewed goes on, and a service account that is still there can log in again;
 //! 3. the clean-up connection that the tenant's connection named, which may rotate and revoke but not read.
+//!
+//! The third acts on what the tenant's connection has told, so both must lead to the same server: not by its address alone,
+//! which a name and an authority of the tenant's choice can bend to a server of its own, but by whom they trust there.
 
 use crate::entry::Attempt;
-use crate::error::Fault;
+use crate::error::{Class, Fault};
 use crate::ports::Connection;
 
 /// Faults that say: the object of the connection is gone.
@@ -36,13 +39,44 @@ pub fn remembered<'a>(attempt: &'a Attempt, fault: &Fault) -> Option<&'a Connect
 }
 
 /// The name of the clean-up connection, where `fault` says that the tenant's own identity can't act any more. `own` is
-/// the connection that failed: its clean-up identity counts, else the one that was remembered.
+/// the connection that failed: its clean-up identity counts, else the one that was remembered. None where the credential
+/// was delivered through a connection that trusted somebody else: what it told may have been made up.
 #[must_use]
 pub fn cleaner<'a>(attempt: &'a Attempt, own: &'a Connection, fault: &Fault) -> Option<&'a str> {
     if !NO_IDENTITY.contains(&fault.code.as_str()) {
         return None;
     }
+    if attempt.resolved.as_deref().is_some_and(|then| trust(then) != trust(own)) {
+        return None;
+    }
     own.cleanup.as_deref().or_else(|| attempt.resolved.as_deref()?.cleanup.as_deref())
+}
+
+/// Whom a connection takes for its server.
+fn trust(at: &Connection) -> (Option<&str>, Option<&str>) {
+    (at.tls_server_name.as_deref(), at.ca_pem.as_deref().map(str::trim))
+}
+
+/// Checks that a clean-up connection leads to where the connection that names it leads: the same address and Vault
+/// namespace, and the same trust, that is `tlsServerName` and `caBundle`.
+///
+/// # Errors
+/// Misconfigured, `cleanup-elsewhere`, field `spec.cleanupConnectionRef.name`, with what differs.
+pub fn same_place(own: &Connection, cleaner: &Connection) -> Result<(), Fault> {
+    let differs = [
+        ("address", own.address != cleaner.address),
+        ("namespace", own.vault_namespace != cleaner.vault_namespace),
+        ("tlsServerName", trust(own).0 != trust(cleaner).0),
+        ("caBundle", trust(own).1 != trust(cleaner).1),
+    ];
+    let Some((field, _)) = differs.into_iter().find(|(_, differs)| *differs) else { return Ok(()) };
+    let message = format!(
+        "ClusterVaultConnection {} has another {field}: it may lead to another server or Vault namespace",
+        cleaner.name.name
+    );
+    Err(Fault::new(Class::Misconfigured, "cleanup-elsewhere", message)
+        .field("spec.cleanupConnectionRef.name")
+        .remedy("Give both the same address, namespace, tlsServerName and caBundle: what is owed lies at one server"))
 }
 
 #[cfg(test)]
@@ -51,7 +85,6 @@ mod tests {
     use crate::decide::tests::{attempt, fault};
     use crate::delivery::{ConnectionRef, SecretKeyRef};
     use crate::entry::MailState;
-    use crate::error::Class;
     use crate::ports::Auth;
     use crate::time::{Span, Timestamp};
 
@@ -94,6 +127,41 @@ mod tests {
         assert_eq!(cleaner(&delivered(None), &connection(None), &gone), None);
         for other in ["vault-unreachable", "vault-sealed", "vault-cas-mismatch", "kubernetes-unreachable"] {
             assert_eq!(cleaner(&attempt, &connection(Some("now")), &fault(Class::Transient, other)), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn nobody_cleans_up_by_the_word_of_a_server_that_was_trusted_in_another_way() {
+        let gone = fault(Class::Denied, "vault-denied");
+        let named = |name: &str| Connection { tls_server_name: Some(name.into()), ..connection(None) };
+        let by = |pem: &str| Connection { ca_pem: Some(pem.into()), ..connection(None) };
+        for then in [named("mine"), by("mine")] {
+            // Delivered through a server of its own, then pointed at the real one.
+            assert_eq!(cleaner(&delivered(Some(then)), &connection(Some("now")), &gone), None);
+        }
+        let same = Connection { cleanup: Some("now".into()), ..by("ours\n") };
+        assert_eq!(cleaner(&delivered(Some(by("ours"))), &same, &gone), Some("now"));
+    }
+
+    #[test]
+    fn the_same_place_is_the_same_address_namespace_and_trust() {
+        let own = connection(Some("cleanup"));
+        assert_eq!(same_place(&own, &connection(None)), Ok(()));
+        let text = |s: &str| Some(s.to_owned());
+        for (other, field) in [
+            (Connection { address: "https://other:8200".into(), ..own.clone() }, "address"),
+            (Connection { vault_namespace: "team".into(), ..own.clone() }, "namespace"),
+            (Connection { tls_server_name: text("mine"), ..own.clone() }, "tlsServerName"),
+            (Connection { ca_pem: text("mine"), ..own.clone() }, "caBundle"),
+        ] {
+            for (a, b) in [(&own, &other), (&other, &own)] {
+                let fault = same_place(a, b).unwrap_err();
+                assert_eq!((fault.class, fault.code.as_str()), (Class::Misconfigured, "cleanup-elsewhere"));
+                assert!(
+                    fault.message.contains(&format!("another {field}:")) && fault.remedy.contains(field),
+                    "{fault}"
+                );
+            }
         }
     }
 }

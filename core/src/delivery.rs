@@ -401,6 +401,9 @@ pub struct SourceSight {
     /// The values could not be looked at: whoever looked may clean up and not read. Then there are no tags, and versions
     /// and times are all that can prove anything.
     pub unseen: bool,
+    /// KV v2, unseen: the keys whose current values this operator certainly wrote itself, and wrote later than the delivered
+    /// version: each write was answered with its version, and nobody has written since. Of others nothing is known.
+    pub written: Vec<String>,
 }
 
 /// What became of the version that was delivered (KV v2).

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::audit::Event;
 use crate::delivery::{ConnectionRef, Identity, Manifest, SecretKeyRef, Source, SourceSight, Strategy};
 use crate::entry::{Common, Entry};
-use crate::error::Fault;
+use crate::error::{Class, Fault};
 use crate::ids::{Digest, Key, LinkId, Stamp};
 use crate::link::{Record, State};
 use crate::mail::{LinkMail, NoticeMail};
@@ -115,6 +115,13 @@ pub trait LinkStore: Send + Sync {
     async fn changes(&self, after: u64, limit: usize) -> Result<Vec<RecordSummary>, CasError>;
 }
 
+/// The ledger-wide entry is gone: without its key nothing that was delivered could be told from what is there now.
+#[must_use]
+pub fn common_missing() -> Fault {
+    Fault::new(Class::Misconfigured, "ledger-common-missing", "the ledger-wide entry is gone, or this is no ledger")
+        .remedy("Check that the right ledger is named; if it is, restore it from a backup")
+}
+
 /// The operator's own memory.
 #[async_trait]
 pub trait Ledger: Send + Sync {
@@ -162,10 +169,10 @@ pub trait Ledger: Send + Sync {
     /// # Errors
     /// `Failed`.
     async fn by_record(&self, record: LinkId) -> Result<Option<Key>, CasError>;
-    /// The ledger-wide entry; made on first use from `fresh`.
+    /// The ledger-wide entry; made on first use from `fresh`, unless that names no ledger: then it must be there.
     ///
     /// # Errors
-    /// `Failed`.
+    /// `Failed`; [`common_missing`] where it is not there and may not be made.
     async fn common(&self, fresh: &Common) -> Result<Versioned<Common>, CasError>;
     /// Replaces the ledger-wide entry if nobody changed it.
     ///

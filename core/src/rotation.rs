@@ -200,10 +200,17 @@ fn kv2(
         let ours = (sight.delivered == DeliveredVersion::Present).then_some(then);
         return Verdict::Alive(now.and_then(|v| write_step(delivered, Some(v), ours)));
     }
+    if sight.unseen && !now.is_none_or(|now| now > then && written(delivered, sight)) {
+        // Somebody may have written the same value again and destroyed the delivered version: it is written over once more.
+        return Verdict::Alive(now.and_then(|v| write_step(delivered, Some(v), None)));
+    }
     match sight.delivered {
         DeliveredVersion::Destroyed => {
             let to = now.map_or("nothing".to_owned(), |v| format!("version {v}"));
-            let values = if sight.unseen { "its values were not looked at" } else { "with other values" };
+            let values = match (sight.unseen, now) {
+                (true, Some(_)) => "which this operator wrote and did not look at",
+                _ => "with other values",
+            };
             let seen =
                 format!("version {then} is destroyed, {to} is current, {values}; other versions were not looked at");
             Verdict::Dead { scope: Scope::Vault, seen }
@@ -211,6 +218,11 @@ fn kv2(
         _ if delivered.strategy == Strategy::WriteNewVersion => Verdict::Alive(Some(Step::DestroyVersion(then))),
         _ => Verdict::Alive(None),
     }
+}
+
+/// Whether every key whose change is the proof was written by this operator.
+fn written(delivered: &Delivered<'_>, sight: &SourceSight) -> bool {
+    !delivered.keys.is_empty() && delivered.keys.iter().all(|key| sight.written.contains(key))
 }
 
 fn write_step(delivered: &Delivered<'_>, cas: Option<u64>, destroy: Option<u64>) -> Option<Step> {
@@ -256,6 +268,7 @@ mod tests {
             tags: Tags::from([("password".into(), password), ("username".into(), 7)]),
             delivered: version,
             unseen: false,
+            written: Vec::new(),
         }
     }
 
@@ -295,11 +308,46 @@ mod tests {
         };
         assert_eq!(kv(&unseen(Some(version(3)), DeliveredVersion::NotLooked)), step(3));
         assert_eq!(kv(&unseen(Some(version(4)), DeliveredVersion::Present)), step(4), "cut off before the destruction");
-        let Verdict::Dead { scope, seen } = kv(&unseen(Some(version(5)), DeliveredVersion::Destroyed)) else {
-            panic!("destroyed by name")
+        let ours = |v| SourceSight {
+            written: vec!["password".into()],
+            ..unseen(Some(version(v)), DeliveredVersion::Destroyed)
         };
+        let Verdict::Dead { scope, seen } = kv(&ours(5)) else { panic!("written by us, destroyed by name") };
         assert_eq!(scope, Scope::Vault);
-        assert!(seen.contains("values were not looked at"), "{seen}");
+        assert!(seen.contains("did not look at"), "{seen}");
+        assert!(matches!(kv(&ours(2)), Verdict::Alive(Some(_))), "numbers that ran backwards prove nothing");
+    }
+
+    /// Somebody may write the delivered value again and destroy the delivered version by name: without a look at the
+    /// values, only a version that this operator wrote itself is known to hold others.
+    #[test]
+    fn who_may_not_read_proves_nothing_by_a_version_of_somebody_else() {
+        let tags = Tags::from([("password".into(), 1), ("key".into(), 2)]);
+        let keys = ["password".to_owned(), "key".to_owned()];
+        let fates = [DeliveredVersion::Destroyed, DeliveredVersion::Present, DeliveredVersion::NotLooked];
+        let lists: [&[&str]; 5] = [&[], &["password"], &["key"], &["user"], &["key", "password", "user"]];
+        for (now, fate, list) in (1..7)
+            .flat_map(|now| fates.iter().map(move |fate| (now, *fate)))
+            .flat_map(|(now, fate)| lists.iter().map(move |list| (now, fate, *list)))
+        {
+            let strategy = Strategy::WriteNewVersion;
+            let written = list.iter().map(|key| (*key).to_owned()).collect();
+            let seen = SourceSight { tags: Tags::new(), unseen: true, written, ..sight(Some(version(now)), 0, fate) };
+            let identity = version(3);
+            let delivered =
+                Delivered { identity: &identity, tags: &tags, keys: &keys, strategy, password_policy: None };
+            let proven = now > 3 && fate == DeliveredVersion::Destroyed && list.len() == 3;
+            match verdict(&delivered, &seen) {
+                Verdict::Dead { .. } => assert!(proven, "{now} {fate:?} {list:?}"),
+                Verdict::Alive(step) => {
+                    assert!(!proven, "{now} {list:?}");
+                    // What is destroyed is the delivered version and no other.
+                    if let Some(Step::WriteNewVersion { cas, destroy, .. }) = step {
+                        assert!(cas == Some(now) && destroy.is_none_or(|v| v == 3), "{now} {fate:?} {list:?}");
+                    }
+                }
+            }
+        }
     }
 
     #[test]

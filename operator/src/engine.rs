@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::StreamExt as _;
 use ps_controller::{Controller, Queue};
 use ps_core::entry::{Attempt, Entry};
 use ps_core::ids::Key;
@@ -12,7 +13,7 @@ use ps_core::ports::{Ledger, LinkStore};
 use tokio::task::JoinSet;
 
 use crate::admin::Health;
-use crate::clock::{SystemRandom, now};
+use crate::clock::now;
 use crate::config::Config;
 use crate::first_round::FirstRound;
 use crate::metrics::Metrics;
@@ -20,6 +21,9 @@ use crate::records::{self, Expected, Orphans};
 use crate::restore;
 use crate::self_check::{self, Mode, SelfCheck, Target};
 use crate::thrift::Thrift;
+
+/// Entries that are read at the same time at start.
+const AT_ONCE: usize = 32;
 
 /// How long work under way may take at the end.
 const LAST_WORDS: Duration = Duration::from_secs(20);
@@ -72,13 +76,17 @@ impl Engine {
         let known = restore::keys(&*self.ledger).await?;
         self.first.expect(&known);
         let mut resting = Vec::new();
-        for key in &known {
-            let Some(entry) = self.ledger.get(key).await? else { continue };
+        let entries = known.iter().map(|key| async move { (key, self.ledger.get(key).await) });
+        let mut entries = futures_util::stream::iter(entries).buffered(AT_ONCE);
+        while let Some((key, entry)) = entries.next().await {
+            self.health.beat(now());
+            let Some(entry) = entry? else { continue };
             self.expected.note(&entry.value);
             if rests(&entry.value) {
                 resting.push(key);
             }
         }
+        drop(entries);
         let roll_call = self.clone();
         essential.spawn(async move { roll_call.expected.roll_call(&*roll_call.store, &roll_call.queue).await });
         // Links and debts first, then what is new, then what rests.
@@ -162,8 +170,10 @@ impl Engine {
                 Err(fault) => tracing::error!(code = %fault.code, "{fault}"),
             }
             if mode == Mode::Required && self.controller.set_unready(checked.err()) {
-                for key in restore::keys(&*self.ledger).await? {
-                    self.queue.push(&key);
+                match restore::keys(&*self.ledger).await {
+                    Ok(keys) => keys.iter().for_each(|key| self.queue.push(key)),
+                    // They come by themselves: whoever waits for this looks again.
+                    Err(error) => tracing::warn!("{error:#}"),
                 }
             }
             tokio::time::sleep(again).await;
@@ -190,7 +200,7 @@ impl Engine {
         self.thrift.beat(ready);
         self.metrics.queue_ready.set(i64::try_from(ready).unwrap_or(i64::MAX));
         self.metrics.queue_timed.set(i64::try_from(timed).unwrap_or(i64::MAX));
-        let restored = restore::common(&*self.ledger, &SystemRandom).await?.value.restored;
+        let restored = restore::why_restored(&*self.ledger).await?;
         let news = self.controller.set_restored(restored);
         if news {
             for key in restore::keys(&*self.ledger).await?.iter().chain(&seen()) {

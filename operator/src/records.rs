@@ -99,12 +99,17 @@ pub async fn follow(store: &dyn LinkStore, ledger: &dyn Ledger, queue: &Queue) -
         let fault = match store.changes(after, 500).await {
             Ok(changes) => {
                 for change in changes {
-                    after = after.max(change.seq);
                     match ledger.by_record(change.id).await {
                         Ok(Some(key)) => queue.push(&key),
                         Ok(None) => {}
-                        Err(error) => tracing::warn!(%error, "a changed record could not be followed"),
+                        Err(error) => {
+                            // It is read once more: a claim that nobody hears of would be noticed days later.
+                            tracing::warn!(%error, "a changed record could not be followed yet");
+                            tokio::time::sleep(Duration::from_secs(1)).await;
+                            break;
+                        }
                     }
+                    after = after.max(change.seq);
                 }
                 continue;
             }
@@ -121,8 +126,9 @@ pub async fn follow(store: &dyn LinkStore, ledger: &dyn Ledger, queue: &Queue) -
         }
         // The store is older than what was read, or its counter was forged: every delivery looks for itself.
         after = 0;
-        for key in restore::keys(ledger).await? {
-            queue.push(&key);
+        match restore::keys(ledger).await {
+            Ok(keys) => keys.iter().for_each(|key| queue.push(key)),
+            Err(error) => tracing::warn!("{error:#}"),
         }
         tokio::time::sleep(AFTER_LOSS).await;
     }

@@ -3,14 +3,14 @@
 //! Events are in the ledger's outbox before they are on the trail, so a trail that tells something the ledger does not
 //! know proves a restore, and a crash never looks like one.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use anyhow::Context as _;
 use ps_audit::FileTrail;
 use ps_core::audit::{Event, Writer};
 use ps_core::entry::{Common, Entry};
 use ps_core::ids::Key;
-use ps_core::ports::{CasError, Ledger, Random, Versioned};
+use ps_core::ports::{CasError, Ledger, Random, Versioned, common_missing};
 
 use crate::failpoints::{self, Own};
 
@@ -57,11 +57,26 @@ pub async fn keys(ledger: &dyn Ledger) -> anyhow::Result<Vec<Key>> {
 /// # Errors
 /// If there is no randomness or the ledger can't be read.
 pub async fn common(ledger: &dyn Ledger, random: &dyn Random) -> anyhow::Result<Versioned<Common>> {
+    match ledger.common(&blank()).await {
+        Err(CasError::Failed(fault)) if fault.code == common_missing().code => {
+            // With a fresh key nothing that these entries delivered could be told from what is there now.
+            anyhow::ensure!(ledger.list(None, 1).await?.is_empty(), "{fault}");
+        }
+        found => return found.context("the ledger"),
+    }
     let (mut tag_key, mut id) = ([0_u8; 32], [0_u8; 16]);
     random.fill(&mut tag_key)?;
     random.fill(&mut id)?;
     let fresh = Common::new(tag_key, ps_core::encode::b64(&id));
     failpoints::around(Own::MakeCommon, ledger.common(&fresh)).await.context("ledger.db")
+}
+
+/// Why a restore was noticed, until a person accepts it.
+///
+/// # Errors
+/// If the ledger can't be read, or has no ledger-wide entry any more.
+pub async fn why_restored(ledger: &dyn Ledger) -> anyhow::Result<Option<String>> {
+    Ok(ledger.common(&blank()).await?.value.restored)
 }
 
 /// Compares ledger and trail. Answers why a restore is certain, and remembers it in the ledger until a person accepts;
@@ -79,8 +94,13 @@ pub async fn check(ledger: &dyn Ledger, trail: &FileTrail) -> anyhow::Result<Opt
         }
         // A trail without a line tells nothing.
         let Some(name) = trail.identity()? else { return Ok(None) };
+        // Only what the trail tells beyond its known head is compared.
+        let told: BTreeSet<Key> = trail
+            .read_from(before.value.known_head(&name))?
+            .filter_map(|event| event.ok().map(|(_, event)| event.delivery))
+            .collect();
         let mut known = HashMap::new();
-        for key in keys(ledger).await? {
+        for key in told {
             if let Some(entry) = ledger.get(&key).await? {
                 known.insert(key, Known::of(&entry.value));
             }

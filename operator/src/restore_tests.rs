@@ -50,8 +50,8 @@ impl Scene {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let ledger = EmbeddedLedger::open(folder.path()).unwrap();
-        ledger.insert(&shop()).await.unwrap();
         let id = common(&ledger, &SystemRandom).await.unwrap().value.ledger_id;
+        ledger.insert(&shop()).await.unwrap();
         Self { folder, ledger, id }
     }
 
@@ -209,10 +209,17 @@ async fn what_was_accepted_is_known_from_then_on() {
 }
 
 #[tokio::test]
-async fn the_ledger_wide_entry_is_made_once() {
+async fn the_ledger_wide_entry_is_made_once_and_never_for_entries_that_are_there() {
     let scene = Scene::new().await;
     let again = common(&scene.ledger, &SystemRandom).await.unwrap().value;
     assert_eq!(again.ledger_id, scene.id);
-    assert!(again != blank() && again.tag_key != [0; 32]);
+    assert_ne!(again.tag_key, [0; 32]);
     assert_eq!(keys(&scene.ledger).await.unwrap(), [key("shop")]);
+
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = EmbeddedLedger::open(folder.path()).unwrap();
+    assert!(ledger.common(&blank()).await.is_err(), "a blank one is never stored");
+    ledger.insert(&shop()).await.unwrap();
+    let refused = common(&ledger, &SystemRandom).await.unwrap_err();
+    assert!(ledger.common(&blank()).await.is_err(), "{refused:#}");
 }

@@ -58,6 +58,7 @@ pub struct Target {
 pub struct SelfCheck {
     http: reqwest::Client,
     verbs: String,
+    page: String,
     public_url: String,
     store: Arc<dyn LinkStore>,
 }
@@ -77,9 +78,16 @@ impl SelfCheck {
             .connection_verbose(false)
             .no_proxy()
             .timeout(ANSWER);
+        let mut base = target.public_url.clone();
         if let Some(address) = target.connect_to {
+            let (scheme, rest) = target.public_url.split_once("://").context("publicUrl has no scheme")?;
+            let (authority, path) = rest.split_once('/').map_or((rest, String::new()), |(a, p)| (a, format!("/{p}")));
             let host = host(&target.public_url).context("publicUrl has no host")?;
+            // The client connects to the port in the URL, whatever the name resolves to; what is asked for stays the same.
+            base = format!("{scheme}://{host}:{}{path}", address.port());
+            let asked = reqwest::header::HeaderValue::from_str(authority).context("publicUrl has no host")?;
             builder = builder.resolve(host, address);
+            builder = builder.default_headers([(reqwest::header::HOST, asked)].into_iter().collect());
         }
         if target.public_url.starts_with("http://") {
             builder = builder.tls_certs_only(Vec::new());
@@ -88,8 +96,8 @@ impl SelfCheck {
             builder = builder.tls_certs_only(reqwest::Certificate::from_pem_bundle(&pem)?);
         }
         let http = builder.build().context("selfCheck: no HTTP client")?;
-        let verbs = format!("{}/api/v1/links", target.public_url);
-        Ok(Self { http, verbs, public_url: target.public_url.clone(), store })
+        let verbs = format!("{base}/api/v1/links");
+        Ok(Self { http, verbs, page: format!("{base}/"), public_url: target.public_url.clone(), store })
     }
 
     /// One check: seal, put, look up, claim, open, acknowledge, remove.
@@ -111,7 +119,7 @@ impl SelfCheck {
     }
 
     async fn open(&self, opener: &Opener, canary: &SecretString) -> Result<(), Fault> {
-        let page = self.http.get(format!("{}/", self.public_url)).send().await;
+        let page = self.http.get(&self.page).send().await;
         let page = page.map_err(|error| failed(reached(&error)))?;
         if !page.status().is_success() {
             return Err(failed(&format!("the page answers with status {}", page.status().as_u16())));

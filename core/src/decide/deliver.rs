@@ -5,7 +5,7 @@ use crate::audit::EventKind;
 use crate::delivery::{Manifest, OnSourceRotated, Spec};
 use crate::entry::{Attempt, Cause, Entry, Hold, MailState, RevokeCause};
 use crate::error::{Class, Fault};
-use crate::time::Timestamp;
+use crate::time::{Span, Timestamp};
 
 /// A pending attempt belongs to its owner; after `until`, anyone may supersede it.
 pub(super) fn pending(entry: &Entry, obs: &Observation, now: Timestamp, g: &mut Gather) -> Next {
@@ -91,6 +91,7 @@ pub(super) fn next(mine: Option<&Manifest>, entry: &Entry, obs: &Observation, no
     }
     if let Some(fault) = &obs.unready {
         g.note(fault.clone());
+        g.wake_at(now + Span::from_secs(60));
         return None;
     }
     if spec.deliver_before.is_some_and(|limit| now >= limit) {

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ps_core::decide::{Action, Decision, Observation, decide};
-use ps_core::entry::{Common, Entry};
+use ps_core::entry::{Attempt, Common, Entry};
 use ps_core::error::Fault;
 use ps_core::ids::Key;
 use ps_core::ports::{AuditSink, CasError, Clock, Connections, Ledger, LinkStore, Mailer, Manifests, Random, Vault};
@@ -94,6 +94,11 @@ pub struct Controller {
     stopping: AtomicBool,
 }
 
+/// How long a delivery waits whose storage, manifests or audit trail failed: in a way that may pass, and in one that only a
+/// person can mend.
+const AGAIN: Span = Span::from_secs(1);
+const SLOWLY: Span = Span::from_secs(30);
+
 /// More decisions than any delivery needs in a row: a delivery that exceeds it comes back a little later.
 const MOST_STEPS: usize = 64;
 
@@ -178,7 +183,7 @@ impl Controller {
             if decision.action == Action::Rest {
                 self.show(key, &view, &decision, now).await;
                 self.tidy(key, &view);
-                return Rested { wake: decision.wake, also, settled: true };
+                return Rested { wake: decision.wake, also, settled: links_were_seen(&view) };
             }
             self.log.step(key, &decision);
             if concerns_siblings(&decision, view.entry()) {
@@ -187,7 +192,10 @@ impl Controller {
             match self.act(key, &view, &decision).await {
                 Ok(()) | Err(Trip::Lost) => {}
                 Err(trip) if trip.goes_on() => self.note_trouble(key, &view, trip),
-                Err(trip) => return self.tripped(key, &trip, also),
+                Err(trip) => {
+                    let settled = links_were_seen(&view) && comes_after_links(&decision.action);
+                    return Rested { settled, ..self.tripped(key, &trip, also) };
+                }
             }
         }
         Rested { wake: Some(self.now() + Span::from_secs(1)), also, settled: false }
@@ -206,8 +214,11 @@ impl Controller {
 
     /// Storage, manifests or audit failed: nothing can be decided, so the delivery comes back a little later.
     fn tripped(&self, key: &Key, trip: &Trip, also: Vec<Key>) -> Rested {
-        self.log.failed(key, &trip.fault());
-        Rested { wake: Some(self.now() + Span::from_secs(1)), also, settled: false }
+        let fault = trip.fault();
+        self.log.failed(key, &fault);
+        let wait = if fault.is_transient() { AGAIN } else { SLOWLY };
+        let jitter = Span::from_millis(i64::from(self.jitter()) * wait.as_millis() / 4 / i64::from(u16::MAX));
+        Rested { wake: Some(self.now() + wait + jitter), also, settled: false }
     }
 
     fn note_trouble(&self, key: &Key, view: &View, trip: Trip) {
@@ -251,6 +262,30 @@ impl Controller {
             self.desk.tidy(key);
         }
     }
+}
+
+/// Whether every record of the delivery was read, so that nothing was left undone with its links.
+fn links_were_seen(view: &View) -> bool {
+    let read = |a: &Attempt| a.forgotten || view.obs.records.contains_key(&a.number);
+    view.obs.store_blocked.is_none() && view.entry().is_none_or(|e| e.attempts.iter().all(read))
+}
+
+/// Whether a decision is of those that are made once nothing is left to do with links ([`ps_core::decide`]): what fails
+/// there must not keep gateways from answering.
+const fn comes_after_links(action: &Action) -> bool {
+    matches!(
+        action,
+        Action::Observe(_)
+            | Action::Rotate { .. }
+            | Action::Release
+            | Action::Stamp(_)
+            | Action::Issue(_)
+            | Action::SendHeld(_)
+            | Action::Notify(_)
+            | Action::FlushAudit
+            | Action::DeleteRecord(_)
+            | Action::Forget
+    )
 }
 
 /// A proof, a claim or a new attempt may change what other deliveries of the same source should do.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::{Request, StatusCode};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use kube::Client;
 use kube::client::Body;
 use kube::core::Status;
@@ -13,6 +14,14 @@ use crate::fault::{self, Doing};
 
 /// Longest wait for a whole answer.
 pub(crate) const WHOLE: Duration = Duration::from_secs(8);
+
+/// The most bytes that an answer with one object may have: a Secret of ours has 1.5 MiB as JSON at most.
+pub(crate) const ONE: usize = 2 * 1024 * 1024;
+/// The same where any Secret that an API server takes must be read, whatever somebody has put into it: etcd takes 1.5 MiB,
+/// and as JSON a byte is six at most.
+pub(crate) const ANY: usize = 12 * 1024 * 1024;
+/// The same for a page of a list.
+pub(crate) const LIST: usize = 16 * 1024 * 1024;
 
 /// Why there is no object.
 #[derive(Debug)]
@@ -33,18 +42,25 @@ impl Refusal {
     }
 }
 
-/// Sends a request and reads its answer.
+/// Sends a request and reads its answer, of which no more than `limit` bytes are held.
+///
+/// A larger answer is `Lost` with code `object-too-large`.
 pub(crate) async fn exchange<T: DeserializeOwned>(
     client: &Client,
     doing: &Doing,
     request: Request<Vec<u8>>,
+    limit: usize,
 ) -> Result<T, Refusal> {
-    let lost = |error: &kube::Error| Refusal::Lost(fault::unreachable(doing, error));
     let work = async {
+        let lost = |error: &kube::Error| Refusal::Lost(fault::unreachable(doing, error));
         let answer = client.send(request.map(Body::from)).await.map_err(|e| lost(&e))?;
         let status = answer.status();
-        let bytes = answer.into_body().collect_bytes().await.map_err(|e| lost(&e))?;
-        Ok((status, bytes))
+        let read = Limited::new(answer.into_body(), limit).collect().await;
+        let body = read.map_err(|error| match error.downcast_ref::<LengthLimitError>() {
+            Some(_) => Refusal::Lost(fault::oversized(doing)),
+            None => Refusal::Lost(fault::unreachable(doing, &*error)),
+        })?;
+        Ok((status, body.to_bytes()))
     };
     let (status, bytes) =
         tokio::time::timeout(WHOLE, work).await.map_err(|_| Refusal::Lost(fault::silent(doing)))??;

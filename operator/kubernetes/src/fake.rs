@@ -68,6 +68,11 @@ impl Fake {
         secret["metadata"]["resourceVersion"] = json!(number.to_string());
     }
 
+    /// A Secret as it is.
+    pub(crate) fn see(&self, name: &str) -> Value {
+        self.0.lock().unwrap().secrets.get(name).cloned().unwrap_or_default()
+    }
+
     async fn answer(&self, request: Request<Body>) -> Result<Response<Body>, std::io::Error> {
         let (parts, body) = request.into_parts();
         let body = body.collect_bytes().await.unwrap();
@@ -128,7 +133,16 @@ impl State {
                 if version(&found) != version(&sent) {
                     return status(409, "Conflict", name);
                 }
-                (200, put(name, sent, self))
+                if found["immutable"] == json!(true) && sent["immutable"] != json!(true) {
+                    return status(422, "Invalid", name);
+                }
+                let mut sent = sent;
+                sent["metadata"]["deletionTimestamp"] = found["metadata"]["deletionTimestamp"].clone();
+                let answer = put(name, sent, self);
+                if answer["metadata"]["deletionTimestamp"].is_string() && answer["metadata"]["finalizers"].is_null() {
+                    self.secrets.remove(name);
+                }
+                (200, answer)
             }
             (&Method::DELETE, Some(mut found)) => {
                 let asked = sent["preconditions"]["resourceVersion"].as_str().map(str::to_owned);

@@ -189,6 +189,18 @@ pub fn too_large(doing: &Doing) -> Fault {
         .remedy("A Secret holds 1 MiB at most, and its annotations 256 KiB")
 }
 
+/// The fault of an answer that is larger than anything of ours.
+#[must_use]
+pub(crate) fn oversized(doing: &Doing) -> Fault {
+    Fault::new(Class::Permanent, "object-too-large", format!("what is there is larger than anything of ours: {doing}"))
+        .remedy("Look at that Secret's metadata: somebody has filled it, with the operator's or a gateway's rights")
+}
+
+/// Whether a fault says that something is too large.
+pub(crate) fn is_too_large(fault: &Fault) -> bool {
+    fault.code == "object-too-large"
+}
+
 /// The fault of a resourceVersion that is no number.
 #[must_use]
 pub fn version(doing: &Doing) -> Fault {

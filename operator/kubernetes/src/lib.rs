@@ -27,6 +27,7 @@ pub mod table;
 mod exchange;
 #[cfg(test)]
 mod fake;
+mod remake;
 mod wire;
 
 pub use client::{Access, connect, own_audiences};

@@ -17,9 +17,9 @@ use kube::Client;
 use ps_core::error::{Class, Fault};
 use ps_core::ports::CasError;
 
-use crate::exchange::{Refusal, exchange};
+use crate::exchange::{ANY, LIST, ONE, Refusal, exchange};
 use crate::fault::{self, Doing};
-use crate::wire::{WireDeleted, WireHead, WireList, WireSecret, is_missing, number};
+use crate::wire::{WireDeleted, WireHead, WireList, WireMeta, WireSecret, is_missing, number};
 
 /// The most bytes that the data of one row may have in sum (the API server's limit for a Secret).
 pub const MAX_DATA: usize = 1024 * 1024;
@@ -111,13 +111,14 @@ impl SecretTable {
     /// # Errors
     /// `AlreadyExists`; `Failed`: refused, or nobody knows whether it was done (`object-too-large`, `kubernetes-…`).
     pub async fn create(&self, row: &Row) -> Result<u64, CasError> {
-        within(&self.doing("create", &row.name), self.write(row, None)).await
+        within(&self.doing("create", &row.name), self.write(row, None)).await.map(|written| written.version)
     }
 
     /// Reads a row, as new as every write that ended before the call.
     ///
     /// # Errors
-    /// `Failed`; code `kubernetes-foreign-object` if there is a Secret of that name and another type.
+    /// `Failed`; code `kubernetes-foreign-object` if there is a Secret of that name and another type; `object-too-large` if
+    /// somebody has filled it with more than 2 MiB.
     pub async fn get(&self, name: &str) -> Result<Option<(Row, u64)>, CasError> {
         let doing = self.doing("get", name);
         within(&doing, async {
@@ -133,7 +134,7 @@ impl SecretTable {
     /// # Errors
     /// `Conflict` if it changed or went, also if it was made anew since; `Failed` as for [`SecretTable::create`].
     pub async fn replace(&self, row: &Row, unchanged: u64) -> Result<u64, CasError> {
-        within(&self.doing("update", &row.name), self.write(row, Some(unchanged))).await
+        within(&self.doing("update", &row.name), self.write(row, Some(unchanged))).await.map(|written| written.version)
     }
 
     /// Deletes a row if it still has version `unchanged`.
@@ -154,7 +155,8 @@ impl SecretTable {
         within(&doing, async {
             let mut was_there = false;
             loop {
-                let Some(found) = self.read(name).await.map_err(CasError::Failed)? else { return Ok(was_there) };
+                let found = self.read_any(name).await.map_err(CasError::Failed)?;
+                let Some(found) = found else { return Ok(was_there) };
                 was_there = true;
                 let version = found.metadata.version(&doing).map_err(CasError::Failed)?;
                 match self.remove(name, version).await {
@@ -170,7 +172,8 @@ impl SecretTable {
     /// it: the table as it was at the first page.
     ///
     /// # Errors
-    /// A fault; `kubernetes-gone` if the first page is older than the history that the API server keeps (minutes).
+    /// A fault; `kubernetes-gone` if the first page is older than the history that the API server keeps (minutes);
+    /// `object-too-large` if the page has more than 16 MiB, which a page of one row never has: ask for fewer.
     pub async fn page(&self, next: Option<&str>, limit: u32) -> Result<Page, Fault> {
         let doing = self.doing("list", "");
         let mut query = format!("{}&limit={limit}", self.selectors());
@@ -183,7 +186,8 @@ impl SecretTable {
             .header(http::header::ACCEPT, METADATA_LIST)
             .body(Vec::new())
             .map_err(|_| fault::unreadable(&doing))?;
-        let list: WireList = exchange(&self.client, &doing, request).await.map_err(|refusal| refusal.fault(&doing))?;
+        let list: WireList =
+            exchange(&self.client, &doing, request, LIST).await.map_err(|refusal| refusal.fault(&doing))?;
         let rows = list.items.into_iter().map(|item| item.metadata.meta(&doing)).collect::<Result<_, _>>()?;
         let position = number(&list.metadata.resource_version, &doing)?;
         Ok(Page { rows, position, next: list.metadata.next.filter(|next| !next.is_empty()) })
@@ -213,9 +217,18 @@ impl SecretTable {
 
     /// Reads whatever is there; a foreign type is a fault.
     async fn read(&self, name: &str) -> Result<Option<WireSecret>, Fault> {
+        self.read_within(name, ONE).await
+    }
+
+    /// The same, also if somebody has filled it with what is not ours.
+    pub(crate) async fn read_any(&self, name: &str) -> Result<Option<WireSecret>, Fault> {
+        self.read_within(name, ANY).await
+    }
+
+    async fn read_within(&self, name: &str, limit: usize) -> Result<Option<WireSecret>, Fault> {
         let doing = self.doing("get", name);
         let request = Request::get(self.place(name)?).body(Vec::new()).map_err(|_| fault::unreadable(&doing))?;
-        match exchange::<WireSecret>(&self.client, &doing, request).await {
+        match exchange::<WireSecret>(&self.client, &doing, request, limit).await {
             Ok(found) if found.kind == self.kind => Ok(Some(found)),
             Ok(_) => Err(fault::foreign(&self.namespace, name, &self.kind)),
             Err(Refusal::Said(status)) if is_missing(&status, name) => Ok(None),
@@ -237,7 +250,7 @@ impl SecretTable {
     }
 
     /// Creates a row, or replaces it if it has the version.
-    async fn write(&self, row: &Row, unchanged: Option<u64>) -> Result<u64, CasError> {
+    pub(crate) async fn write(&self, row: &Row, unchanged: Option<u64>) -> Result<Written, CasError> {
         let (verb, method) = if unchanged.is_some() { ("update", Method::PUT) } else { ("create", Method::POST) };
         let doing = self.doing(verb, &row.name);
         let taken = if unchanged.is_some() { CasError::Conflict } else { CasError::AlreadyExists };
@@ -260,15 +273,15 @@ impl SecretTable {
                 .header(http::header::CONTENT_TYPE, "application/json")
                 .body(body.clone())
                 .map_err(|_| CasError::Failed(fault::unreadable(&doing)))?;
-            match exchange::<WireHead>(&self.client, &doing, request).await {
-                Ok(done) => return done.metadata.version(&doing).map_err(CasError::Failed),
+            match exchange::<WireHead>(&self.client, &doing, request, ANY).await {
+                Ok(done) => return Written::of(&done.metadata, &doing).map_err(CasError::Failed),
                 Err(Refusal::Lost(fault)) if fault.class == Class::Permanent => return Err(CasError::Failed(fault)),
                 Err(Refusal::Lost(fault)) => doubt = Some(fault),
                 Err(Refusal::Said(status)) if status.code == 409 => {}
                 Err(Refusal::Said(status)) if unchanged.is_some() && is_missing(&status, &row.name) => {}
                 Err(said) => return Err(CasError::Failed(said.fault(&doing))),
             }
-            let found = match self.read(&row.name).await {
+            let found = match self.read_any(&row.name).await {
                 Ok(found) => found,
                 Err(fault) if fault.class == Class::Transient && tried + 1 < TRIES => {
                     doubt.get_or_insert(fault);
@@ -281,7 +294,7 @@ impl SecretTable {
             if let (Some(found), Some(version)) = (&found, version)
                 && found.holds(&sent)
             {
-                return Ok(version);
+                return Ok(Written { version, going: found.metadata.is_going() });
             }
             // As before: it was not done, and doing it again is safe, for at most one of the two can succeed.
             if version != unchanged {
@@ -291,7 +304,7 @@ impl SecretTable {
         Err(doubt.map_or(taken, CasError::Failed))
     }
 
-    async fn remove(&self, name: &str, unchanged: u64) -> Result<(), CasError> {
+    pub(crate) async fn remove(&self, name: &str, unchanged: u64) -> Result<(), CasError> {
         let doing = self.doing("delete", name);
         if unchanged == 0 {
             return Err(CasError::Conflict);
@@ -309,14 +322,14 @@ impl SecretTable {
                 .header(http::header::CONTENT_TYPE, "application/json")
                 .body(body.to_string().into_bytes())
                 .map_err(|_| CasError::Failed(fault::unreadable(&doing)))?;
-            match exchange::<WireDeleted>(&self.client, &doing, request).await {
+            match exchange::<WireDeleted>(&self.client, &doing, request, ANY).await {
                 Ok(left) if left.metadata.finalizers.is_empty() => return Ok(()),
                 Ok(_) => return self.strip(name).await.map_err(CasError::Failed),
                 Err(Refusal::Lost(fault)) => doubt = Some(fault),
                 Err(Refusal::Said(status)) if status.code == 409 || is_missing(&status, name) => {}
                 Err(said) => return Err(CasError::Failed(said.fault(&doing))),
             }
-            match self.read(name).await {
+            match self.read_any(name).await {
                 // After a lost answer this is what was asked for, whoever did it.
                 Ok(None) => return if doubt.is_some() { Ok(()) } else { Err(CasError::Conflict) },
                 Ok(Some(found)) => {
@@ -340,11 +353,24 @@ impl SecretTable {
             .header(http::header::CONTENT_TYPE, "application/merge-patch+json")
             .body(br#"{"metadata":{"finalizers":null}}"#.to_vec())
             .map_err(|_| fault::unreadable(&doing))?;
-        match exchange::<WireHead>(&self.client, &doing, request).await {
+        match exchange::<WireHead>(&self.client, &doing, request, ANY).await {
             Ok(_) => Ok(()),
             Err(Refusal::Said(status)) if is_missing(&status, name) => Ok(()),
             Err(other) => Err(other.fault(&doing)),
         }
+    }
+}
+
+/// What a write has left.
+pub(crate) struct Written {
+    pub(crate) version: u64,
+    /// The row was deleted before, and a finalizer had kept it: this write took it off, and the row is gone.
+    pub(crate) going: bool,
+}
+
+impl Written {
+    fn of(meta: &WireMeta, doing: &Doing) -> Result<Self, Fault> {
+        Ok(Self { version: meta.version(doing)?, going: meta.is_going() })
     }
 }
 
@@ -379,7 +405,7 @@ fn escaped(text: &str) -> String {
     })
 }
 
-async fn within<T>(doing: &Doing, work: impl Future<Output = Result<T, CasError>>) -> Result<T, CasError> {
+pub(crate) async fn within<T>(doing: &Doing, work: impl Future<Output = Result<T, CasError>>) -> Result<T, CasError> {
     tokio::time::timeout(LONGEST, work).await.unwrap_or_else(|_| Err(CasError::Failed(fault::silent(doing))))
 }
 

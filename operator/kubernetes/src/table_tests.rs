@@ -150,6 +150,64 @@ async fn a_finalizer_keeps_no_row() {
     }
 }
 
+/// Whoever may update a row can't keep us from replacing it.
+#[tokio::test]
+async fn a_row_that_was_made_unreplaceable_is_made_anew() {
+    let fake = Fake::default();
+    let table = table(&fake);
+    type Attack = fn(&mut serde_json::Value);
+    let immutable: Attack = |secret| secret["immutable"] = json!(true);
+    let going: Attack = |secret| {
+        secret["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        secret["metadata"]["finalizers"] = json!(["evil.example/stay"]);
+    };
+    for (attack, asked) in [(immutable, "PUT GET DELETE POST"), (going, "PUT POST")] {
+        table.purge("a").await.unwrap();
+        table.create(&row("a", "1")).await.unwrap();
+        fake.edit("a", attack);
+        let version = table.get("a").await.unwrap().unwrap().1;
+        for stale in [version - 1, version + 1] {
+            assert_eq!(table.replace_or_remake(&row("a", "2"), stale).await, Err(CasError::Conflict));
+        }
+        fake.plan(&[]);
+        let new = table.replace_or_remake(&row("a", "2"), version).await.unwrap();
+        assert_eq!(fake.asked(), asked);
+        assert_eq!(table.get("a").await, Ok(Some((row("a", "2"), new))));
+        assert!(new > version && fake.see("a")["immutable"].is_null());
+    }
+    // A plain replacement takes off what others have put on, and is told of what it can't do.
+    fake.edit("a", |secret| {
+        secret["metadata"]["ownerReferences"] = json!([{"uid": "x"}]);
+        secret["metadata"]["finalizers"] = json!(["evil.example/stay"]);
+        secret["metadata"]["annotations"]["evil.example/x"] = json!("y");
+    });
+    let version = table.get("a").await.unwrap().unwrap().1;
+    table.replace_or_remake(&row("a", "3"), version).await.unwrap();
+    let metadata = fake.see("a")["metadata"].clone();
+    assert!(metadata["ownerReferences"].is_null() && metadata["finalizers"].is_null(), "{metadata}");
+    assert!(metadata["annotations"]["evil.example/x"].is_null(), "{metadata}");
+    let version = table.get("a").await.unwrap().unwrap().1;
+    fake.plan(&[Do::Refuse(422)]);
+    assert_eq!(code(table.replace_or_remake(&row("a", "4"), version).await), "kubernetes-invalid");
+    assert_eq!(fake.asked(), "PUT GET", "what is refused for another reason is not deleted");
+}
+
+/// Whoever may update a row can fill it: it is not held in memory, and it can be got rid of.
+#[tokio::test]
+async fn a_row_that_was_filled_is_a_fault_and_can_be_purged() {
+    let fake = Fake::default();
+    let table = table(&fake);
+    let version = table.create(&row("a", "1")).await.unwrap();
+    let fill = |secret: &mut serde_json::Value| secret["metadata"]["ownerReferences"] = json!(["x".repeat(3 << 20)]);
+    fake.edit("a", fill);
+    assert_eq!(code(table.get("a").await), "object-too-large");
+    table.replace(&row("a", "2"), version + 1).await.unwrap();
+    assert!(table.get("a").await.unwrap().is_some(), "a replacement empties it");
+    fake.edit("a", fill);
+    assert_eq!(table.purge("a").await, Ok(true));
+    assert_eq!(table.get("a").await, Ok(None));
+}
+
 #[tokio::test]
 async fn sizes_are_checked_before_anything_is_sent() {
     let fake = Fake::default();

@@ -24,6 +24,9 @@ pub(crate) struct WireSecret {
     pub(crate) metadata: WireMeta,
     #[serde(rename = "type", default)]
     pub(crate) kind: String,
+    /// We never send it; whoever may update could.
+    #[serde(default, skip_serializing)]
+    pub(crate) immutable: bool,
     #[serde(default, deserialize_with = "or_null")]
     data: BTreeMap<String, String>,
 }
@@ -36,6 +39,9 @@ pub(crate) struct WireMeta {
     name: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     resource_version: Option<String>,
+    /// Set while finalizers keep what was deleted.
+    #[serde(default, skip_serializing)]
+    deletion_timestamp: Option<String>,
     #[serde(default, deserialize_with = "or_null", skip_serializing_if = "BTreeMap::is_empty")]
     annotations: BTreeMap<String, String>,
     #[serde(default, deserialize_with = "or_null", skip_serializing_if = "BTreeMap::is_empty")]
@@ -78,6 +84,11 @@ pub(crate) struct WireListMeta {
 }
 
 impl WireMeta {
+    /// Whether it was deleted and only finalizers keep it.
+    pub(crate) fn is_going(&self) -> bool {
+        self.deletion_timestamp.is_some()
+    }
+
     pub(crate) fn version(&self, doing: &Doing) -> Result<u64, Fault> {
         number(&self.resource_version, doing)
     }
@@ -106,10 +117,12 @@ impl WireSecret {
             metadata: WireMeta {
                 name: row.name.clone(),
                 resource_version: unchanged.map(|version| version.to_string()),
+                deletion_timestamp: None,
                 annotations,
                 labels: labels.clone(),
             },
             kind: kind.to_owned(),
+            immutable: false,
             data: row.data.iter().map(|(key, bytes)| (key.clone(), STANDARD.encode(bytes))).collect(),
         }
     }

@@ -211,6 +211,9 @@ impl Ledger for EmbeddedLedger {
         if let Some(found) = self.database.read(common).await? {
             return Ok(found);
         }
+        if fresh.ledger_id.is_empty() {
+            return Err(CasError::Failed(ps_core::ports::common_missing()));
+        }
         let fresh = common_text(fresh)?;
         self.database
             .write(fresh.len(), move |turn| {

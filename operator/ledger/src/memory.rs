@@ -193,6 +193,9 @@ impl Ledger for MemoryLedger {
         if let Some(found) = &state.common {
             return Ok(found.clone());
         }
+        if fresh.ledger_id.is_empty() {
+            return Err(CasError::Failed(ps_core::ports::common_missing()));
+        }
         state.seq += 1;
         let version = state.seq;
         let made = Versioned { value: fresh.clone(), version };

@@ -308,9 +308,32 @@ async fn without_the_api_server_nothing_is_guessed_and_a_restored_etcd_is_notice
         .unwrap();
     assert_eq!((ledger.epoch(), ledger.get(&key(1)).await.unwrap().unwrap().value), (0, entry(1, 2)));
 
+    // One whose watch stays down: entries are all that it can read.
+    let proxy = cluster.proxy().unwrap();
+    let blind = client_of(cluster.kubeconfig_via(&proxy, &namespace, "operator").await.unwrap()).await;
+    let blind = KubernetesLedger::open(blind, &namespace).await.unwrap();
+    proxy.rule(ProxyRule::new("fieldSelector", ProxyAction::Refuse(500)));
+
     cluster.etcd_restore(&backup).await.unwrap();
+    ps_testbed::wait_until("a read that is refused", SOON, async || {
+        let read = blind.get(&key(1)).await;
+        let over = matches!(&read, Err(CasError::Failed(fault)) if fault.code == "ledger-went-back");
+        assert!(!matches!(&read, Ok(found) if found.as_ref().is_none_or(|found| found.value != entry(1, 2))), "{read:?}");
+        over.then_some(())
+    })
+    .await
+    .unwrap();
+    assert_eq!(failed(blind.replace(&entry(1, 4), one).await), "ledger-went-back");
+    assert_eq!(failed(blind.insert(&entry(2, 4)).await), "ledger-went-back");
+    assert_eq!(failed(blind.common(&common("two")).await), "ledger-went-back");
+    proxy.clear();
+    assert_eq!(tokio::time::timeout(SOON, blind.went_backwards(0)).await.expect("noticed"), 1);
+
     assert_eq!(tokio::time::timeout(SOON, ledger.went_backwards(0)).await.expect("noticed"), 1);
-    ps_testbed::wait_until("the ledger to be back", SOON, async || ledger.catch_up().await.ok()).await.unwrap();
+    assert_eq!(failed(ledger.get(&key(1)).await), "ledger-went-back");
+    assert_eq!(failed(ledger.catch_up().await), "ledger-went-back");
+    let ledger = open(&cluster, &namespace).await;
+    ledger.catch_up().await.unwrap();
     assert_eq!(ledger.get(&key(1)).await.unwrap().unwrap().value, entry(1, 1), "what the backup has");
     assert_eq!((ledger.get(&key(2)).await, ledger.by_source(&source(2)).await), (Ok(None), Ok(Vec::new())));
     assert_eq!(ledger.list(None, 9).await.unwrap(), [key(1)]);

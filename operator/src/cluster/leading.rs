@@ -19,7 +19,6 @@ use ps_core::status::Status;
 use ps_kubernetes::election::{Held, Standing};
 use ps_ledger::KubernetesLedger;
 use ps_store::kubernetes::{FenceKeeper, KubernetesStore, Rights, Settings as StoreSettings};
-use ps_vault::VaultClient;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
@@ -42,13 +41,7 @@ const ADVANCE_EVERY: u32 = 16;
 const FIRST_LISTS: Duration = Duration::from_secs(60);
 
 /// Leads until a signal, a loss, or a failure.
-/// `went_back` says why the last term ended, if the API server's storage was set back.
-pub(super) async fn lead(
-    ground: &Ground,
-    lead: Lead,
-    went_back: Option<String>,
-    stop: &mut Stop,
-) -> anyhow::Result<Ended> {
+pub(super) async fn lead(ground: &Ground, lead: Lead, stop: &mut Stop) -> anyhow::Result<Ended> {
     let (config, client) = (&ground.config, &ground.client);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let random: Arc<dyn Random> = Arc::new(SystemRandom);
@@ -72,6 +65,8 @@ pub(super) async fn lead(
         instance: ground.me.clone(),
         own_audiences: ps_kubernetes::own_audiences(&ground.places.access),
         newest_seen: common.newest,
+        allow_http: config.kubernetes.allow_http,
+        vault_addresses: config.kubernetes.vault_addresses.clone(),
     };
     let source = Arc::new(KubernetesSource::new(client.clone(), options, clock.clone(), random.clone()));
     {
@@ -93,10 +88,13 @@ pub(super) async fn lead(
     }
     // A storage that was set back is one, whoever tells: before anything is decided.
     let told = tokio::time::timeout(Duration::ZERO, source.went_back()).await.ok();
-    if let Some(why) = went_back.or(told) {
+    ground.look().await;
+    if let Some(why) = ground.storage.back().or(told) {
         restore::note(&*ledger, &why).await?;
+        ground.storage.is_noted();
         source.accept_back();
     }
+    ground.connections.ask(&source);
 
     // Another process may hold its file for long.
     let trail = tokio::select! {
@@ -115,10 +113,10 @@ pub(super) async fn lead(
     let ports = Ports {
         manifests: Arc::new(WhileLeading { source: source.clone(), held: lead.held() }),
         connections: source.clone(),
-        ledger: ledger.clone(),
+        ledger: Arc::new(MutCas(ledger.clone())),
         store: store.clone(),
-        vault: Arc::new(VaultClient::new(source.clone(), clock.clone())),
-        mailer,
+        vault: ground.vault.clone(),
+        mailer: Arc::new(MutMail(mailer)),
         audit: Arc::new(BoundedAudit::new(trail.clone())),
         clock,
         random,
@@ -157,6 +155,8 @@ pub(super) async fn lead(
     engine.watch_over_links(config, &mut essential)?;
     {
         let (keeper, first) = (FenceKeeper::new(store.clone()), engine.first.clone());
+        let held = lead.held();
+        let may_answer = move || std::future::ready(held.as_ref().is_none_or(Held::now));
         essential.spawn(async move {
             let looked = async {
                 first.over().await;
@@ -165,7 +165,7 @@ pub(super) async fn lead(
             };
             tokio::select! {
                 () = looked => {}
-                () = keeper.run(Arc::new(SystemClock)) => {}
+                () = keeper.run(Arc::new(SystemClock), may_answer) => {}
             }
             anyhow::bail!("the fence is not kept any more")
         });
@@ -173,6 +173,12 @@ pub(super) async fn lead(
 
     let term = Term { ledger: &ledger, store: &store, source: &source, trail: &trail, engine: &engine, epochs };
     let ended = term.hold(lead, (&mut essential, &mut workers), stop).await;
+    if let Ok(Ended::WentBack(why)) = &ended
+        && let Ok(Ok(())) = tokio::time::timeout(BEAT, restore::note(&*ledger, why)).await
+    {
+        // At once, whoever leads next; the next term notes it again if this failed.
+        tracing::info!("noted in the ledger");
+    }
     ground.health.ready.store(false, Ordering::Relaxed);
     engine.wind_down(workers).await;
     if let Some(smtp) = smtp {
@@ -383,4 +389,38 @@ impl StepLog for Told {
         self.story.rested(key, status);
         self.source.rested(key, status);
     }
+}
+
+fn mutant(which: &str) -> bool { std::env::var("PS_MUTANT").is_ok_and(|m| m == which) }
+struct MutCas(Arc<KubernetesLedger>);
+#[async_trait]
+impl ps_core::ports::Ledger for MutCas {
+    async fn get(&self, key: &Key) -> Result<Option<ps_core::ports::Versioned<Entry>>, ps_core::ports::CasError> { self.0.get(key).await }
+    async fn get_latest(&self, key: &Key) -> Result<Option<ps_core::ports::Versioned<Entry>>, ps_core::ports::CasError> { self.0.get_latest(key).await }
+    async fn insert(&self, entry: &Entry) -> Result<u64, ps_core::ports::CasError> { self.0.insert(entry).await }
+    async fn replace(&self, entry: &Entry, unchanged: u64) -> Result<u64, ps_core::ports::CasError> {
+        let mut v = unchanged;
+        loop {
+            match self.0.replace(entry, v).await {
+                Err(ps_core::ports::CasError::Conflict) if mutant("cas") => match self.0.get_latest(&entry.key).await? { Some(f) => v = f.version, None => return Err(ps_core::ports::CasError::Conflict) },
+                other => return other,
+            }
+        }
+    }
+    async fn delete(&self, key: &Key, unchanged: u64) -> Result<(), ps_core::ports::CasError> { self.0.delete(key, unchanged).await }
+    async fn list(&self, after: Option<&Key>, limit: usize) -> Result<Vec<Key>, ps_core::ports::CasError> { self.0.list(after, limit).await }
+    async fn by_source(&self, source: &ps_core::ids::Digest) -> Result<Vec<Entry>, ps_core::ports::CasError> { self.0.by_source(source).await }
+    async fn by_record(&self, record: ps_core::ids::LinkId) -> Result<Option<Key>, ps_core::ports::CasError> { self.0.by_record(record).await }
+    async fn common(&self, fresh: &ps_core::entry::Common) -> Result<ps_core::ports::Versioned<ps_core::entry::Common>, ps_core::ports::CasError> { self.0.common(fresh).await }
+    async fn replace_common(&self, c: &ps_core::entry::Common, unchanged: u64) -> Result<u64, ps_core::ports::CasError> { self.0.replace_common(c, unchanged).await }
+}
+struct MutMail(Arc<dyn ps_core::ports::Mailer>);
+#[async_trait]
+impl ps_core::ports::Mailer for MutMail {
+    async fn ready(&self) -> Result<(), ps_core::ports::MailError> { self.0.ready().await }
+    async fn send_link(&self, mail: &ps_core::mail::LinkMail) -> Result<(), ps_core::ports::MailError> {
+        if mutant("mail") { self.0.send_link(mail).await?; }
+        self.0.send_link(mail).await
+    }
+    async fn send_notice(&self, mail: &ps_core::mail::NoticeMail) -> Result<(), ps_core::ports::MailError> { self.0.send_notice(mail).await }
 }

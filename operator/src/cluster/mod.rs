@@ -3,70 +3,36 @@
 //! One operator of several is elected ([`ps_kubernetes::election`]); the others stand by. Safety never depends on it: every
 //! write is a compare-and-swap, and a leader that is not sure to lead begins nothing new.
 
+mod ground;
 mod leading;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use ps_audit::{FileTrail, Mirror};
 use ps_core::error::Fault;
+use ps_core::ports::CasError;
 use ps_kubernetes::election::{self, Election, Held, Standing};
-use ps_kubernetes::{Access, Client};
+use ps_kubernetes::Access;
 use ps_ledger::KubernetesLedger;
+use ps_vault::VaultClient;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::admin::{self, Health};
-use crate::clock::now;
+use crate::clock::{SystemClock, now};
 use crate::config::Config;
-use crate::lease;
 use crate::metrics::Metrics;
 use crate::standalone::name;
 use crate::supervise::Stop;
 
-/// The audit trail's file where none is configured, in the folder of `--data`.
-const TRAIL: &str = "audit.jsonl";
+pub use self::ground::Places;
+pub(crate) use self::ground::Ground;
+use self::ground::{OfThisTerm, Storage};
 
 /// A pause between two terms: what ended the first may need a moment to pass.
 const BETWEEN_TERMS: Duration = Duration::from_secs(1);
-
-/// How to reach the API server, and where local files lie.
-#[derive(Clone, Debug)]
-pub struct Places {
-    /// The API server.
-    pub access: Access,
-    /// A folder for the audit trail, if `audit.file` names none.
-    pub data: PathBuf,
-}
-
-/// What every term of leadership starts from.
-pub(crate) struct Ground {
-    pub(crate) config: Config,
-    pub(crate) places: Places,
-    pub(crate) client: Client,
-    /// The operator's own namespace.
-    pub(crate) namespace: String,
-    /// The namespace of link records.
-    pub(crate) links: String,
-    pub(crate) me: String,
-    pub(crate) metrics: Arc<Metrics>,
-    pub(crate) health: Arc<Health>,
-}
-
-impl Ground {
-    /// Opens the audit trail of this ledger.
-    ///
-    /// # Errors
-    /// What does not pass by itself.
-    pub(crate) async fn trail(&self, ledger_id: &str) -> Result<FileTrail, Fault> {
-        let file = self.config.audit.file.clone().unwrap_or_else(|| self.places.data.join(TRAIL));
-        let mirror = || if self.config.audit.stdout { Mirror::Stdout } else { Mirror::None };
-        lease::open(|| FileTrail::open(&file, ledger_id, mirror())).await
-    }
-}
 
 /// Whether this process leads, as the election says; always, where none is held.
 pub(crate) enum Lead {
@@ -101,8 +67,11 @@ pub async fn run(config: Config, places: Places) -> anyhow::Result<()> {
     let mut admin: JoinSet<anyhow::Result<()>> = JoinSet::new();
     let routes = admin::router(health.clone());
     admin.spawn(async move { Ok(axum::serve(listener, routes).await?) });
-    let ground =
-        Ground { config, places, client, namespace, links, me: format!("{}-{}", hostname(), name()?), metrics, health };
+    let connections = Arc::new(OfThisTerm::default());
+    let vault = Arc::new(VaultClient::new(connections.clone(), Arc::new(SystemClock)));
+    let me = format!("{}-{}", hostname(), name()?);
+    let storage = Storage::default();
+    let ground = Ground { config, places, client, namespace, links, me, metrics, health, storage, connections, vault };
     let mut stop = Stop::new()?;
 
     let elect = ground.config.kubernetes.leader_election.clone();
@@ -126,7 +95,6 @@ pub async fn run(config: Config, places: Places) -> anyhow::Result<()> {
 
 /// Stands by, leads, and stands by again, for ever.
 async fn terms(ground: &Ground, election: Option<&Election>, stop: &mut Stop) -> anyhow::Result<()> {
-    let mut went_back = None;
     loop {
         let lead = match election {
             None => Lead::Always,
@@ -138,7 +106,13 @@ async fn terms(ground: &Ground, election: Option<&Election>, stop: &mut Stop) ->
             }
         };
         ground.metrics.leader.set(1);
-        let ended = leading::lead(ground, lead, went_back.take(), stop).await;
+        let ended = leading::lead(ground, lead, stop).await.or_else(|error| {
+            if !passes(&error) {
+                return Err(error);
+            }
+            tracing::warn!("{error:#}");
+            Ok(Ended::Lost)
+        });
         ground.health.ready.store(false, Ordering::Relaxed);
         ground.metrics.leader.set(0);
         match ended? {
@@ -146,7 +120,7 @@ async fn terms(ground: &Ground, election: Option<&Election>, stop: &mut Stop) ->
             Ended::Lost => tracing::warn!("another operator may lead: standing by"),
             Ended::WentBack(why) => {
                 tracing::error!("{why}: everything is read anew");
-                went_back = Some(why);
+                ground.storage.went_back(why);
             }
         }
         tokio::select! {
@@ -154,6 +128,17 @@ async fn terms(ground: &Ground, election: Option<&Election>, stop: &mut Stop) ->
             () = stop.asked() => return Ok(()),
         }
     }
+}
+
+/// Whether a term ended by something that passes by itself: the next one may go well.
+fn passes(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        let storage = cause.downcast_ref().and_then(|error| match error {
+            CasError::Failed(fault) => Some(fault),
+            CasError::AlreadyExists | CasError::Conflict => None,
+        });
+        storage.or_else(|| cause.downcast_ref()).is_some_and(Fault::is_transient)
+    })
 }
 
 /// Waits until this process leads; `false` if it was told to stop before. A standby is ready: it can take over.
@@ -170,13 +155,17 @@ async fn stand_by(ground: &Ground, election: &Election, stop: &mut Stop) -> bool
             tracing::info!("standing by");
         }
         ground.health.ready.store(true, Ordering::Relaxed);
+        let later = async {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            ground.look().await;
+        };
         tokio::select! {
             changed = standing.changed() => {
                 if changed.is_err() {
                     return false;
                 }
             }
-            () = tokio::time::sleep(Duration::from_secs(5)) => {}
+            () = later => {}
             () = stop.asked() => return false,
         }
     }
@@ -195,4 +184,21 @@ fn hostname() -> String {
 pub async fn ledger(access: &Access, namespace: &str) -> anyhow::Result<Arc<KubernetesLedger>> {
     let client = ps_kubernetes::connect(access, "password-sender-operator").await?;
     Ok(Arc::new(KubernetesLedger::open(client, namespace).await?))
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+    use ps_core::error::Class;
+
+    use super::*;
+
+    #[test]
+    fn a_term_may_fail_by_what_passes_and_the_program_only_by_what_stays() {
+        let fault = |class| Fault::new(class, "code", "message");
+        let storage = |class| anyhow::Error::from(CasError::Failed(fault(class))).context("the ledger");
+        assert!(passes(&storage(Class::Transient)) && passes(&anyhow::Error::from(fault(Class::Transient))));
+        assert!(!passes(&storage(Class::Permanent)) && !passes(&anyhow::Error::from(fault(Class::Misconfigured))));
+        assert!(!passes(&CasError::Conflict.into()) && !passes(&anyhow!("a task panicked")));
+    }
 }

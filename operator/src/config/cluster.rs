@@ -21,6 +21,13 @@ pub struct Kubernetes {
     /// The namespaces whose deliveries are served. Default: all.
     #[serde(default)]
     pub watch_namespaces: Vec<String>,
+    /// Where namespaced `VaultConnection`s may lead, each `https://host[:port]`. Default: anywhere.
+    #[serde(default)]
+    pub vault_addresses: Vec<String>,
+    /// Whether connections may lead to `http://` on this machine, which is the operator's own pod. For tests only.
+    /// Default: false.
+    #[serde(default)]
+    pub allow_http: bool,
     /// How one of several operators is elected.
     #[serde(default)]
     pub leader_election: LeaderElection,
@@ -121,6 +128,9 @@ impl Kubernetes {
                 "another one than the operator's own: the gateway reads everything in it",
             );
         }
+        if !self.vault_addresses.iter().all(|address| is_address(address, self.allow_http)) {
+            return field("kubernetes.vaultAddresses", "addresses like https://vault.example.com:8200, without a path");
+        }
         let LeaderElection { lease_duration, renew_deadline, retry_period, .. } = self.leader_election;
         if lease_duration < Span::from_secs(2) || lease_duration > Span::from_secs(300) {
             return field("kubernetes.leaderElection.leaseDuration", "between 2s and 5m");
@@ -133,6 +143,13 @@ impl Kubernetes {
         }
         Ok(())
     }
+}
+
+/// Scheme, host and perhaps a port, as connections have it.
+fn is_address(text: &str, allow_http: bool) -> bool {
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://").filter(|_| allow_http));
+    let host = host.map(|host| host.strip_suffix('/').unwrap_or(host));
+    host.is_some_and(|h| !h.is_empty() && h.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b)))
 }
 
 /// RFC 1123: what Kubernetes takes as the name of a namespace.
@@ -166,6 +183,21 @@ mod tests {
         ] {
             let told = refused(Kubernetes { leader_election: election, ..Kubernetes::default() });
             assert!(told.contains(field), "{told}");
+        }
+        for (address, allow_http, fine) in [
+            ("https://vault.example.com:8200", false, true),
+            ("https://[fd00::1]/", false, true),
+            ("http://127.0.0.1:8200", true, true),
+            ("http://127.0.0.1:8200", false, false),
+            ("vault.example.com", false, false),
+            ("https://vault.example.com/v1", false, false),
+            ("https://*.example.com", false, false),
+            ("https://", false, false),
+        ] {
+            let vault_addresses = vec![address.to_owned()];
+            let told = refused(Kubernetes { vault_addresses, allow_http, ..Kubernetes::default() });
+            assert_eq!(told.is_empty(), fine, "{address}: {told}");
+            assert!(fine || told.starts_with("kubernetes.vaultAddresses"), "{told}");
         }
         assert_eq!(Kubernetes::default().links("password-sender"), "password-sender-links");
     }

@@ -232,7 +232,8 @@ async fn what_the_schema_let_through_stalls_only_itself() {
     let took = odd.good_goes_through(bao, mount, "after-restart", |_| ()).await;
     let asked = odd.requests() - before;
     eprintln!("{took:?} until the mail of a good one after a restart with all of them; {asked} requests");
-    assert!(asked <= MANY, "{asked} requests after a restart with {MANY} objects that are what they were");
+    // One each: what is wrong goes on, and its Event says so anew.
+    assert!(asked <= MANY * 3 / 2, "{asked} requests after a restart with {MANY} objects that are what they were");
     assert!(odd.rss() <= rss + GROWTH, "{} KiB", odd.rss());
 
     // Mended, it goes through; deleted, it goes.

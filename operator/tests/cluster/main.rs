@@ -19,6 +19,7 @@ mod bad_input;
 mod bad_input_cases;
 mod bad_input_gateway;
 mod balancer;
+mod beyond;
 mod canary;
 mod deletion;
 mod delivery;

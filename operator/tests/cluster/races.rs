@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Barrier, Semaphore};
 use tokio::task::JoinSet;
 
-use crate::stand::{Setup, Stand};
+use crate::stand::{Setup, Stand, name};
 use crate::support::{Invitation, KvSource, Recipient, SOON, kv_delivery};
 
 const RACERS: usize = 64;
@@ -85,7 +85,7 @@ async fn racing_claimants_and_dying_gateways_neither_double_nor_lose_a_link() {
     let policy =
         [policy("data", "\"read\", \"patch\""), policy("metadata", "\"read\""), policy("destroy", "\"update\"")];
     stand.connect(bao, &policy.concat()).await;
-    let (began, domain) = (Instant::now(), format!("{}.example", unique("race")));
+    let (began, domain) = (Instant::now(), format!("{}.example", name("race")));
     let mut manifests = Vec::new();
     for (n, source) in sources.iter().enumerate() {
         let more = json!({"link": {"claimWindow": "1h"}});

@@ -135,7 +135,7 @@ impl Stand {
         format!(
             "publicUrl: {}\nadmin: {{listen: 127.0.0.1:{admin}}}\nsender: Platform team\nlog: {{level: {level}}}\n\
              mail: {{hold: {hold}}}\naudit: {{file: audit-{trail}.jsonl}}\n\
-             kubernetes:\n  namespace: {own}\n  linksNamespace: {links}\n  watchNamespaces: [{watched}]\n  \
+             kubernetes:\n  namespace: {own}\n  linksNamespace: {links}\n  watchNamespaces: [{watched}]\n  allowHttp: true\n  \
              leaderElection: {{enabled: {elect}, leaseDuration: 4s, renewDeadline: 3s, retryPeriod: 500ms}}\n\
              smtp: {{host: localhost, port: {port}, caFile: ca.pem, username: {user}, timeout: 5s, \
              passwordFile: secrets/mail, from: \"Password Sender <noreply@sender.example>\"}}\n{more}\n",
@@ -182,7 +182,7 @@ impl Stand {
     /// The command line of an operator.
     pub async fn command(&self, n: usize, words: &[&str]) -> Command {
         let kubeconfig = self.kubeconfig("password-sender-operator").await;
-        let mut command = Command::new(env!("CARGO_BIN_EXE_password-sender-operator"));
+        let mut command = Command::new(program("OPERATOR", env!("CARGO_BIN_EXE_password-sender-operator").into()));
         command.args(words).arg("--config").arg(self.path(&format!("config-{n}.yaml")));
         command.arg("--kubeconfig").arg(kubeconfig);
         command.current_dir(self.folder.path());
@@ -201,7 +201,7 @@ impl Stand {
         let kubeconfig = self.kubeconfig("password-sender-gateway").await;
         let gateway = &self.gateways[n];
         let beside = PathBuf::from(env!("CARGO_BIN_EXE_password-sender-operator"));
-        let mut command = Command::new(beside.with_file_name("password-sender-gateway"));
+        let mut command = Command::new(program("GATEWAY", beside.with_file_name("password-sender-gateway")));
         command.args(["--store", "kubernetes", "--namespace", &self.names.links, "--kubeconfig"]).arg(kubeconfig);
         command.arg("--listen").arg(format!("127.0.0.1:{}", gateway.port));
         command.arg("--admin").arg(format!("127.0.0.1:{}", gateway.admin));
@@ -341,6 +341,12 @@ impl Stand {
     pub fn tails(&self) -> String {
         self.operators.iter().chain(&self.gateways).map(Program::tail).collect::<Vec<_>>().join("\n")
     }
+}
+
+/// Another build can be given, as `PASSWORD_SENDER_OPERATOR` or `PASSWORD_SENDER_GATEWAY`: one that was broken on purpose,
+/// while others build this tree.
+fn program(which: &str, built: PathBuf) -> PathBuf {
+    std::env::var_os(format!("PASSWORD_SENDER_{which}")).map_or(built, PathBuf::from)
 }
 
 /// A unique name that Kubernetes takes.

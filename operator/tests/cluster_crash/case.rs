@@ -114,6 +114,8 @@ pub struct Place {
     harmed: bool,
     /// Whether it goes on.
     continued: bool,
+    /// How often it had stood by, or stopped leading, before.
+    deposed: usize,
     pub stand: Stand,
 }
 
@@ -143,6 +145,7 @@ pub async fn run(case: Case) -> Outcome {
         removed: false,
         harmed: false,
         continued: false,
+        deposed: 0,
         stand,
     };
     place.stand.start_gateway(0).await;
@@ -212,6 +215,7 @@ impl Place {
         if !self.harmed && self.is_down() {
             assert!(self.is_reached(), "it ended before its failpoint\n{}", self.tale().await);
             self.harmed = true;
+            self.deposed = self.times_deposed();
             if matches!(self.case.what, What::Kill(_)) {
                 self.erase_status().await;
             }
@@ -238,15 +242,21 @@ impl Place {
                 return Some(());
             }
             let quiet = |n| self.passed(n).last().is_none_or(|name| name.ends_with(".after"));
-            let knows = !matches!(self.case.what, What::Stop(_)) || !self.harmed || {
-                self.stand.operators[0].log_text().contains("another operator may lead: standing by")
+            let first = match self.case.what {
+                // Who is deposed has ended its work, or given it up.
+                What::Stop(_) if self.harmed => self.times_deposed() > self.deposed,
+                _ => quiet(0) || !self.continues(),
             };
-            ((quiet(0) || !self.continues()) && quiet(1) && knows).then_some(())
+            (first && quiet(1)).then_some(())
         };
         let waited = wait_until("the last effect to be over", PATIENCE, settled).await;
         if let Err(error) = waited {
             panic!("{error}\n{}", self.tale().await);
         }
+    }
+
+    fn times_deposed(&self) -> usize {
+        self.stand.operators[0].log_text().matches("another operator may lead: standing by").count()
     }
 
     /// Whether the first operator runs, or goes on.
@@ -298,7 +308,7 @@ impl Place {
     }
 
     fn is_opened(&self) -> bool {
-        self.links.iter().any(|link| link.opened.is_some())
+        self.links.iter().any(|link| link.opened.is_some() || link.lost)
     }
 
     /// The entry says that all is over: no link, nothing owed, nothing to tell; and the status says it as well.

@@ -44,7 +44,7 @@ use tokio::task::LocalSet;
 use crate::case::{Case, Outcome, Point, Story, What};
 
 /// Cases at once: they mostly wait, for a lease, for the end of a pending attempt, for a promise.
-static ROOM: Semaphore = Semaphore::const_new(40);
+static ROOM: Semaphore = Semaphore::const_new(24);
 
 async fn run(case: Case) -> Outcome {
     let _room = ROOM.acquire().await.unwrap();

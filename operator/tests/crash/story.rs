@@ -37,11 +37,12 @@ impl Story {
         matches!(self, Self::Kv)
     }
 
-    /// The failpoints of a recorded run that are tried in this story, each as its name and which time it was passed. Those
-    /// of a start are the same in every story that begins with nothing, and one that is restored goes on like
-    /// any other once it is accepted: these are tried once.
+    /// The failpoints of a recorded run that are tried in this story, each as its name and which time it was passed. What
+    /// is the same in several stories is tried in one of them: a start that begins with nothing, the way of a KV secret to
+    /// its first mail, and what follows once a restore is accepted.
     pub fn points(self, recorded: &'static [String]) -> Vec<Point> {
         let begins = recorded.iter().position(|name| name == "ledger.insert.before").unwrap_or(recorded.len());
+        let mailed = recorded.iter().position(|name| name == "mailer.send_link.before").unwrap_or_default();
         let begins_with_nothing = !matches!(self, Self::Forgotten | Self::Restored);
         let mut times = BTreeMap::new();
         let mut points = Vec::new();
@@ -52,7 +53,8 @@ impl Story {
             let tried = match self {
                 Self::Restored => at < begins && !name.starts_with("notes."),
                 Self::Role | Self::Forgotten => true,
-                Self::Kv | Self::Removed | Self::Shared => !of_the_start,
+                Self::Kv => !of_the_start,
+                Self::Removed | Self::Shared => !of_the_start && at >= mailed,
             };
             // Time alone renews the lease and moves the audit head on, again and again, also when all is over.
             let by_time = (name.starts_with("lease.renew.") && *nth > 2)

@@ -110,7 +110,28 @@ fn refusal(peer: &Peer, mount: &str, role: &str, request: &Request, answer: &Ans
 pub(crate) async fn read(peer: &Peer, mount: &str, role: &str) -> Result<Reading, Fault> {
     let found = find(peer, mount, role).await?.ok_or_else(|| not_found(peer, mount, role))?;
     let Found { fields, rotated, rotates_in, period } = found;
+    if let Some(ahead) = ahead(peer, role, rotated) {
+        return Err(ahead);
+    }
     Ok(Reading { fields, identity: Identity::Static { rotated }, rotates_in, period })
+}
+
+/// How far Vault's clock may be ahead of ours.
+const SKEW: Span = Span::from_secs(60);
+
+/// Why a rotation that is yet to come is refused: nothing that Vault does later could be seen to be younger, so the role
+/// would be rotated again and again and never proven dead.
+fn ahead(peer: &Peer, role: &str, rotated: Timestamp) -> Option<Fault> {
+    let now = peer.now();
+    (rotated > now + SKEW).then(|| {
+        let message = format!(
+            "connection {}: {role} was rotated last at {rotated}, which is later than now ({now})",
+            fault::name(peer.at())
+        );
+        Fault::new(Class::Misconfigured, "vault-time-ahead", message)
+            .field(field::DATABASE_ROLE)
+            .remedy("Set the clocks of Vault and of the operator right, then rotate the role once")
+    })
 }
 
 /// Looks again.
@@ -144,7 +165,7 @@ pub(crate) async fn observe(
             Err(fault) => return Err(fault),
         }
     };
-    Ok(SourceSight { at: now, current, tags, delivered: DeliveredVersion::NotLooked, unseen })
+    Ok(SourceSight { at: now, current, tags, delivered: DeliveredVersion::NotLooked, unseen, written: Vec::new() })
 }
 
 /// What the role itself says: when Vault rotated it last, and for whom, but not the password. Enough for an identity that

@@ -82,7 +82,14 @@ pub(crate) async fn observe(
             (None, Tags::new())
         }
     };
-    Ok(SourceSight { at: now, current, tags, delivered: DeliveredVersion::NotLooked, unseen: false })
+    Ok(SourceSight {
+        at: now,
+        current,
+        tags,
+        delivered: DeliveredVersion::NotLooked,
+        unseen: false,
+        written: Vec::new(),
+    })
 }
 
 /// Overwrites the secret: new values for `keys`, the others as they are, types included.

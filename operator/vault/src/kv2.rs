@@ -16,6 +16,7 @@ use crate::mounts::{self, Mounted};
 use crate::path::{self, field};
 use crate::peer::Peer;
 use crate::request::{Operation, Request};
+use crate::written::Written;
 
 /// What Vault says of one version. Times are kept as they are written: data and metadata write them alike.
 #[derive(Deserialize)]
@@ -146,16 +147,25 @@ pub(crate) fn require(peer: &Peer, mount: &str, path: &str, keys: &[String], fie
 /// has no tags; Misconfigured `vault-values-unseen` where that would prove nothing.
 pub(crate) async fn observe(
     peer: &Peer,
-    mount: &str,
-    path: &str,
+    (mount, path): (&str, &str),
     keys: &[String],
     delivered: &Identity,
     tag_key: &SecretBytes,
     now: Timestamp,
+    written: &Written,
 ) -> Result<SourceSight, Fault> {
     let data = at(mount, "data", path)?;
+    let unseen = async |denied| {
+        let mut sight = unseen(peer, mount, path, delivered, now, denied).await?;
+        if let (Some(Identity::Kv2 { version, created }), Identity::Kv2 { version: then, .. }) =
+            (&sight.current, delivered)
+        {
+            sight.written = written.since(peer.at(), (mount, path), (*version, created), *then);
+        }
+        Ok(sight)
+    };
     if peer.session().await?.is_unreadable(&data) {
-        return unseen(peer, mount, path, delivered, now, None).await;
+        return unseen(None).await;
     }
     let (current, tags) = match find(peer, mount, path, keys).await {
         Ok(Found::Live { fields, identity }) => (Some(identity), tags(&fields, tag_key)),
@@ -165,7 +175,7 @@ pub(crate) async fn observe(
             (None, Tags::new())
         }
         Err(denied) if fault::is_denial(&denied) => {
-            let sight = unseen(peer, mount, path, delivered, now, Some(denied)).await?;
+            let sight = unseen(Some(denied)).await?;
             peer.session().await?.remember_unreadable(&data);
             return Ok(sight);
         }
@@ -176,13 +186,13 @@ pub(crate) async fn observe(
     } else {
         fate(peer, mount, path, delivered).await?
     };
-    Ok(SourceSight { at: now, current, tags, delivered, unseen: false })
+    Ok(SourceSight { at: now, current, tags, delivered, unseen: false, written: Vec::new() })
 }
 
 /// What the metadata say, for an identity that cleans up and may not read. `denied` is the refusal that made us look here.
 ///
-/// Versions prove what values would, as long as the delivered one was destroyed by name: whoever cleans up does that only
-/// after it has written over it. A newer version of which nothing more is known may hold the same value again.
+/// Versions prove what values would only together with [`Written`]: the delivered one was destroyed by name, and the
+/// current one is our own. A newer version of somebody else may hold the same value again.
 async fn unseen(
     peer: &Peer,
     mount: &str,
@@ -198,7 +208,9 @@ async fn unseen(
         #[serde(default)]
         versions: BTreeMap<String, Version>,
     }
-    let sight = |current, delivered| Ok(SourceSight { at: now, current, tags: Tags::new(), delivered, unseen: true });
+    let sight = |current, delivered| {
+        Ok(SourceSight { at: now, current, tags: Tags::new(), delivered, unseen: true, written: Vec::new() })
+    };
     let request = Request::get(Operation::Metadata, at(mount, "metadata", path)?);
     let answer = peer.call(&request).await?;
     let mut history: History = match answer.status {
@@ -305,6 +317,7 @@ pub(crate) async fn write(
     cas: u64,
     keys: &[String],
     policy: Option<&str>,
+    written: &Written,
 ) -> Result<(), Fault> {
     let values = generate::values(peer, keys, policy).await?;
     let size = values.iter().map(|(key, value)| key.len() + value.len()).sum();
@@ -320,7 +333,13 @@ pub(crate) async fn write(
     let name = fault::name(peer.at());
     let transient = |code, message: String| Err(Fault::new(Class::Transient, code, message));
     match answer.status {
-        200 | 204 => Ok(()),
+        200 | 204 => {
+            // An answer that can't be read is one that proves nothing: the next look asks for one more write.
+            if let Some(Current { version, about }) = data::<Current>(&answer.body) {
+                written.note(peer.at(), (mount, path), cas, keys, (version, about.created_time));
+            }
+            Ok(())
+        }
         400 if errors(&answer.body).iter().any(|text| text.contains("check-and-set")) => {
             let message = format!("connection {name}: version {cas} of {mount}/{path} is not the newest any more");
             transient("vault-cas-mismatch", message)

@@ -9,6 +9,7 @@
 //! | `transport` | one bounded request over vaultrs' client |
 //! | `peer`, `session`, `login` | which token is used, when it is renewed, when it is got anew |
 //! | `kv2`, `kv1`, `database` | the engines: read, observe, rotate |
+//! | `written` | which versions this process wrote itself |
 //! | `rights` | what an identity must be allowed, asked for beforehand |
 //! | `answer`, `fault` | what Vault said, as secrets and as faults |
 //!
@@ -33,6 +34,7 @@ mod request;
 mod rights;
 mod session;
 mod transport;
+mod written;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -49,6 +51,7 @@ pub use counts::RequestCount;
 
 use counts::Counts;
 use peer::{Keeper, Peer};
+use written::Written;
 
 /// Reads and rotates credentials in Vault or OpenBao.
 ///
@@ -58,6 +61,7 @@ pub struct VaultClient {
     clock: Arc<dyn Clock>,
     counts: Arc<Counts>,
     keepers: Mutex<HashMap<ConnectionRef, Keeper>>,
+    written: Written,
 }
 
 impl VaultClient {
@@ -66,7 +70,7 @@ impl VaultClient {
     /// `connections` gives the secrets that logins need, `clock` the time by which tokens are renewed.
     #[must_use]
     pub fn new(connections: Arc<dyn Connections>, clock: Arc<dyn Clock>) -> Self {
-        Self { connections, clock, counts: Arc::default(), keepers: Mutex::default() }
+        Self { connections, clock, counts: Arc::default(), keepers: Mutex::default(), written: Written::default() }
     }
 
     /// How many requests were made, by connection, operation and outcome. A login's requests count too.
@@ -145,20 +149,23 @@ impl Vault for VaultClient {
     ) -> Result<SourceSight, Fault> {
         let peer = self.peer(at)?;
         match source {
-            Source::Kv2 { mount, path, keys } => kv2::observe(&peer, mount, path, keys, delivered, tag_key, now).await,
+            Source::Kv2 { mount, path, keys } => {
+                kv2::observe(&peer, (mount, path), keys, delivered, tag_key, now, &self.written).await
+            }
             Source::Kv1 { mount, path, keys } => kv1::observe(&peer, mount, path, keys, tag_key, now).await,
             Source::DatabaseStatic { mount, role } => database::observe(&peer, mount, role, tag_key, now).await,
         }
     }
 
     async fn rotate(&self, at: &Connection, source: &Source, step: &Step) -> Result<(), Fault> {
+        let written = &self.written;
         let peer = self.peer(at)?;
         match (source, step) {
             (
                 Source::Kv2 { mount, path, .. },
                 Step::WriteNewVersion { cas: Some(cas), keys, password_policy, destroy },
             ) => {
-                kv2::write(&peer, mount, path, *cas, keys, password_policy.as_deref()).await?;
+                kv2::write(&peer, mount, path, *cas, keys, password_policy.as_deref(), written).await?;
                 // The compare-and-set is known to have succeeded, so the old version is not needed any more.
                 match destroy {
                     Some(version) => kv2::destroy(&peer, mount, path, *version).await,

@@ -323,6 +323,19 @@ async fn a_newer_version_that_nobody_may_look_into_proves_nothing() {
     place.bao.kv_put(&place.kv, "x", json!({"user": "v", "pass": "old"})).await.unwrap();
     let seen = look().await.unwrap();
     assert!(seen.unseen && seen.tags.is_empty() && seen.delivered == DeliveredVersion::Present, "{seen:?}");
+    // And destroyed the delivered version by name: the same value is current, so it is not dead before we wrote over it.
+    place.bao.call("POST", &format!("{}/destroy/x", place.kv), Some(&json!({"versions": [1]}))).await.unwrap();
+    let seen = look().await.unwrap();
+    assert!(seen.delivered == DeliveredVersion::Destroyed && seen.written.is_empty(), "{seen:?}");
+    let (steps, verdict) = bench.drive(&at, &source, &handed, Strategy::WriteNewVersion, None).await;
+    assert_eq!(steps, ["write-new-version"]);
+    assert_dead(&verdict, Scope::Vault);
+    let now = place.bao.kv_get(&place.kv, "x", 0).await.unwrap().unwrap().data.unwrap();
+    assert!(now["user"] == "v" && now["pass"] != "old");
+    // A process that has not seen its own write can't tell it from another's.
+    let anew = place.bench();
+    let seen = anew.vault.observe(&at, &source, &handed.identity, &handed.tag_key, handed_at(&anew)).await.unwrap();
+    assert!(seen.unseen && seen.written.is_empty(), "{seen:?}");
     // Made anew under the same number.
     place.bao.call("DELETE", &format!("{}/metadata/x", place.kv), None).await.unwrap();
     place.bao.kv_put(&place.kv, "x", json!({"pass": "old"})).await.unwrap();

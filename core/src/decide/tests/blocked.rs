@@ -68,6 +68,7 @@ fn sight(secs: i64, tag: u16, rotated: i64) -> SourceSight {
         tags: Tags::from([("password".into(), tag)]),
         delivered: DeliveredVersion::NotLooked,
         unseen: false,
+        written: Vec::new(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use ps_api::{cluster_connection, may_use};
+use ps_core::cleanup::same_place;
 use ps_core::delivery::{ConnectionRef, SecretKeyRef};
 use ps_core::error::{Class, Fault};
 use ps_core::ports::{Auth, Connection, Connections};
@@ -51,7 +52,10 @@ impl FolderSource {
         let Some(cleanup) = at.cleanup.as_deref().filter(|_| !at.name.namespace.is_empty()) else { return Ok(()) };
         let state = lock(&self.state);
         match server(&state, &ConnectionRef::cluster("", cleanup), "spec.cleanupConnectionRef.name")? {
-            Server::Shared(object) => may_use(&object, &at.name.namespace, None),
+            Server::Shared(object) => {
+                may_use(&object, &at.name.namespace, None)?;
+                same_place(at, &cluster_connection(&object, "", "", None)?)
+            }
             Server::Own(_) => Ok(()),
         }
     }

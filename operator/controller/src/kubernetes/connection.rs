@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use ps_api::{ClusterVaultConnection, VaultConnection};
+use ps_core::cleanup::same_place;
 use ps_core::delivery::{ConnectionKind, ConnectionRef, Strategy};
 use ps_core::error::{Class, Fault};
 use ps_core::ids::Key;
 use ps_core::ports::{Auth, Connection};
 
+use super::Options;
 use super::raw::Raw;
 use super::read;
 use super::state::{State, What};
@@ -111,12 +113,7 @@ impl State {
         ps_api::may_use(object, &as_tenant.namespace, labels).map_err(field)?;
         let other = ps_api::cluster_connection(object, operator_namespace, operator_namespace, None)
             .map_err(|fault| field(of_connection(&as_tenant, &fault)))?;
-        if (&other.address, &other.vault_namespace) == (&connection.address, &connection.vault_namespace) {
-            return Ok(());
-        }
-        let message = format!("ClusterVaultConnection {cleanup} leads to another server or Vault namespace");
-        Err(field(Fault::new(Class::Misconfigured, "cleanup-elsewhere", message))
-            .remedy("Name one with the same address and namespace: what is owed lies there"))
+        same_place(connection, &other)
     }
 
     /// Whether what a delivery owes could be left undone once its namespace is gone: it logs in as an account of that
@@ -127,6 +124,68 @@ impl State {
         spec.rotation.strategy != Strategy::None
             && connection.is_ok_and(|c| c.cleanup.is_none() && matches!(c.auth, Auth::Kubernetes { .. }))
     }
+}
+
+/// Whether this operator may talk to where a connection leads.
+///
+/// # Errors
+/// Denied, field `spec.address`: `address-in-clear` for plain HTTP, which in a cluster leads to the operator's own pod;
+/// `address-not-allowed` for a `VaultConnection` that leads to a server outside of [`Options::vault_addresses`].
+pub(super) fn admit(options: &Options, connection: &Connection) -> Result<(), Fault> {
+    let Connection { name, address, .. } = connection;
+    let denied = |code: &str, why: &str, remedy: &str| {
+        let message = format!("{} {}: {why}", name.kind.as_str(), name.name);
+        Err(Fault::new(Class::Denied, code, message).field("spec.address").remedy(remedy))
+    };
+    if !options.allow_http && !address.starts_with("https://") {
+        return denied(
+            "address-in-clear",
+            "http:// on this machine would be the operator's own pod",
+            "Use https:// and the server's own name",
+        );
+    }
+    let is_own = name.kind == ConnectionKind::VaultConnection;
+    let allowed = |listed: &String| same_address(listed, address);
+    if is_own && !options.vault_addresses.is_empty() && !options.vault_addresses.iter().any(allowed) {
+        return denied(
+            "address-not-allowed",
+            &format!("this operator lets no VaultConnection lead to {address}"),
+            "Use an address that kubernetes.vaultAddresses of the operator's configuration lists, or have it added there",
+        );
+    }
+    // The name is asked for, too (SNI): behind one address it may lead to another server.
+    let bends = |name: &String| !host(address).eq_ignore_ascii_case(name);
+    if is_own && !options.vault_addresses.is_empty() && connection.tls_server_name.as_ref().is_some_and(bends) {
+        return denied(
+            "address-not-allowed",
+            "this operator lets no VaultConnection ask an address for a server of another name",
+            "Remove tlsServerName and use the server's own name in address, or use a ClusterVaultConnection",
+        );
+    }
+    Ok(())
+}
+
+/// The host of an address, without its port.
+fn host(address: &str) -> &str {
+    let rest = address.split_once("://").map_or(address, |(_, rest)| rest).trim_end_matches('/');
+    match rest.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
+        _ => rest,
+    }
+}
+
+/// Whether both lead to the same port of the same host, however they are written.
+fn same_address(one: &str, other: &str) -> bool {
+    let whole = |text: &str| {
+        let text = text.trim_end_matches('/').to_ascii_lowercase();
+        let (rest, port) = match text.strip_prefix("https://") {
+            Some(rest) => (rest, ":443"),
+            None => (text.strip_prefix("http://").unwrap_or(&text), ":80"),
+        };
+        let has_port = rest.rsplit_once(':').is_some_and(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()));
+        if has_port { text } else { format!("{text}{port}") }
+    };
+    whole(one) == whole(other)
 }
 
 /// The same words as those of the folder source.
@@ -150,4 +209,32 @@ fn no_such(name: &ConnectionRef) -> Fault {
 fn of_connection(name: &ConnectionRef, fault: &Fault) -> Fault {
     let message = format!("{} {}: {}", name.kind.as_str(), name.name, fault.message);
     Fault { message, ..fault.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_the_same_however_they_are_written() {
+        for (one, other) in [
+            ("https://vault.example.com:8200", "https://VAULT.example.com:8200/"),
+            ("https://vault.example.com", "https://vault.example.com:443"),
+            ("https://[::1]", "https://[::1]:443"),
+        ] {
+            assert!(same_address(one, other) && same_address(other, one), "{one} {other}");
+        }
+        for (one, other) in [
+            ("https://vault.example.com:8200", "https://vault.example.com"),
+            ("https://vault.example.com", "https://vault.example.com.evil.example"),
+            ("https://vault.example.com", "http://vault.example.com:443"),
+            ("https://[::1]", "https://[::2]"),
+        ] {
+            assert!(!same_address(one, other), "{one} {other}");
+        }
+        for address in ["https://vault.example.com:8200", "https://vault.example.com/"] {
+            assert_eq!(host(address), "vault.example.com");
+        }
+        assert_eq!(host("https://[::1]:8200"), "[::1]");
+    }
 }

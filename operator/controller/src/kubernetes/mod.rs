@@ -67,6 +67,11 @@ pub struct Options {
     /// [`KubernetesSource::newest`] of an earlier process, so that a storage that was set back while nobody looked is
     /// noticed at start; 0 if not known.
     pub newest_seen: u64,
+    /// Whether connections may lead to `http://` on this machine. For tests: in a cluster this machine is the operator's
+    /// own pod, and whatever listens there would take a tenant for the operator.
+    pub allow_http: bool,
+    /// Where namespaced `VaultConnection`s may lead, as `https://host[:port]`; empty for anywhere.
+    pub vault_addresses: Vec<String>,
 }
 
 /// After how long a delivery is brought again whose status could not be written: at first, and at most.

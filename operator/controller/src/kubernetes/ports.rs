@@ -16,6 +16,7 @@ use ps_kubernetes::fault::Doing;
 use serde_json::Value;
 
 use super::api::{Refusal, is_name};
+use super::connection::admit;
 use super::object::{Known, Sent};
 use super::raw::Raw;
 use super::state::{FeedId, Item, What};
@@ -207,7 +208,9 @@ impl KubernetesSource {
 #[async_trait]
 impl Connections for KubernetesSource {
     async fn resolve(&self, name: &ConnectionRef) -> Result<Connection, Fault> {
-        self.state().resolve(name, &self.options.operator_namespace)
+        let connection = self.state().resolve(name, &self.options.operator_namespace)?;
+        admit(&self.options, &connection)?;
+        Ok(connection)
     }
 
     async fn secret(&self, namespace: &str, key: &SecretKeyRef) -> Result<SecretString, Fault> {

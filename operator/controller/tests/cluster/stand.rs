@@ -125,6 +125,8 @@ impl<'a> Stand<'a> {
             instance: "operator-0".into(),
             own_audiences: ps_kubernetes::own_audiences(&access),
             newest_seen: 0,
+            allow_http: true,
+            vault_addresses: Vec::new(),
         };
         let source = Arc::new(KubernetesSource::new(client, options, clock.clone(), Arc::new(Os)));
         let running = {

@@ -81,7 +81,7 @@ impl Stand {
         let keeper = Arc::new(FenceKeeper::new(operator.clone()));
         let running = {
             let keeper = keeper.clone();
-            tokio::spawn(async move { keeper.run(Arc::new(WallClock)).await })
+            tokio::spawn(async move { keeper.run(Arc::new(WallClock), || std::future::ready(true)).await })
         };
         let kubeconfig = cluster.kubeconfig_for(&namespace, "gateway").await.unwrap();
         Self { namespace, operator, keeper, kubeconfig, running }

@@ -14,8 +14,8 @@ use crate::fault::{self, Doing};
 use crate::table::RowMeta;
 use crate::wire::{WireHead, number};
 
-/// Rows per page of a list.
-const PAGE: u32 = 500;
+/// Rows per page of a list, at first: whoever may update rows can give each a MiB of metadata, and so make pages too large.
+const PAGE: u32 = 100;
 /// How long the API server is asked to keep a watch.
 const WATCH: u64 = 290;
 /// A watch that lasted this long ended because it was asked to.
@@ -57,8 +57,10 @@ pub(super) async fn follow<T: Indexed>(shared: Arc<Shared<T>>) {
 /// Lists if need be, and watches once.
 async fn turn<T: Indexed>(shared: &Shared<T>, listed: &mut bool) -> Result<(), Fault> {
     // A position that the API server has not reached yet means that its numbers went backwards: a watch would be silent.
-    if *listed && shared.table.position().await? < shared.lock().seen {
-        *listed = false;
+    if *listed {
+        // Known before the question.
+        let newest = shared.lock().newest();
+        *listed = shared.table.position().await? >= newest;
     }
     if !*listed {
         list(shared).await?;
@@ -83,10 +85,18 @@ async fn turn<T: Indexed>(shared: &Shared<T>, listed: &mut bool) -> Result<(), F
 }
 
 async fn list<T: Indexed>(shared: &Shared<T>) -> Result<(), Fault> {
+    shared.lock().begin_list();
     let mut rows = Vec::new();
     let mut next: Option<String> = None;
+    let mut size = PAGE;
     let position = loop {
-        let page = shared.table.page(next.as_deref(), PAGE).await?;
+        let page = match shared.table.page(next.as_deref(), size).await {
+            Err(fault) if fault::is_too_large(&fault) && size > 1 => {
+                size /= 2;
+                continue;
+            }
+            page => page?,
+        };
         rows.extend(page.rows.into_iter().map(|meta| {
             let value = (shared.parse)(&meta);
             (meta.name, value, meta.version)

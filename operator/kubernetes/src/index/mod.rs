@@ -154,9 +154,24 @@ impl<T: Indexed> Index<T> {
         self.shared.lock().behind
     }
 
-    /// Drops the watch and lists everything again: for who has read something that contradicts the index.
+    /// Drops the watch and lists everything again.
     pub fn restart(&self) {
         self.shared.restart.notify_one();
+    }
+
+    /// For who has read something that only numbers that went backwards explain: an older version of a row, or an answer to a
+    /// write that is older than what was known before it. Everything is listed anew, and [`Index::epoch`] rises then,
+    /// whatever the list shows. Until then the index keeps what it knew.
+    pub fn contradict(&self) {
+        self.shared.lock().contradict();
+        self.restart();
+    }
+
+    /// The newest version that is known, by the watch or by notes: every read from now on comes from there or later, and each
+    /// write gets a larger one, unless the API server's numbers go backwards.
+    #[must_use]
+    pub fn newest(&self) -> u64 {
+        self.shared.lock().newest()
     }
 
     /// Changes whenever the index, or its connection, did. Subscribe before you look.

@@ -22,6 +22,10 @@ pub(super) struct State<T> {
     deletions: VecDeque<(u64, Arc<str>)>,
     /// Every change up to here is in.
     pub(super) seen: u64,
+    /// Where the API server must stand at least, as known when the list began that is being made.
+    floor: u64,
+    /// Something was read that only numbers that went backwards explain: the next list ends the epoch, whatever it shows.
+    contradicted: bool,
     pub(super) epoch: u64,
     pub(super) synced: bool,
     pub(super) fault: Option<Fault>,
@@ -44,6 +48,8 @@ impl<T> Default for State<T> {
             gone: HashMap::new(),
             deletions: VecDeque::new(),
             seen: 0,
+            floor: 0,
+            contradicted: false,
             epoch: 0,
             synced: false,
             fault: None,
@@ -124,12 +130,28 @@ impl<T: Indexed> State<T> {
         self.seen = self.seen.max(position);
     }
 
+    /// The newest version that is known, watched or noted: the API server stands there at least.
+    pub(super) fn newest(&self) -> u64 {
+        self.order.last_key_value().map_or(self.seen, |(version, _)| self.seen.max(*version))
+    }
+
+    /// A list begins now: it can't be older than what is known already.
+    pub(super) fn begin_list(&mut self) {
+        self.floor = self.newest();
+    }
+
+    /// Something was read that contradicts what is known.
+    pub(super) fn contradict(&mut self) {
+        self.contradicted = true;
+    }
+
     /// A complete list of the table as it was at `position`. Returns whether the numbers went backwards.
     pub(super) fn listed(&mut self, rows: Vec<(String, T, u64)>, position: u64) -> bool {
         let older = |(name, _, version): &(String, T, u64)| {
             self.rows.get(name.as_str()).is_some_and(|slot| *version < slot.version && slot.version <= position)
         };
-        let backwards = self.synced && (position < self.seen || rows.iter().any(older));
+        let before = position < self.seen.max(self.floor);
+        let backwards = self.synced && (before || self.contradicted || rows.iter().any(older));
         if backwards {
             let epoch = self.epoch + 1;
             *self = Self { epoch, heard: self.heard, behind: self.behind, ..Self::default() };
@@ -152,6 +174,7 @@ impl<T: Indexed> State<T> {
         self.gone.retain(|_, version| *version > position);
         self.reach(position);
         self.synced = true;
+        (self.floor, self.contradicted) = (0, false);
         backwards
     }
 

@@ -87,6 +87,24 @@ fn numbers_that_go_backwards_are_noticed() {
     state.put("a", Value(0), 130);
     assert!(!state.listed(vec![row("a", 50), row("b", 60)], 120), "our write came after the list was made");
     assert_eq!(state.get("a").map(|found| found.1), Some(130));
+    let mut state = fresh();
+    state.put("a", Value(0), 130);
+    assert_eq!(state.newest(), 130);
+    state.begin_list();
+    assert!(state.listed(vec![row("a", 50), row("b", 60)], 120), "our write was answered before the list began");
+    assert_eq!((state.epoch, state.get("a").map(|found| found.1), state.newest()), (1, Some(50), 120));
+    assert!(!state.listed(vec![row("a", 50)], 120), "that is over with one list");
+}
+
+#[test]
+fn a_contradiction_ends_the_epoch_whatever_the_list_shows() {
+    let mut state = State::default();
+    state.listed(vec![row("a", 50)], 100);
+    state.contradict();
+    assert_eq!((state.epoch, state.get("a")), (0, Some((Value(0), 50))), "what is known stays until then");
+    assert!(state.listed(vec![row("a", 110)], 120));
+    assert_eq!(state.epoch, 1);
+    assert!(!state.listed(vec![row("a", 110)], 121), "once");
 }
 
 #[test]

@@ -3,10 +3,16 @@
 //! Writes are compare-and-swap on the API server; [`Ledger::get_latest`] asks it each time. What entries are found by is in
 //! annotations and followed by a watch, so lists and searches cost no request; they show this process's own writes at once
 //! and other processes' within milliseconds. Why that is enough: docs/decisions/0027-kubernetes-ledger-index.md.
+//!
+//! **Backwards.** After etcd was restored from a backup, entries may be older than what was done. A read that is older than
+//! what is known, an entry that is gone while the API server stands before what it told, and a write whose answer is older
+//! than what was known are transient faults (`ledger-went-back`); so is every call on this handle from then on, and from when
+//! a list has shown it ([`KubernetesLedger::epoch`]). The restore check opens a new one.
 
 mod cache;
 mod meta;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -39,6 +45,8 @@ pub struct KubernetesLedger {
     table: SecretTable,
     index: Index<Kept>,
     cache: Mutex<(u64, Cache)>,
+    /// An answer was older than what was known.
+    went_back: AtomicBool,
 }
 
 impl std::fmt::Debug for KubernetesLedger {
@@ -52,9 +60,10 @@ impl std::fmt::Debug for KubernetesLedger {
 
 impl KubernetesLedger {
     /// Opens the ledger in `namespace`, the operator's own, and reads its whole index: what is listed afterwards is at least as
-    /// new as this call. Takes a request per 500 entries.
+    /// new as this call. Takes a request per 100 entries.
     ///
-    /// The service account needs `get`, `list`, `watch`, `create`, `update`, `patch` and `delete` on Secrets there.
+    /// The service account needs `get`, `list`, `watch`, `create`, `update` and `delete` on Secrets there. `patch` is used only
+    /// to take a finalizer off an entry that is deleted; nobody puts one on unasked.
     ///
     /// # Errors
     /// What keeps the index from being read: `kubernetes-denied`, `kubernetes-unreachable`, ….
@@ -64,7 +73,7 @@ impl KubernetesLedger {
         let table = SecretTable::new(client, namespace, KIND, labels);
         let index = Index::start(table.clone(), Kept::of);
         index.synced(SYNC).await?;
-        Ok(Self { table, index, cache: Mutex::new((0, Cache::new(CACHE))) })
+        Ok(Self { table, index, cache: Mutex::new((0, Cache::new(CACHE))), went_back: AtomicBool::new(false) })
     }
 
     /// Waits until every write, by whichever process, that ended before this call is in the index: to be called when this
@@ -73,7 +82,9 @@ impl KubernetesLedger {
     /// # Errors
     /// `Failed`.
     pub async fn catch_up(&self) -> Result<(), CasError> {
+        self.sound()?;
         let row = Row { name: BARRIER.to_owned(), ..Row::default() };
+        let known = self.index.newest();
         let version = loop {
             let found = self.table.get(BARRIER).await?;
             let (written, other) = match found {
@@ -87,6 +98,7 @@ impl KubernetesLedger {
                 Err(error) => return Err(error),
             }
         };
+        self.follows(known, version)?;
         if tokio::time::timeout(REACH, self.index.reached(version)).await.is_ok() {
             return Ok(());
         }
@@ -102,9 +114,13 @@ impl KubernetesLedger {
         self.index.epoch()
     }
 
-    /// Waits until the API server's numbers have gone backwards since `epoch`, and returns the new one.
+    /// Waits until the API server's numbers have gone backwards since `epoch`, and returns the new one. At once where they
+    /// did since this handle was opened: it answers nothing any more.
     pub async fn went_backwards(&self, epoch: u64) -> u64 {
-        self.index.went_backwards(epoch).await
+        if epoch > 0 {
+            return self.index.epoch();
+        }
+        self.index.went_backwards(0).await
     }
 
     fn cache(&self) -> MutexGuard<'_, (u64, Cache)> {
@@ -118,13 +134,46 @@ impl KubernetesLedger {
         cache
     }
 
-    /// Reads a row from the API server, and what it teaches.
-    async fn read(&self, name: &str) -> Result<Option<(Row, Versioned<Entry>)>, CasError> {
-        let before = self.index.get(name);
-        let Some((row, version)) = self.table.get(name).await? else {
-            if let Some((_, version)) = before {
-                self.index.note_deleted(name, version);
+    /// That the numbers never went backwards since this handle was opened.
+    fn sound(&self) -> Result<(), CasError> {
+        if self.index.epoch() > 0 || self.went_back.load(Ordering::SeqCst) { Err(went_back()) } else { Ok(()) }
+    }
+
+    /// Only a restored etcd explains what was seen: from here on nothing of this handle is believed.
+    fn contradicted(&self) -> CasError {
+        self.went_back.store(true, Ordering::SeqCst);
+        self.index.contradict();
+        went_back()
+    }
+
+    /// Checks the answer to a write: it is newer than everything that was known before it.
+    fn follows(&self, known: u64, version: u64) -> Result<(), CasError> {
+        if version <= known { Err(self.contradicted()) } else { self.sound() }
+    }
+
+    /// Reads a row from the API server. What is older than what was known before is a fault, and so is a row that is gone from
+    /// a server that stands before what it told.
+    async fn fetch(&self, name: &str) -> Result<Option<(Row, u64)>, CasError> {
+        self.sound()?;
+        let (before, newest) = (self.index.get(name), self.index.newest());
+        let found = self.table.get(name).await?;
+        match (&found, before) {
+            (Some((_, version)), Some((_, before))) if *version < before => return Err(self.contradicted()),
+            (None, Some((_, before))) => {
+                if self.table.position().await.map_err(CasError::Failed)? < newest {
+                    return Err(self.contradicted());
+                }
+                self.index.note_deleted(name, before);
             }
+            _ => {}
+        }
+        self.sound()?;
+        Ok(found)
+    }
+
+    /// Reads an entry from the API server, and what it teaches.
+    async fn read(&self, name: &str) -> Result<Option<(Row, Versioned<Entry>)>, CasError> {
+        let Some((row, version)) = self.fetch(name).await? else {
             self.cache().1.remove(name);
             return Ok(None);
         };
@@ -141,6 +190,7 @@ impl KubernetesLedger {
 
     /// From memory if it is certain to be as new as the index, else from the API server.
     async fn named(&self, name: &str) -> Result<Option<Versioned<Entry>>, CasError> {
+        self.sound()?;
         if self.index.behind_since().is_none()
             && let Some((_, version)) = self.index.get(name)
             && let Some(found) = self.cache().1.get(name, version)
@@ -166,12 +216,13 @@ impl KubernetesLedger {
         }
     }
 
-    /// Notes what was written.
-    fn wrote(&self, row: &Row, entry: &Entry, version: u64) -> u64 {
+    /// Notes what was written, when `known` was the newest version known.
+    fn wrote(&self, known: u64, row: &Row, entry: &Entry, version: u64) -> Result<u64, CasError> {
+        self.follows(known, version)?;
         let size = row.data.values().map(Vec::len).sum();
         self.index.note(&row.name, version, &row.annotations);
         self.cache().1.put(&row.name, Versioned { value: entry.clone(), version }, size);
-        version
+        Ok(version)
     }
 
     /// Entries whose annotations somebody changed, from their own text: a search must not miss them.
@@ -185,8 +236,20 @@ impl KubernetesLedger {
 
     /// Searches wait until a watch is open: a search that misses is worse than none.
     async fn connected(&self) -> Result<(), CasError> {
-        self.index.connected(CONNECT).await.map_err(CasError::Failed)
+        self.index.connected(CONNECT).await.map_err(CasError::Failed)?;
+        self.sound()
     }
+}
+
+fn went_back() -> CasError {
+    CasError::Failed(
+        Fault::new(
+            Class::Transient,
+            "ledger-went-back",
+            "the API server's ledger is older than what it told before: etcd was restored from a backup",
+        )
+        .remedy("The operator checks for a restore by itself; see `restore accept`"),
+    )
 }
 
 fn row(entry: &Entry, had: &[Digest]) -> Result<Row, CasError> {
@@ -214,17 +277,21 @@ impl Ledger for KubernetesLedger {
     }
 
     async fn insert(&self, entry: &Entry) -> Result<u64, CasError> {
+        self.sound()?;
         let row = row(entry, &[])?;
+        let known = self.index.newest();
         let version = self.table.create(&row).await?;
-        Ok(self.wrote(&row, entry, version))
+        self.wrote(known, &row, entry, version)
     }
 
     async fn replace(&self, entry: &Entry, unchanged: u64) -> Result<u64, CasError> {
+        self.sound()?;
         let name = name_of(&entry.key);
         let had = self.had(&name, unchanged).await?;
         let row = row(entry, &had)?;
+        let known = self.index.newest();
         match self.table.replace(&row, unchanged).await {
-            Ok(version) => Ok(self.wrote(&row, entry, version)),
+            Ok(version) => self.wrote(known, &row, entry, version),
             Err(error) => {
                 // What we have of it is old, or may be: the next read asks.
                 self.cache().1.remove(&name);
@@ -234,6 +301,7 @@ impl Ledger for KubernetesLedger {
     }
 
     async fn delete(&self, key: &Key, unchanged: u64) -> Result<(), CasError> {
+        self.sound()?;
         let name = name_of(key);
         self.cache().1.remove(&name);
         self.table.delete(&name, unchanged).await?;
@@ -293,13 +361,20 @@ impl Ledger for KubernetesLedger {
 
     async fn common(&self, fresh: &Common) -> Result<Versioned<Common>, CasError> {
         loop {
-            if let Some((row, version)) = self.table.get(COMMON).await? {
+            if let Some((row, version)) = self.fetch(COMMON).await? {
                 let value = row.data.get(DATA).and_then(|bytes| serde_json::from_slice(bytes).ok());
                 let value = value.ok_or_else(|| CasError::Failed(index::unreadable("common entry")))?;
                 return Ok(Versioned { value, version });
             }
+            if fresh.ledger_id.is_empty() {
+                return Err(CasError::Failed(ps_core::ports::common_missing()));
+            }
+            let known = self.index.newest();
             match self.table.create(&common_row(fresh)?).await {
-                Ok(version) => return Ok(Versioned { value: fresh.clone(), version }),
+                Ok(version) => {
+                    self.follows(known, version)?;
+                    return Ok(Versioned { value: fresh.clone(), version });
+                }
                 // Another operator was faster.
                 Err(CasError::AlreadyExists) => {}
                 Err(error) => return Err(error),
@@ -308,6 +383,10 @@ impl Ledger for KubernetesLedger {
     }
 
     async fn replace_common(&self, common: &Common, unchanged: u64) -> Result<u64, CasError> {
-        self.table.replace(&common_row(common)?, unchanged).await
+        self.sound()?;
+        let known = self.index.newest();
+        let version = self.table.replace(&common_row(common)?, unchanged).await?;
+        self.follows(known, version)?;
+        Ok(version)
     }
 }

@@ -8,9 +8,9 @@
 //! - operator: `passwordsender.io/answer.<replica>` = the same, a dot, and when it answered, in seconds since 1970.
 //!
 //! A gateway that was answered needs its entry no longer. The operator drops entries an hour after it answered them, what
-//! it can't read, and what exceeds [`MAX_REPLICAS`]; so whoever has a gateway's rights can't make it grow.
+//! exceeds [`MAX_REPLICAS`], and whatever else is on the Secret; so whoever has a gateway's rights can't make it grow.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ps_core::ids::Digest;
 use ps_core::time::{Span, Timestamp};
@@ -106,17 +106,18 @@ pub(crate) struct Pass {
     pub(crate) board: Annotations,
     /// How many questions it answers that were not answered before.
     pub(crate) answered: usize,
+    /// The nonces of all questions that are not answered on the board as it is.
+    pub(crate) asked: BTreeSet<String>,
     /// Whether it differs from what is there.
     pub(crate) changed: bool,
 }
 
-/// Answers every question on the board. What is not ours on it stays.
-pub(crate) fn pass(board: &Annotations, now: Timestamp) -> Pass {
-    let mut next: Annotations =
-        board.iter().filter(|(key, _)| !key.starts_with(NONCE) && !key.starts_with(ANSWER)).map(copied).collect();
+/// Answers every question on the board, or, where `only` is given, those of its nonces: the others stay, unanswered. What is
+/// not ours on it goes.
+pub(crate) fn pass(board: &Annotations, now: Timestamp, only: Option<&BTreeSet<String>>) -> Pass {
     // Unanswered ones first, then the latest answered: what is too much is what nobody waits for.
-    let mut entries: BTreeMap<(i64, &str), Answer> = BTreeMap::new();
-    let mut answered = Vec::new();
+    let mut entries: BTreeMap<(i64, &str), (&String, Option<Answer>)> = BTreeMap::new();
+    let mut asked = BTreeSet::new();
     for (key, nonce) in board {
         let Some(replica) = key.strip_prefix(NONCE) else { continue };
         if !is_nonce(nonce) || replica.is_empty() {
@@ -126,26 +127,27 @@ pub(crate) fn pass(board: &Annotations, now: Timestamp) -> Pass {
         match standing.filter(|answer| answer.nonce == *nonce) {
             // A time that is ahead of ours is not ours.
             Some(answer) if now.since(answer.at) < KEPT && answer.at <= now + KEPT => {
-                entries.insert((-answer.at.as_millis(), replica), answer);
+                entries.insert((-answer.at.as_millis(), replica), (nonce, Some(answer)));
             }
             Some(_) => {}
             None => {
-                entries.insert((i64::MIN, replica), Answer { nonce: nonce.clone(), at: now });
-                answered.push(replica);
+                entries.insert((i64::MIN, replica), (nonce, None));
+                asked.insert(nonce.clone());
             }
         }
     }
-    let mut count = 0;
-    for ((_, replica), answer) in entries.into_iter().take(MAX_REPLICAS) {
-        count += usize::from(answered.contains(&replica));
-        next.insert(format!("{ANSWER}{replica}"), answer.text());
-        next.insert(format!("{NONCE}{replica}"), answer.nonce);
+    let mut next = Annotations::new();
+    let mut answered = 0;
+    for ((_, replica), (nonce, standing)) in entries.into_iter().take(MAX_REPLICAS) {
+        let may = only.is_none_or(|only| only.contains(nonce));
+        answered += usize::from(may && standing.is_none());
+        let answer = standing.or_else(|| may.then(|| Answer { nonce: nonce.clone(), at: now }));
+        if let Some(answer) = answer {
+            next.insert(format!("{ANSWER}{replica}"), answer.text());
+        }
+        next.insert(format!("{NONCE}{replica}"), nonce.clone());
     }
-    Pass { changed: next != *board, board: next, answered: count }
-}
-
-fn copied((key, value): (&String, &String)) -> (String, String) {
-    (key.clone(), value.clone())
+    Pass { changed: next != *board, board: next, answered, asked }
 }
 
 #[cfg(test)]
@@ -157,7 +159,7 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_secs(1_000_000);
 
     fn asked(replicas: usize) -> Annotations {
-        let mut board = Annotations::from([("kept.example/x".to_owned(), "y".to_owned())]);
+        let mut board = Annotations::from([("foreign.example/x".to_owned(), "y".to_owned())]);
         for number in 0..replicas {
             let mut random = [0; 16];
             random[..8].copy_from_slice(&number.to_be_bytes());
@@ -173,45 +175,59 @@ mod tests {
         assert_eq!(reply(&board, "a", &one), Reply::Unasked);
         assert!(ask(&mut board, "a", &one) && !ask(&mut board, "a", &one), "asking twice changes nothing");
         assert_eq!(reply(&board, "a", &one), Reply::Waiting);
-        let pass_one = pass(&board, NOW);
+        let pass_one = pass(&board, NOW, None);
         assert_eq!((pass_one.answered, pass_one.changed), (1, true));
         let mut board = pass_one.board;
         assert_eq!(reply(&board, "a", &one), Reply::Answered);
         assert_eq!(reply(&board, "b", &one), Reply::Unasked, "an answer is one replica's");
-        assert!(!pass(&board, NOW).changed, "nothing more to answer");
+        assert!(!pass(&board, NOW, None).changed, "nothing more to answer");
         // Started anew, or restored with an old answer in it: the new nonce waits.
         assert!(ask(&mut board, "a", &two));
         assert_eq!((reply(&board, "a", &two), reply(&board, "a", &one)), (Reply::Waiting, Reply::Unasked));
-        assert_eq!(reply(&pass(&board, NOW).board, "a", &two), Reply::Answered);
+        assert_eq!(reply(&pass(&board, NOW, None).board, "a", &two), Reply::Answered);
     }
 
     #[test]
     fn entries_go_an_hour_after_their_answer() {
-        let board = pass(&asked(3), NOW).board;
-        assert_eq!(board.len(), 7);
-        let later = pass(&board, NOW + KEPT);
+        let board = pass(&asked(3), NOW, None).board;
+        assert_eq!(board.len(), 6);
+        let later = pass(&board, NOW + KEPT, None);
         assert_eq!((later.changed, later.answered), (true, 0));
-        assert_eq!(later.board.keys().collect::<Vec<_>>(), ["kept.example/x"]);
+        assert!(later.board.is_empty());
         let mut renewed = board;
         ask(&mut renewed, "gateway-001", &nonce([9; 16]));
-        let later = pass(&renewed, NOW + KEPT);
-        assert_eq!((later.answered, later.board.len()), (1, 3), "one that asked again is answered again");
+        let later = pass(&renewed, NOW + KEPT, None);
+        assert_eq!((later.answered, later.board.len()), (1, 2), "one that asked again is answered again");
     }
 
     #[test]
     fn it_does_not_grow_and_who_waits_comes_first() {
-        let full = pass(&asked(MAX_REPLICAS), NOW).board;
-        assert_eq!(full.len(), 1 + 2 * MAX_REPLICAS);
+        let full = pass(&asked(MAX_REPLICAS), NOW, None).board;
+        assert_eq!(full.len(), 2 * MAX_REPLICAS);
         let mut board = full;
         for number in 0..10 {
             ask(&mut board, &format!("new-{number}"), &nonce([number; 16]));
         }
-        let next = pass(&board, NOW + Span::from_secs(60));
-        assert_eq!((next.answered, next.board.len()), (10, 1 + 2 * MAX_REPLICAS));
+        let next = pass(&board, NOW + Span::from_secs(60), None);
+        assert_eq!((next.answered, next.board.len()), (10, 2 * MAX_REPLICAS));
         for number in 0..10 {
             assert_eq!(reply(&next.board, &format!("new-{number}"), &nonce([number; 16])), Reply::Answered);
         }
-        assert_eq!(pass(&asked(1000), NOW).board.len(), 1 + 2 * MAX_REPLICAS);
+        assert_eq!(pass(&asked(1000), NOW, None).board.len(), 2 * MAX_REPLICAS);
+    }
+
+    #[test]
+    fn who_asked_too_late_waits_for_the_next_pass() {
+        let mut board = asked(2);
+        let first = pass(&board, NOW, None);
+        ask(&mut board, "late", &nonce([7; 16]));
+        ask(&mut board, "gateway-000", &nonce([8; 16]));
+        let done = pass(&board, NOW, Some(&first.asked));
+        assert_eq!((done.answered, done.changed), (1, true));
+        assert_eq!(reply(&done.board, "late", &nonce([7; 16])), Reply::Waiting);
+        assert_eq!(reply(&done.board, "gateway-000", &nonce([8; 16])), Reply::Waiting, "a new question of the same one");
+        let next = pass(&done.board, NOW, None);
+        assert_eq!((next.answered, next.asked.len()), (2, 2));
     }
 
     #[test]
@@ -224,7 +240,7 @@ mod tests {
             (format!("{ANSWER}d"), "x".to_owned()),
         ];
         let board = Annotations::from(junk);
-        let next = pass(&board, NOW);
+        let next = pass(&board, NOW, None);
         assert!(next.changed && next.board.is_empty() && next.answered == 0, "{:?}", next.board);
         // An answer whose time is far ahead would stay for ever.
         let nonce = nonce([1; 16]);
@@ -232,7 +248,7 @@ mod tests {
             (format!("{NONCE}a"), nonce.clone()),
             (format!("{ANSWER}a"), format!("{nonce}.99999999999")),
         ]);
-        assert!(pass(&ahead, NOW).board.is_empty());
+        assert!(pass(&ahead, NOW, None).board.is_empty());
     }
 
     #[test]
@@ -255,9 +271,9 @@ mod tests {
             for (replica, random) in &entries {
                 ask(&mut board, replica, &nonce(*random));
             }
-            let done = pass(&board, NOW);
+            let done = pass(&board, NOW, None);
             prop_assert_eq!(done.answered, entries.len().min(MAX_REPLICAS));
-            prop_assert!(!pass(&done.board, NOW).changed);
+            prop_assert!(!pass(&done.board, NOW, None).changed);
             let told = entries.iter().filter(|(r, n)| reply(&done.board, r, &nonce(**n)) == Reply::Answered).count();
             prop_assert_eq!(told, done.answered);
         }

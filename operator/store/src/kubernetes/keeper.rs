@@ -1,6 +1,8 @@
 //! The operator's half of the fence: answers the nonces of gateways once it has looked at the records.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ps_core::error::{Class, Fault};
@@ -15,6 +17,8 @@ use super::{KubernetesStore, board_row, fence};
 const ROUND: Duration = Duration::from_secs(60);
 /// How long after a failure it is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
+/// After a pass that had something to do.
+const BETWEEN: Duration = Duration::from_secs(2);
 /// How often a pass is tried when gateways write at the same time.
 const CONFLICTS: u32 = 16;
 
@@ -24,6 +28,8 @@ pub struct FenceKeeper {
     store: Arc<KubernetesStore>,
     /// The epoch whose records the operator has looked at.
     looked_at: watch::Sender<Option<u64>>,
+    /// A pass had something to do since this was last asked.
+    worked: AtomicBool,
 }
 
 /// Nothing is kept of the board: it is read when it changes.
@@ -36,7 +42,7 @@ impl FenceKeeper {
     /// For the store whose records are looked at; it has [`super::Rights::Operator`].
     #[must_use]
     pub fn new(store: Arc<KubernetesStore>) -> Self {
-        Self { store, looked_at: watch::Sender::new(None) }
+        Self { store, looked_at: watch::Sender::new(None), worked: AtomicBool::new(false) }
     }
 
     /// Lets gateways in: every record was looked at since [`KubernetesStore::epoch`] became `epoch`, and the ledger is believed.
@@ -57,32 +63,53 @@ impl FenceKeeper {
     }
 
     /// One pass: makes the board if there is none, and answers every nonce on it if open. Before an answer everything is
-    /// listed anew: if the API server went backwards unnoticed, the epoch ends and nobody is answered. Returns how many were
-    /// answered.
+    /// listed anew, once: if the API server went backwards unnoticed, the epoch ends and nobody is answered; who asks later
+    /// than that waits for the next pass. Then, just before the answer is written, `may_answer` is asked: whether this operator
+    /// still leads, and nothing else speaks against it. Returns how many were answered.
+    ///
+    /// Whatever else is on the board is dropped, and one that can't be written any more is made anew: gateways ask again.
     ///
     /// # Errors
     /// A transient fault; or what keeps the board from being read or written.
-    pub async fn answer_all(&self, now: Timestamp) -> Result<usize, Fault> {
+    pub async fn answer_all<F: Future<Output = bool>>(
+        &self,
+        now: Timestamp,
+        may_answer: impl Fn() -> F,
+    ) -> Result<usize, Fault> {
+        let board = self.store.board();
+        let mut checked: Option<(BTreeSet<String>, u64)> = None;
         for _ in 0..CONFLICTS {
-            let board = self.store.board();
-            let Some((row, version)) = board.get(fence::NAME).await.map_err(failed)? else {
-                match board.create(&board_row(Default::default(), Default::default())).await {
+            let (row, version) = match board.get(fence::NAME).await {
+                Ok(Some(found)) => found,
+                Ok(None) => match board.create(&board_row(Default::default(), Default::default())).await {
                     Ok(_) | Err(CasError::AlreadyExists | CasError::Conflict) => continue,
                     Err(error) => return Err(failed(error)),
+                },
+                Err(CasError::Failed(fault)) if fault.class == Class::Permanent => {
+                    self.make_anew(&fault).await?;
+                    continue;
                 }
+                Err(error) => return Err(failed(error)),
             };
-            let pass = fence::pass(&row.annotations, now);
-            if !pass.changed || !self.is_open() {
+            let mut pass = fence::pass(&row.annotations, now, checked.as_ref().map(|(nonces, _)| nonces));
+            if !self.is_open() || !(pass.changed || !row.data.is_empty()) {
                 return Ok(0);
             }
-            if pass.answered > 0 {
-                // After the questions were read: one that is asked later makes the write below fail.
+            if let Some((_, seen)) = &checked
+                && version < *seen
+            {
+                return Err(busy("the fence is older than it was"));
+            }
+            self.worked.store(true, Ordering::Relaxed);
+            if checked.is_none() && pass.answered > 0 {
+                // After the questions were read.
                 self.store.recheck().await?;
+                checked = Some((std::mem::take(&mut pass.asked), version));
             }
-            if !self.is_open() {
+            if !self.is_open() || !may_answer().await {
                 return Ok(0);
             }
-            match board.replace(&board_row(pass.board, row.data), version).await {
+            match board.replace_or_remake(&board_row(pass.board, Default::default()), version).await {
                 Ok(_) => {
                     if pass.answered > 0 {
                         tracing::info!(gateways = pass.answered, "let in by the fence");
@@ -90,23 +117,35 @@ impl FenceKeeper {
                     return Ok(pass.answered);
                 }
                 Err(CasError::Conflict | CasError::AlreadyExists) => {}
+                Err(CasError::Failed(fault)) if fault.class == Class::Permanent => self.make_anew(&fault).await?,
                 Err(error) => return Err(failed(error)),
             }
         }
-        Err(Fault::new(Class::Transient, "fence-busy", "the fence would not hold still"))
+        Err(busy("the fence would not hold still"))
     }
 
-    /// Answers as gateways ask, for ever. Only the operator that leads runs this.
-    pub async fn run(&self, clock: Arc<dyn Clock>) {
+    /// A board that can't be used is got rid of; the next round makes another.
+    async fn make_anew(&self, fault: &Fault) -> Result<(), Fault> {
+        tracing::warn!(code = fault.code, "somebody has spoilt the fence; it is made anew: {fault}");
+        self.store.board().purge(fence::NAME).await.map(|_| ()).map_err(failed)
+    }
+
+    /// Answers as gateways ask, for ever, at most every two seconds. Only the operator that leads runs this; `may_answer` as for
+    /// [`FenceKeeper::answer_all`].
+    pub async fn run<F: Future<Output = bool>>(&self, clock: Arc<dyn Clock>, may_answer: impl Fn() -> F) {
         let index = Index::start(self.store.board().clone(), |_| Nothing);
         let mut looked_at = self.looked_at.subscribe();
         let mut seen = 0;
         loop {
             looked_at.mark_unchanged();
             let mut wait = ROUND;
-            if let Err(fault) = self.answer_all(clock.now()).await {
+            if let Err(fault) = self.answer_all(clock.now(), &may_answer).await {
                 tracing::warn!(code = fault.code, "gateways wait at the fence: {fault}");
                 wait = AGAIN;
+            }
+            if self.worked.swap(false, Ordering::Relaxed) {
+                // It lists everything, or writes: whoever has a gateway's rights could ask for that without end.
+                tokio::time::sleep(BETWEEN).await;
             }
             let epoch = index.epoch();
             tokio::select! {
@@ -120,9 +159,13 @@ impl FenceKeeper {
     }
 }
 
+fn busy(why: &str) -> Fault {
+    Fault::new(Class::Transient, "fence-busy", why)
+}
+
 fn failed(error: CasError) -> Fault {
     match error {
         CasError::Failed(fault) => fault,
-        other => Fault::new(Class::Transient, "fence-busy", other.to_string()),
+        other => busy(&other.to_string()),
     }
 }

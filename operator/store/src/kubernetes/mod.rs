@@ -19,6 +19,12 @@
 //! before what it told; a list, or the read of one record, shows an older version than was known. Then the fence is raised,
 //! [`KubernetesStore::epoch`] rises, and `changes` says `changes-lost`. See [`fence`] for how a gateway is cleared again.
 
+//!
+//! **Spoilt.** Who has a gateway's rights can make a Secret immutable, give it finalizers and owners, or fill it. The operator's
+//! replacement takes all that off. An immutable Secret, and one that is being deleted, it deletes under the version that it
+//! saw and makes anew; between the two, for moments, the id is unknown, and if the operator ends just there it stays unknown:
+//! a missing record is the ledger's to notice. A Secret of more than 2 MiB is `record-unreadable`.
+
 mod cache;
 pub mod fence;
 mod gatekeeper;
@@ -233,7 +239,13 @@ impl KubernetesStore {
         let found = {
             let _permit = self.permit().await?;
             self.reads.fetch_add(1, Ordering::Relaxed);
-            self.table.get(&name).await?
+            match self.table.get(&name).await {
+                // Somebody has filled it.
+                Err(CasError::Failed(fault)) if fault.code == "object-too-large" => {
+                    return Err(CasError::Failed(row::unreadable(id)));
+                }
+                found => found?,
+            }
         };
         let Some((row, version)) = found else {
             self.cache.remove(id);
@@ -263,7 +275,9 @@ impl KubernetesStore {
             self.writes.fetch_add(1, Ordering::Relaxed);
             match unchanged {
                 None => self.table.create(&row).await,
-                Some(unchanged) => self.table.replace(&row, unchanged).await,
+                // A gateway has no more rights than to replace.
+                Some(unchanged) if self.settings.rights == Rights::Gateway => self.table.replace(&row, unchanged).await,
+                Some(unchanged) => self.table.replace_or_remake(&row, unchanged).await,
             }
         };
         match written {

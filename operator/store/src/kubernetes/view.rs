@@ -107,8 +107,10 @@ impl View {
 
     pub(crate) fn find(&self, name: &str) -> Option<(Sight, u64)> {
         let index = self.index();
+        let found = index.get(name);
+        // After the look: what it has shown of a new epoch is not told before the fence is up.
         self.count(&index);
-        index.get(name)
+        found
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -222,6 +224,10 @@ impl View {
             old.heard().is_some() && old.epoch() == steps && (new.position() < position || known.iter().any(older));
         let whole = new.fault().is_none();
         self.count(&old);
+        if backwards {
+            // Before anybody can see what is older.
+            self.fence.raise();
+        }
         {
             let mut state = self.lock();
             let mut current = self.index.write().unwrap_or_else(PoisonError::into_inner);

@@ -31,7 +31,7 @@ async fn a_restored_etcd_raises_the_fence_until_the_operator_has_looked_again() 
     let (operator, _) = store(&cluster, &namespace, Rights::Operator).await;
     let keeper = Arc::new(FenceKeeper::new(operator.clone()));
     let running = keeper.clone();
-    tokio::spawn(async move { running.run(Arc::new(WallClock)).await });
+    tokio::spawn(async move { running.run(Arc::new(WallClock), || std::future::ready(true)).await });
     keeper.open(operator.epoch());
     let (gateway, fence) = store(&cluster, &namespace, Rights::Gateway).await;
     tokio::spawn(Gatekeeper::new(gateway.clone(), fence.clone(), "pod-1").run());
@@ -93,7 +93,7 @@ async fn an_operator_that_has_not_noticed_yet_does_not_let_a_new_gateway_in() {
     let (operator, _) = store(&cluster, &namespace, Rights::Operator).await;
     let keeper = FenceKeeper::new(operator.clone());
     keeper.open(operator.epoch());
-    assert_eq!(keeper.answer_all(now()).await, Ok(0));
+    assert_eq!(keeper.answer_all(now(), || std::future::ready(true)).await, Ok(0));
     operator.insert(&record(1)).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let snapshot = folder.path().join("snapshot");
@@ -109,7 +109,7 @@ async fn an_operator_that_has_not_noticed_yet_does_not_let_a_new_gateway_in() {
         board["metadata"]["annotations"]["passwordsender.io/nonce.new"].is_string()
     })
     .await;
-    assert_eq!(keeper.answer_all(now()).await, Ok(0));
+    assert_eq!(keeper.answer_all(now(), || std::future::ready(true)).await, Ok(0));
     assert!(fence.is_raised() && !keeper.is_open() && operator.epoch() > 0);
     asking.abort();
 }

@@ -108,3 +108,31 @@ async fn a_finalizer_does_not_keep_a_record() {
     let (status, _) = cluster.request("GET", &path(&namespace, &name(id(1))), None).await.unwrap();
     assert_eq!(status, 404);
 }
+
+/// What a gateway's rights can do to a Secret does not keep the operator from putting a tombstone in its place.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_spoilt_record_is_replaced_all_the_same() {
+    let cluster = testbed().await;
+    let namespace = namespace(cluster).await;
+    let (store, _) = store(cluster, &namespace, Rights::Operator).await;
+    let attacks: [fn(&mut Value); 2] = [
+        |s| s["immutable"] = json!(true),
+        |s| {
+            s["immutable"] = json!(true);
+            s["metadata"]["finalizers"] = json!(["evil.example/stays"]);
+        },
+    ];
+    for (number, attack) in (0_u64..).zip(attacks) {
+        let version = store.insert(&record(number)).await.unwrap();
+        alter(cluster, &namespace, id(number), attack).await;
+        until("the watch tells", async || store.known(id(number)) > Some(version)).await;
+        let version = store.known(id(number)).unwrap();
+        let void = Record::Void { id: id(number) };
+        assert_eq!(store.replace(&void, version - 1).await, Err(CasError::Conflict));
+        let new = store.replace(&void, version).await.unwrap();
+        let found = store.get(id(number)).await.unwrap().unwrap();
+        assert_eq!((found.value, found.version), (void, new));
+        let secret = cluster.call("GET", &path(&namespace, &name(id(number))), None).await.unwrap();
+        assert!(secret["immutable"].is_null() && secret["metadata"]["finalizers"].is_null(), "{number}");
+    }
+}

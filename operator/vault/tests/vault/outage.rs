@@ -136,10 +136,10 @@ async fn a_rotation_that_failed_and_happened_is_seen_by_the_next_look() {
         )
     };
     let fake = FakeVault::start(&[
-        creds("old", "2026-11-22T10:00:00.5Z"),
-        creds("old", "2026-11-22T10:00:00.5Z"),
+        creds("old", "2025-11-22T10:00:00.5Z"),
+        creds("old", "2025-11-22T10:00:00.5Z"),
         answer(500, r#"{"errors":["syntax error near \"new-password\""]}"#),
-        creds("new-password", "2026-11-22T10:00:07.25+00:00"),
+        creds("new-password", "2025-11-22T10:00:07.25+00:00"),
     ])
     .await;
     let bench = Bench::new();
@@ -159,6 +159,22 @@ async fn a_rotation_that_failed_and_happened_is_seen_by_the_next_look() {
     crate::support::assert_dead(&verdict, ps_core::rotation::Scope::Target);
     let posts = fake.seen().iter().filter(|head| head.starts_with("POST")).count();
     assert_eq!(posts, 1, "an unsure rotation is not repeated by the transport");
+}
+
+#[tokio::test]
+async fn a_rotation_that_is_yet_to_come_is_not_delivered() {
+    let creds = |rotated: ps_core::time::Timestamp| {
+        let data = json!({"username": "u", "password": "p", "last_vault_rotation": rotated.to_string(), "ttl": 60});
+        answer(200, &json!({"data": data}).to_string())
+    };
+    let bench = Bench::new();
+    let now = ps_core::ports::Clock::now(&*bench.clock);
+    let fake = FakeVault::start(&[creds(now + Span::from_secs(3600)), creds(now + Span::from_secs(30))]).await;
+    let at = bench.by_token(&fake.address, "t");
+    let outcome = bench.vault.read(&at, &role("db", "app")).await;
+    let fault = assert_fault(outcome, "vault-time-ahead", Class::Misconfigured, &["app", "later than now"]);
+    assert!(!fault.remedy.is_empty() && fault.field.is_some());
+    bench.vault.read(&at, &role("db", "app")).await.unwrap();
 }
 
 #[tokio::test]

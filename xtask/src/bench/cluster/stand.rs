@@ -61,7 +61,7 @@ impl Stand {
         let config = format!(
             "publicUrl: http://127.0.0.1:{port}\nadmin: {{listen: 127.0.0.1:{admin}}}\nsender: Platform team\n\
              audit: {{file: audit.jsonl}}\n{workers}\
-             kubernetes: {{namespace: {OWN}, linksNamespace: {LINKS}}}\n\
+             kubernetes: {{namespace: {OWN}, linksNamespace: {LINKS}, allowHttp: true}}\n\
              smtp: {{host: localhost, port: {}, caFile: ca.pem, username: {}, passwordFile: password, \
              from: \"Password Sender <noreply@sender.example>\"}}\n",
             smtp.port(),

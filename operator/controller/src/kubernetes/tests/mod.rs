@@ -64,6 +64,8 @@ impl World {
             instance: "test".into(),
             own_audiences: vec!["https://cluster".into()],
             newest_seen: 0,
+            allow_http: false,
+            vault_addresses: Vec::new(),
         };
         let source = KubernetesSource::new(Client::new(service, "default"), options, Arc::new(Still), Arc::new(Still));
         Self { source, answers, asked }

@@ -120,9 +120,15 @@ async fn connections_are_resolved_for_the_namespace_that_asks() {
 #[tokio::test]
 async fn who_cleans_up_must_be_allowed_to_and_be_at_the_same_place() {
     let own = |cleanup: &str| connection("own", cleanup, &json!({"cleanupConnectionRef": {"name": cleanup}}));
+    // The same address, and a server of the tenant's own behind it.
+    let bent = |how: &str| {
+        let pem = "-----BEGIN CERTIFICATE-----\nbWluZQ==\n-----END CERTIFICATE-----\n";
+        let (field, value) = if how == "name" { ("tlsServerName", "mine.example.com") } else { ("caBundle", pem) };
+        connection("own", how, &json!({"cleanupConnectionRef": {"name": "good"}, field: value}))
+    };
     let w = World::synced(
         &[],
-        &[own("good"), own("strange"), own("elsewhere"), own("missing")],
+        &[own("good"), own("strange"), own("elsewhere"), own("missing"), bent("name"), bent("authority")],
         &[
             connection("all", "good", &json!({"namespaces": ["shop"]})),
             connection("all", "strange", &json!({"namespaces": ["other"]})),
@@ -139,6 +145,47 @@ async fn who_cleans_up_must_be_allowed_to_and_be_at_the_same_place() {
     assert_eq!(code("strange").await, at("connection-not-allowed"));
     assert_eq!(code("elsewhere").await, at("cleanup-elsewhere"));
     assert_eq!(code("missing").await, at("no-such-connection"));
+    assert_eq!(code("name").await, at("cleanup-elsewhere"));
+    assert_eq!(code("authority").await, at("cleanup-elsewhere"));
+}
+
+#[tokio::test]
+async fn connections_lead_to_no_server_that_the_operator_must_not_talk_to() {
+    let at = |kind: &str, name: &str, address: &str| {
+        connection(kind, name, &json!({"address": address, "namespaces": ["shop"]}))
+    };
+    let own = |name: &str, address: &str| connection("own", name, &json!({"address": address}));
+    let mut w = World::synced(
+        &[],
+        &[own("clear", "http://127.0.0.1:8200"), own("evil", "https://evil:8200"), own("good", "https://vault:8200/")],
+        &[at("all", "clear", "http://localhost"), at("all", "evil", "https://evil:8200")],
+        &[],
+    );
+    async fn code(w: &World, name: ConnectionRef) -> Option<(String, bool)> {
+        let fault = w.source.resolve(&name).await.err()?;
+        assert_eq!((fault.field.as_deref(), fault.remedy.is_empty()), (Some("spec.address"), false));
+        Some((fault.code, fault.class == Class::Denied))
+    }
+    let (own, all) =
+        (|name: &str| ConnectionRef::namespaced("shop", name), |name: &str| ConnectionRef::cluster("shop", name));
+    let denied = |code: &str| Some((code.to_owned(), true));
+    assert_eq!(code(&w, own("clear")).await, denied("address-in-clear"));
+    assert_eq!(code(&w, all("clear")).await, denied("address-in-clear"));
+    assert_eq!(code(&w, own("evil")).await, None, "anywhere, by default");
+    w.source.options.vault_addresses = vec!["https://other".into(), "https://vault:8200".into()];
+    assert_eq!(code(&w, own("evil")).await, denied("address-not-allowed"));
+    assert_eq!(code(&w, own("good")).await, None);
+    let mut bent = connection("own", "good", &json!({"address": "https://vault:8200", "tlsServerName": "vault"}));
+    for (version, name, expected) in [(70, "vault", None), (71, "mine.example.com", denied("address-not-allowed"))] {
+        bent["metadata"]["resourceVersion"] = json!(version.to_string());
+        bent["spec"]["tlsServerName"] = json!(name);
+        w.changed(What::Connections, &bent);
+        assert_eq!(code(&w, own("good")).await, expected, "{name}");
+    }
+    assert_eq!(code(&w, all("evil")).await, None, "whoever writes these is trusted with the cluster");
+    w.source.options.allow_http = true;
+    assert_eq!(code(&w, all("clear")).await, None);
+    assert_eq!(code(&w, own("clear")).await, denied("address-not-allowed"));
 }
 
 #[tokio::test]
