@@ -5,7 +5,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use ps_core::ports::LinkStore as _;
 use ps_core::service::LinkService;
 use ps_gateway::admin::{Local, Watched};
 use ps_gateway::inherited::Waker;
@@ -77,7 +76,7 @@ async fn cluster(args: &Args, replica: &str) -> anyhow::Result<Backend> {
     let store = Arc::new(KubernetesStore::start(client, namespace, settings, fence.clone()));
     let door = store.clone();
     let service =
-        StoreLinkService::new(Arc::new(MutCas(store.clone())), fence.clone()).with_door(move |id, access| door.door(id, access));
+        StoreLinkService::new(store.clone(), fence.clone()).with_door(move |id, access| door.door(id, access));
     tracing::info!(namespace, replica, "records are Secrets; claims wait for the operator's answer in the fence");
     let gatekeeper = Gatekeeper::new(store.clone(), fence.clone(), replica);
     let background = Box::pin(gatekeeper.run());
@@ -117,24 +116,4 @@ impl Watched for Cluster {
         ]
         .concat()
     }
-}
-
-struct MutCas(Arc<KubernetesStore>);
-#[async_trait::async_trait]
-impl ps_core::ports::LinkStore for MutCas {
-    async fn insert(&self, r: &ps_core::link::Record) -> Result<u64, ps_core::ports::CasError> { self.0.insert(r).await }
-    async fn get(&self, id: ps_core::ids::LinkId) -> Result<Option<ps_core::ports::Versioned<ps_core::link::Record>>, ps_core::ports::CasError> { self.0.get(id).await }
-    async fn replace(&self, r: &ps_core::link::Record, unchanged: u64) -> Result<u64, ps_core::ports::CasError> {
-        let mut v = unchanged;
-        loop {
-            match self.0.replace(r, v).await {
-                Err(ps_core::ports::CasError::Conflict) if std::env::var("PS_MUTANT").is_ok_and(|m| m == "cas") => match self.0.get(r.id()).await? { Some(f) => v = f.version, None => return Err(ps_core::ports::CasError::Conflict) },
-                other => return other,
-            }
-        }
-    }
-    async fn delete(&self, id: ps_core::ids::LinkId, unchanged: u64) -> Result<(), ps_core::ports::CasError> { self.0.delete(id, unchanged).await }
-    async fn purge(&self, id: ps_core::ids::LinkId) -> Result<bool, ps_core::ports::CasError> { self.0.purge(id).await }
-    async fn list(&self, after: Option<ps_core::ids::LinkId>, limit: usize) -> Result<Vec<ps_core::ports::RecordSummary>, ps_core::ports::CasError> { self.0.list(after, limit).await }
-    async fn changes(&self, after: u64, limit: usize) -> Result<Vec<ps_core::ports::RecordSummary>, ps_core::ports::CasError> { self.0.changes(after, limit).await }
 }

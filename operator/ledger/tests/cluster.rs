@@ -318,7 +318,10 @@ async fn without_the_api_server_nothing_is_guessed_and_a_restored_etcd_is_notice
     ps_testbed::wait_until("a read that is refused", SOON, async || {
         let read = blind.get(&key(1)).await;
         let over = matches!(&read, Err(CasError::Failed(fault)) if fault.code == "ledger-went-back");
-        assert!(!matches!(&read, Ok(found) if found.as_ref().is_none_or(|found| found.value != entry(1, 2))), "{read:?}");
+        assert!(
+            !matches!(&read, Ok(found) if found.as_ref().is_none_or(|found| found.value != entry(1, 2))),
+            "{read:?}"
+        );
         over.then_some(())
     })
     .await

@@ -137,7 +137,12 @@ impl Connections for OfThisTerm {
         self.source()?.secret(namespace, key).await
     }
 
-    async fn service_account_token(&self, namespace: &str, account: &str, audience: &str) -> Result<SecretString, Fault> {
+    async fn service_account_token(
+        &self,
+        namespace: &str,
+        account: &str,
+        audience: &str,
+    ) -> Result<SecretString, Fault> {
         self.source()?.service_account_token(namespace, account, audience).await
     }
 }

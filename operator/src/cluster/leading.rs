@@ -113,10 +113,10 @@ pub(super) async fn lead(ground: &Ground, lead: Lead, stop: &mut Stop) -> anyhow
     let ports = Ports {
         manifests: Arc::new(WhileLeading { source: source.clone(), held: lead.held() }),
         connections: source.clone(),
-        ledger: Arc::new(MutCas(ledger.clone())),
+        ledger: ledger.clone(),
         store: store.clone(),
         vault: ground.vault.clone(),
-        mailer: Arc::new(MutMail(mailer)),
+        mailer,
         audit: Arc::new(BoundedAudit::new(trail.clone())),
         clock,
         random,
@@ -389,38 +389,4 @@ impl StepLog for Told {
         self.story.rested(key, status);
         self.source.rested(key, status);
     }
-}
-
-fn mutant(which: &str) -> bool { std::env::var("PS_MUTANT").is_ok_and(|m| m == which) }
-struct MutCas(Arc<KubernetesLedger>);
-#[async_trait]
-impl ps_core::ports::Ledger for MutCas {
-    async fn get(&self, key: &Key) -> Result<Option<ps_core::ports::Versioned<Entry>>, ps_core::ports::CasError> { self.0.get(key).await }
-    async fn get_latest(&self, key: &Key) -> Result<Option<ps_core::ports::Versioned<Entry>>, ps_core::ports::CasError> { self.0.get_latest(key).await }
-    async fn insert(&self, entry: &Entry) -> Result<u64, ps_core::ports::CasError> { self.0.insert(entry).await }
-    async fn replace(&self, entry: &Entry, unchanged: u64) -> Result<u64, ps_core::ports::CasError> {
-        let mut v = unchanged;
-        loop {
-            match self.0.replace(entry, v).await {
-                Err(ps_core::ports::CasError::Conflict) if mutant("cas") => match self.0.get_latest(&entry.key).await? { Some(f) => v = f.version, None => return Err(ps_core::ports::CasError::Conflict) },
-                other => return other,
-            }
-        }
-    }
-    async fn delete(&self, key: &Key, unchanged: u64) -> Result<(), ps_core::ports::CasError> { self.0.delete(key, unchanged).await }
-    async fn list(&self, after: Option<&Key>, limit: usize) -> Result<Vec<Key>, ps_core::ports::CasError> { self.0.list(after, limit).await }
-    async fn by_source(&self, source: &ps_core::ids::Digest) -> Result<Vec<Entry>, ps_core::ports::CasError> { self.0.by_source(source).await }
-    async fn by_record(&self, record: ps_core::ids::LinkId) -> Result<Option<Key>, ps_core::ports::CasError> { self.0.by_record(record).await }
-    async fn common(&self, fresh: &ps_core::entry::Common) -> Result<ps_core::ports::Versioned<ps_core::entry::Common>, ps_core::ports::CasError> { self.0.common(fresh).await }
-    async fn replace_common(&self, c: &ps_core::entry::Common, unchanged: u64) -> Result<u64, ps_core::ports::CasError> { self.0.replace_common(c, unchanged).await }
-}
-struct MutMail(Arc<dyn ps_core::ports::Mailer>);
-#[async_trait]
-impl ps_core::ports::Mailer for MutMail {
-    async fn ready(&self) -> Result<(), ps_core::ports::MailError> { self.0.ready().await }
-    async fn send_link(&self, mail: &ps_core::mail::LinkMail) -> Result<(), ps_core::ports::MailError> {
-        if mutant("mail") { self.0.send_link(mail).await?; }
-        self.0.send_link(mail).await
-    }
-    async fn send_notice(&self, mail: &ps_core::mail::NoticeMail) -> Result<(), ps_core::ports::MailError> { self.0.send_notice(mail).await }
 }

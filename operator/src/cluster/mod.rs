@@ -13,8 +13,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use ps_core::error::Fault;
 use ps_core::ports::CasError;
-use ps_kubernetes::election::{self, Election, Held, Standing};
 use ps_kubernetes::Access;
+use ps_kubernetes::election::{self, Election, Held, Standing};
 use ps_ledger::KubernetesLedger;
 use ps_vault::VaultClient;
 use tokio::sync::watch;
@@ -27,8 +27,8 @@ use crate::metrics::Metrics;
 use crate::standalone::name;
 use crate::supervise::Stop;
 
-pub use self::ground::Places;
 pub(crate) use self::ground::Ground;
+pub use self::ground::Places;
 use self::ground::{OfThisTerm, Storage};
 
 /// A pause between two terms: what ended the first may need a moment to pass.

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use crate::stand::{Setup, Stand};
 use crate::support::{KvSource, SOON, client, kv_delivery};
 
-const REQUESTS: usize = 2000;
+const REQUESTS: usize = 800;
 const VERBS: [&str; 5] = ["lookup", "code", "claim", "acknowledge", "decline"];
 
 fn random(bytes: usize) -> Vec<u8> {

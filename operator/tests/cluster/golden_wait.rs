@@ -13,7 +13,7 @@ use crate::support::{KvSource, SOON, kv_delivery};
 /// looked at.
 const STORY: [&str; 7] = ["", "Accepted", "Sending", "Delivered", "Retrieved", "Rotating", "Rotated"];
 /// How long a watch of this file stays open.
-const WATCHED: &str = "--request-timeout=30s";
+const WATCHED: &str = "--request-timeout=40s";
 
 /// What kstatus makes of an object.
 fn kstatus(object: &Value) -> &'static str {
@@ -82,7 +82,8 @@ async fn a_watch_tells_the_story_and_each_version_obeys_kstatus() {
     };
     let story = async {
         let more = json!({"link": {"claimWindow": "1s"}});
-        stand.apply(&kv_delivery("shop", &to, &source, "10m", "1s", more)).await;
+        // Long enough that what is between is not passed over: a status is written when nothing can be done at once.
+        stand.apply(&kv_delivery("shop", &to, &source, "10m", "6s", more)).await;
         let recipient = stand.recipient(&to).await;
         stand.wait_status("shop", "delivered", SOON, |s| s.is("Delivered")).await;
         recipient.open().await;

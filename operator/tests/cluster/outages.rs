@@ -47,7 +47,8 @@ impl One {
         let links = tokio::sync::Mutex::new(Vec::new());
         let claimed = async || {
             let (mails, mut links) = (smtp.mails(&self.to).await.ok()?, links.lock().await);
-            let fresh: Vec<_> = mails.iter().skip(links.len()).map(|mail| Recipient::new(&Invitation::of(mail))).collect();
+            let fresh: Vec<_> =
+                mails.iter().skip(links.len()).map(|mail| Recipient::new(&Invitation::of(mail))).collect();
             links.extend(fresh);
             let recipient = links.last()?;
             let answer = match recipient.try_claim().await {
@@ -257,7 +258,9 @@ async fn an_unreliable_api_server(elect: bool) {
     let spoilt = proxy.requests().iter().filter(|r| r.server != r.client).count();
     let done = proxy.requests().iter().filter(|r| r.server.is_some() && r.server != r.client).count();
     let again = again.get();
-    eprintln!("elect: {elect}: {spoilt} requests were spoilt, {done} of them were done nevertheless; {again} new attempts");
+    eprintln!(
+        "elect: {elect}: {spoilt} requests were spoilt, {done} of them were done nevertheless; {again} new attempts"
+    );
     assert!(again <= 3, "{again} attempts were given up\n{}", stand.tails());
     assert!(spoilt > 30 && done > 5, "{spoilt} and {done}: nothing happened");
 }

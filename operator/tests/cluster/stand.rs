@@ -128,7 +128,7 @@ impl Stand {
 
     fn config(&self, n: usize, admin: u16, smtp: &SmtpServer) -> String {
         let Setup { hold, level, more, elect, also, one_trail, .. } = &self.setup;
-        let watched = [&[self.tenant.clone()], &also[..]].concat().join(", ");
+        let watched = [std::slice::from_ref(&self.tenant), also].concat().join(", ");
         let trail = if *one_trail { 0 } else { n };
         let (port, user) = (smtp.port(), smtp.user());
         let Names { own, links } = &self.names;

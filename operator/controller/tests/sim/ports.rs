@@ -333,7 +333,14 @@ impl Vault for Sim {
             _ => DeliveredVersion::NotLooked,
         };
         let tags = reading.fields.iter().map(|(k, v)| (k.clone(), tag(tag_key, k, v.expose()))).collect();
-        Ok(SourceSight { at: now, current: Some(reading.identity), tags, delivered, unseen: false, written: Vec::new() })
+        Ok(SourceSight {
+            at: now,
+            current: Some(reading.identity),
+            tags,
+            delivered,
+            unseen: false,
+            written: Vec::new(),
+        })
     }
     async fn rotate(&self, at: &Connection, source: &Source, step: &Step) -> Result<(), Fault> {
         assert_ne!(at.address, ELSEWHERE, "{RotationIsOwed}: somebody else's credential on another server");

@@ -225,7 +225,11 @@ mod tests {
         let done = pass(&board, NOW, Some(&first.asked));
         assert_eq!((done.answered, done.changed), (1, true));
         assert_eq!(reply(&done.board, "late", &nonce([7; 16])), Reply::Waiting);
-        assert_eq!(reply(&done.board, "gateway-000", &nonce([8; 16])), Reply::Waiting, "a new question of the same one");
+        assert_eq!(
+            reply(&done.board, "gateway-000", &nonce([8; 16])),
+            Reply::Waiting,
+            "a new question of the same one"
+        );
         let next = pass(&done.board, NOW, None);
         assert_eq!((next.answered, next.asked.len()), (2, 2));
     }
