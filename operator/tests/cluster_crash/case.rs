@@ -386,8 +386,8 @@ impl Place {
     /// Whether the first one came to harm between the beginning of a mail and the write that says what became of it.
     pub fn was_hit_at_a_mail(&self) -> bool {
         let (Some(point), passed) = (self.case.point().filter(|_| self.harmed), self.passed(0)) else { return false };
-        let hits = passed.iter().enumerate().filter(|(_, name)| *name == point.name);
-        let Some((at, _)) = hits.skip(point.nth - 1).next() else { return false };
+        let mut hits = passed.iter().enumerate().filter(|(_, name)| *name == point.name);
+        let Some((at, _)) = hits.nth(point.nth - 1) else { return false };
         passed[at.saturating_sub(1)..=at].iter().any(|name| name.starts_with("mailer.send_link."))
     }
 
