@@ -31,6 +31,7 @@ mod grants;
 mod install;
 mod manifests;
 mod outages;
+#[allow(dead_code, reason = "the program cluster_crash uses it too")]
 mod program;
 mod races;
 mod rbac;

@@ -92,7 +92,7 @@ impl FenceKeeper {
                 Err(error) => return Err(failed(error)),
             };
             let mut pass = fence::pass(&row.annotations, now, checked.as_ref().map(|(nonces, _)| nonces));
-            if !self.is_open() || !(pass.changed || !row.data.is_empty()) {
+            if !self.is_open() || !pass.changed && row.data.is_empty() {
                 return Ok(0);
             }
             if let Some((_, seen)) = &checked
