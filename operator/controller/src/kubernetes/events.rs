@@ -273,7 +273,7 @@ mod tests {
     fn one_name_per_uid_attempt_and_reason() {
         let one = name(&about(false), &note("A", false));
         assert_eq!(one, name(&about(true), &note("A", true)));
-        assert!(one.starts_with("db.") && one.len() == 3 + 16, "{one}");
+        assert!(one.starts_with("db.") && one.len() == 3 + 4 + 1 + 16, "{one}");
         let other = About { uid: "u-2".into(), ..about(false) };
         let second = EventNote { attempt: 2, ..note("A", false) };
         for different in
