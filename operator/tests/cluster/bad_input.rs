@@ -224,7 +224,13 @@ async fn what_the_schema_let_through_stalls_only_itself() {
     eprintln!("{each:.1} requests for each odd object; memory grew by {grown} KiB from {rss} KiB");
     assert!(each <= 8.0, "{each} requests for each odd object");
     assert!(grown <= GROWTH, "{grown} KiB more");
-    let quiet = odd.requests_in(Duration::from_secs(10)).await;
+    // On a busy machine the last Events of a thousand objects are still on their way.
+    let mut quiet = odd.requests_in(Duration::from_secs(10)).await;
+    for _ in 0..5 {
+        if quiet > 50 {
+            quiet = odd.requests_in(Duration::from_secs(10)).await;
+        }
+    }
     assert!(quiet <= 50, "{quiet} requests in 10 s in which nothing happened");
 
     let before = odd.requests();
