@@ -2,6 +2,8 @@
 //!
 //! Nothing else is read for a decision: status is a projection of this ([`crate::status`]) and can be lost at any time.
 
+mod common;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -16,6 +18,8 @@ use crate::link::check::Tamper;
 use crate::ports::Connection;
 use crate::rotation::{Delivered, Evidence};
 use crate::time::{Span, Timestamp};
+
+pub use common::{Common, TrailHead};
 
 /// What the operator remembers of one delivery.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -324,76 +328,6 @@ pub struct Notice {
     pub to: String,
     /// In words.
     pub text: String,
-}
-
-/// The ledger-wide entry.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Common {
-    /// Key of the tags; it never leaves the ledger.
-    #[serde(with = "encode::serde_b64")]
-    pub tag_key: [u8; 32],
-    /// Identity of this ledger, in every audit event's chain header: another ledger can't pass for it.
-    pub ledger_id: String,
-    /// The audit trails that this ledger was last compared with, the latest last.
-    #[serde(default)]
-    pub trails: Vec<TrailHead>,
-    /// The newest resourceVersion of deliveries that was seen, in a cluster: an older API server proves a restore.
-    #[serde(default)]
-    pub newest: u64,
-    /// Set when a restore was noticed and nobody has accepted it yet: why.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub restored: Option<String>,
-}
-
-/// How far one audit trail is known: each operator of a cluster may write one of its own.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct TrailHead {
-    /// Digest of the trail's first line, which no other trail has.
-    pub trail: Digest,
-    /// Position up to which every event is older than this ledger's state.
-    pub head: u64,
-}
-
-/// Trails that are remembered; the one that was not heard of for longest is forgotten first.
-const MOST_TRAILS: usize = 64;
-
-impl Common {
-    /// The entry of a new ledger.
-    #[must_use]
-    pub const fn new(tag_key: [u8; 32], ledger_id: String) -> Self {
-        Self { tag_key, ledger_id, trails: Vec::new(), newest: 0, restored: None }
-    }
-
-    /// Position up to which a trail is known; 0 for one that was never compared.
-    #[must_use]
-    pub fn known_head(&self, trail: &Digest) -> u64 {
-        self.trails.iter().find(|known| known.trail == *trail).map_or(0, |known| known.head)
-    }
-
-    /// Everything on this trail up to `head` is known from now on.
-    pub fn know(&mut self, trail: Digest, head: u64) {
-        if self.trails.last().is_some_and(|last| last.trail == trail && last.head == head) {
-            return;
-        }
-        self.trails.retain(|known| known.trail != trail);
-        self.trails.push(TrailHead { trail, head });
-        let surplus = self.trails.len().saturating_sub(MOST_TRAILS);
-        self.trails.drain(..surplus);
-    }
-}
-
-impl std::fmt::Debug for Common {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { tag_key: _, ledger_id, trails, newest, restored } = self;
-        f.debug_struct("Common")
-            .field("ledger_id", ledger_id)
-            .field("trails", trails)
-            .field("newest", newest)
-            .field("restored", restored)
-            .finish_non_exhaustive()
-    }
 }
 
 impl Entry {

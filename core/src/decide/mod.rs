@@ -154,6 +154,33 @@ pub enum Action {
     Forget,
 }
 
+impl Action {
+    /// Whether it is decided only once nothing is left to do with links (the order of questions in [`decide`]): if it
+    /// fails, gateways need not wait for it.
+    #[must_use]
+    pub const fn comes_after_links(&self) -> bool {
+        match self {
+            Self::Observe(_)
+            | Self::Rotate { .. }
+            | Self::Release
+            | Self::Stamp(_)
+            | Self::Issue(_)
+            | Self::SendHeld(_)
+            | Self::Notify(_)
+            | Self::FlushAudit
+            | Self::DeleteRecord(_)
+            | Self::Forget => true,
+            Self::Rest
+            | Self::Create
+            | Self::Persist(_)
+            | Self::Supersede(_)
+            | Self::Revoke(_)
+            | Self::Void(_)
+            | Self::Settle(_) => false,
+        }
+    }
+}
+
 /// An attempt to begin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Issue {

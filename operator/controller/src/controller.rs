@@ -193,7 +193,7 @@ impl Controller {
                 Ok(()) | Err(Trip::Lost) => {}
                 Err(trip) if trip.goes_on() => self.note_trouble(key, &view, trip),
                 Err(trip) => {
-                    let settled = links_were_seen(&view) && comes_after_links(&decision.action);
+                    let settled = links_were_seen(&view) && decision.action.comes_after_links();
                     return Rested { settled, ..self.tripped(key, &trip, also) };
                 }
             }
@@ -268,24 +268,6 @@ impl Controller {
 fn links_were_seen(view: &View) -> bool {
     let read = |a: &Attempt| a.forgotten || view.obs.records.contains_key(&a.number);
     view.obs.store_blocked.is_none() && view.entry().is_none_or(|e| e.attempts.iter().all(read))
-}
-
-/// Whether a decision is of those that are made once nothing is left to do with links ([`ps_core::decide`]): what fails
-/// there must not keep gateways from answering.
-const fn comes_after_links(action: &Action) -> bool {
-    matches!(
-        action,
-        Action::Observe(_)
-            | Action::Rotate { .. }
-            | Action::Release
-            | Action::Stamp(_)
-            | Action::Issue(_)
-            | Action::SendHeld(_)
-            | Action::Notify(_)
-            | Action::FlushAudit
-            | Action::DeleteRecord(_)
-            | Action::Forget
-    )
 }
 
 /// A proof, a claim or a new attempt may change what other deliveries of the same source should do.
