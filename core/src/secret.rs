@@ -138,7 +138,7 @@ mod tests {
     fn every_byte_is_wiped_wherever_it_lies() {
         for len in 0..40 {
             for start in 0..9 {
-                let mut room = vec![0xa5_u8; 64];
+                let mut room = [0xa5_u8; 64];
                 wipe(&mut room[start..start + len]);
                 let wiped = |at: &usize| (start..start + len).contains(at);
                 assert!((0..64).all(|at| room[at] == if wiped(&at) { 0 } else { 0xa5 }), "{start} {len}");
