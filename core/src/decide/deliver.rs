@@ -16,6 +16,9 @@ pub(super) fn pending(entry: &Entry, obs: &Observation, now: Timestamp, g: &mut 
     for attempt in &entry.attempts {
         let MailState::Pending { owner, until } = &attempt.mail else { continue };
         let number = attempt.number;
+        if !obs.stopping && g.blocked_by(obs.record_trouble.get(&number), now) {
+            return None;
+        }
         let supersede = |why: &str| Some((Action::Supersede(number), why.to_owned()));
         if *owner != obs.me {
             if now < *until {

@@ -54,6 +54,9 @@ pub struct Observation {
     pub mail_hold: Span,
     /// The links store failed a moment ago: links are left as they are, nothing is sent, rotating goes on.
     pub store_blocked: Option<Trouble>,
+    /// What failed last with the record of one attempt, in a way that says nothing of other records: that link is left as it
+    /// is until then, and what is owed goes on.
+    pub record_trouble: BTreeMap<u32, Trouble>,
     /// The manifest could not be read: whether it is there, and what it asks for, is not known. What is owed is done.
     pub blind: Option<Fault>,
     /// Nothing is sent, for the whole operator; rotating goes on.
@@ -315,6 +318,9 @@ fn forget(entry: &Entry, obs: &Observation, now: Timestamp, g: &mut Gather) -> N
         return None;
     }
     for attempt in entry.attempts.iter().filter(|a| !a.forgotten && !a.link_is_live()) {
+        if g.blocked_by(obs.record_trouble.get(&attempt.number), now) {
+            continue;
+        }
         let due = attempt.terms.not_after + Span::from_secs(60);
         if now >= due {
             return Some((Action::DeleteRecord(attempt.number), "its time is over and it was read".into()));

@@ -228,6 +228,7 @@ impl Controller {
         match trip {
             Trip::Mail(fault) => self.desk.block_mail(fault, now, jitter),
             Trip::Store(fault) => self.desk.block_store(fault, now, jitter),
+            Trip::Record { attempt, fault } => self.desk.block_record(key, attempt, fault, now, jitter),
             Trip::Vault { connection, fault, .. } if fault.is_transient() => {
                 self.desk.block(&connection, fault, now, jitter);
             }
@@ -258,6 +259,7 @@ impl Controller {
 
     fn tidy(&self, key: &Key, view: &View) {
         let quiet = view.entry().is_none_or(|e| e.removed) && view.obs.held.is_none() && view.obs.trouble.is_empty();
+        let quiet = quiet && view.obs.record_trouble.is_empty();
         if quiet {
             self.desk.tidy(key);
         }

@@ -92,7 +92,11 @@ impl Controller {
         self.log.wrote(Some(&before.value), &entry);
 
         let record = Record::Link(Box::new(Link::new(sealed, expires_at, ciphertext, preview)));
-        stored(self.ports.store.insert(&record).await)?;
+        match stored(number, self.ports.store.insert(&record).await) {
+            // Another attempt at the same would fail as this one did.
+            Err(Trip::Record { fault, .. }) => return Err(Trip::Delivery { attempt: number + 1, fault }),
+            put => put.map(drop)?,
+        }
         drop(record);
 
         // Superseded while we were slow? Then the id is void, and mailing it would only puzzle the recipient.

@@ -174,9 +174,10 @@ async fn a_storage_that_is_restored_from_a_backup_is_noticed() {
     outlived_backup(&stand, &backup).await;
     // More than an API server writes by itself until it is asked, on however busy a machine.
     pass_time(&cluster, 500).await;
-    stand.deliver("young", &json!({"metadata": {"labels": {"n": "last"}}})).await;
-    stand.seen("young", "its last change", |m| m.stamp.is_none()).await;
-    let newest = stand.source.newest();
+    let last = stand.deliver("young", &json!({"metadata": {"labels": {"n": "last"}}})).await;
+    let version: u64 = last["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap();
+    let newest = async || Some(stand.source.newest()).filter(|newest| *newest >= version);
+    let newest = wait_until("its last change", LONG, newest).await.unwrap();
     cluster.etcd_restore(&backup).await.unwrap();
     noticed(&stand).await;
     assert!(stand.source.newest() < newest);
