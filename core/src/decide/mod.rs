@@ -11,12 +11,14 @@
 //! | `owed` | which rotation is due, and what is its next step? |
 //! | `deliver` | must something be sent? |
 //! | [`after`] | what is written down after an effect |
+//! | [`step`] | which of these go together |
 
 pub mod absorb;
 pub mod after;
 mod deliver;
 mod links;
 mod owed;
+mod step;
 mod tie;
 
 use std::collections::BTreeMap;
@@ -28,6 +30,8 @@ use crate::ids::{Digest, Key, Stamp};
 use crate::link::Record;
 use crate::rotation::Step;
 use crate::time::{Span, Timestamp};
+
+pub use step::step;
 
 /// All that a decision may know besides manifest and entry.
 #[derive(Clone, Debug, Default)]
@@ -123,7 +127,7 @@ pub enum Action {
     Stamp(Stamp),
     /// Write this entry: something was learned, or is intended.
     Persist(Box<Entry>),
-    /// Read, seal, put and send, as one act.
+    /// Read, seal, put and send, as one act; also for a delivery seen for the first time, whose entry is made with it.
     Issue(Box<Issue>),
     /// Try the held message once more.
     SendHeld(u32),
@@ -262,7 +266,7 @@ pub fn decide(manifest: Option<&Manifest>, entry: Option<&Entry>, obs: &Observat
             gather.blind(obs, now);
             None
         }
-        (Some(manifest), None) => tie::first_sight(manifest, obs, &mut gather),
+        (Some(manifest), None) => tie::first_sight(manifest, obs, now, &mut gather),
         (manifest, Some(entry)) => known(manifest, entry, obs, now, &mut gather),
     };
     let (action, reason) = next.unwrap_or((Action::Rest, String::new()));

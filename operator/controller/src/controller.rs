@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ps_core::decide::{Action, Decision, Observation, decide};
+use ps_core::decide::{Action, Decision, Observation, step};
 use ps_core::entry::{Attempt, Common, Entry};
 use ps_core::error::Fault;
 use ps_core::ids::Key;
@@ -179,7 +179,7 @@ impl Controller {
                 }
             };
             let now = self.now();
-            let decision = decide(view.manifest.as_ref(), view.entry(), &view.obs, now);
+            let decision = step(view.manifest.as_ref(), view.entry(), &view.obs, now);
             if decision.action == Action::Rest {
                 self.show(key, &view, &decision, now).await;
                 self.tidy(key, &view);

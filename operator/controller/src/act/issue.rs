@@ -1,4 +1,5 @@
-//! The hand-off: mail session → read → seal in memory → entry → put → re-read the entry → send → accepted.
+//! The hand-off: mail session → read → seal in memory → entry → put → re-read the entry → send → accepted. The first one of a
+//! delivery makes its entry, and stamps the object between entry and put.
 //!
 //! Plaintext and `S` exist inside this act only (invariants 1 and 2). A crash anywhere leaves at most one live link:
 //! the entry names the record before the record exists, and whoever gives the attempt up voids that id first.
@@ -24,13 +25,16 @@ use crate::observe::View;
 
 impl Controller {
     pub(super) async fn issue(&self, key: &Key, view: &View, order: &Issue) -> Result<(), Trip> {
-        let Some(before) = &view.entry else { return Err(Trip::Lost) };
+        let before = match &view.entry {
+            Some(known) => known.value.clone(),
+            None => self.fresh_entry(key, view)?,
+        };
         let (spec, number) = (&order.spec, order.number);
         // Nothing is read from Vault for a mail that can't leave.
         self.ports.mailer.ready().await.map_err(mail_trip)?;
         self.desk.unblock_mail();
         let at = self.connect(&spec.connection, number).await?;
-        let reading = self.read(&at, view, spec, number).await?;
+        let reading = self.read(key, &at, view, spec, number).await?;
         let passphrase = match &spec.passphrase {
             None => None,
             Some(name) => {
@@ -87,9 +91,16 @@ impl Controller {
             evidence: None,
             forgotten: false,
         };
-        let entry = self.without_known_events(after::begin(&before.value, attempt, spec.redeliver.as_ref(), now));
-        let version = self.ports.ledger.replace(&entry, before.version).await?;
-        self.log.wrote(Some(&before.value), &entry);
+        let entry = self.without_known_events(after::begin(&before, attempt, spec.redeliver.as_ref(), now));
+        let version = match &view.entry {
+            Some(known) => self.ports.ledger.replace(&entry, known.version).await?,
+            None => self.ports.ledger.insert(&entry).await?,
+        };
+        self.log.wrote(view.entry(), &entry);
+        if view.entry.is_none() {
+            // The object must carry the entry's stamp before anything is done for it.
+            self.ports.manifests.put_stamp(key, &entry.uid, &entry.stamp).await.map_err(Trip::Manifests)?;
+        }
 
         let record = Record::Link(Box::new(Link::new(sealed, expires_at, ciphertext, preview)));
         match stored(number, self.ports.store.insert(&record).await) {
@@ -118,7 +129,14 @@ impl Controller {
     }
 
     /// Reads the credential, rotated first where it would not live as long as is promised, or where that is asked for.
-    async fn read(&self, at: &Connection, view: &View, spec: &Spec, number: u32) -> Result<Reading, Trip> {
+    async fn read(
+        &self,
+        key: &Key,
+        at: &Connection,
+        view: &View,
+        spec: &Spec,
+        number: u32,
+    ) -> Result<Reading, Trip> {
         let trip = self.vault_trip(&spec.connection, number);
         self.ports.vault.check_rights(at, &spec.source, spec.rotation.strategy).await.map_err(&trip)?;
         let first = self.ports.vault.read(at, &spec.source).await.map_err(&trip)?;
@@ -131,6 +149,11 @@ impl Controller {
         };
         if !rotate {
             return Ok(first);
+        }
+        if view.entry.is_none() {
+            // Rotating is an effect: the entry and its stamp come first.
+            self.create(key, view).await?;
+            return Err(Trip::Lost);
         }
         if let Some(until) = self.promised_elsewhere(at, view, spec).await? {
             let message =

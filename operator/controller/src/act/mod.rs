@@ -96,11 +96,16 @@ impl Controller {
         }
     }
 
-    async fn create(&self, key: &Key, view: &View) -> Result<(), Trip> {
+    /// An entry for an object that has none yet, with a fresh stamp.
+    pub(crate) fn fresh_entry(&self, key: &Key, view: &View) -> Result<Entry, Trip> {
         let Some(manifest) = &view.manifest else { return Err(Trip::Lost) };
         let mut random = [0_u8; 16];
         self.ports.random.fill(&mut random).map_err(Trip::Storage)?;
-        let entry = Entry::new(key.clone(), manifest.uid.clone(), Stamp::new(key, random), self.now());
+        Ok(Entry::new(key.clone(), manifest.uid.clone(), Stamp::new(key, random), self.now()))
+    }
+
+    pub(crate) async fn create(&self, key: &Key, view: &View) -> Result<(), Trip> {
+        let entry = self.fresh_entry(key, view)?;
         self.ports.ledger.insert(&entry).await?;
         self.log.wrote(None, &entry);
         Ok(())

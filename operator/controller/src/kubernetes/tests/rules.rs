@@ -38,7 +38,7 @@ async fn newer_wins_and_only_a_complete_list_makes_things_vanish() {
     let mut newer = delivery("a", 120);
     newer["metadata"]["generation"] = json!(2);
     newer["spec"]["revoked"] = json!(true);
-    w.changed(What::Deliveries, &newer);
+    w.source.answered(&key("a"), &raw(&newer), None);
     w.changed(What::Deliveries, &delivery("a", 10));
     assert_eq!(w.dirty(), ["shop/a"]);
     assert_eq!(w.source.get(&key("a")).await.unwrap().unwrap().generation, 2);
