@@ -129,6 +129,12 @@ impl Controller {
         news
     }
 
+    /// The restore that was noticed and not accepted yet, if any.
+    #[must_use]
+    pub fn restored(&self) -> Option<String> {
+        self.restored.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Says why nothing may be sent yet, or (`None`) that it may. Takes effect with the next decision. Returns whether
     /// that is news: then every delivery should look again.
     pub fn set_unready(&self, why: Option<Fault>) -> bool {
