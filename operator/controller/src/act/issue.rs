@@ -23,6 +23,9 @@ use crate::controller::Controller;
 use crate::desk::HeldMail;
 use crate::observe::View;
 
+/// How often the stamp of a new delivery is tried within its first attempt.
+const STAMP_TRIES: u32 = 3;
+
 impl Controller {
     pub(super) async fn issue(&self, key: &Key, view: &View, order: &Issue) -> Result<(), Trip> {
         let before = match &view.entry {
@@ -98,8 +101,7 @@ impl Controller {
         };
         self.log.wrote(view.entry(), &entry);
         if view.entry.is_none() {
-            // The object must carry the entry's stamp before anything is done for it.
-            self.ports.manifests.put_stamp(key, &entry.uid, &entry.stamp).await.map_err(Trip::Manifests)?;
+            self.stamp(key, &entry).await.map_err(Trip::Manifests)?;
         }
 
         let record = Record::Link(Box::new(Link::new(sealed, expires_at, ciphertext, preview)));
@@ -126,6 +128,19 @@ impl Controller {
         };
         self.desk.succeed(key, number);
         self.send(key, number, Arc::new(mail), spec.deliver_before).await
+    }
+
+    /// The object must carry the entry's stamp before anything is done for it. A change by somebody else in between, or a lost
+    /// answer, costs another try and not the attempt.
+    async fn stamp(&self, key: &Key, entry: &Entry) -> Result<(), Fault> {
+        let mut stamped = Ok(());
+        for _ in 0..STAMP_TRIES {
+            stamped = self.ports.manifests.put_stamp(key, &entry.uid, &entry.stamp).await;
+            if stamped.as_ref().err().is_none_or(|fault| !fault.is_transient()) {
+                break;
+            }
+        }
+        stamped
     }
 
     /// Reads the credential, rotated first where it would not live as long as is promised, or where that is asked for.
