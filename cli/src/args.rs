@@ -108,18 +108,19 @@ pub(crate) struct DeclineArgs {
 /// `audit`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum AuditCommand {
-    /// Verify a trail offline: every line, the chain, and that no event is missing
+    /// Verify a trail, or several together, offline: every line, the chain, and that no event is missing
     Verify(VerifyArgs),
 }
 
 /// `audit verify`.
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
-    /// The trail, `-` for standard input
-    pub(crate) file: PathBuf,
-    /// Where the chain stood at an earlier time, as an earlier report printed it and you kept it elsewhere
-    #[arg(long, value_name = "N:HASH")]
-    pub(crate) head: Option<String>,
+    /// The trail, `-` for standard input; several that belong together, as the pods of one cluster write them
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Where the chain stood at an earlier time, as an earlier report printed it and you kept it elsewhere; with several trails, once for each, in their order
+    #[arg(long = "head", value_name = "N:HASH")]
+    pub(crate) heads: Vec<String>,
     /// Print the report as JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -1,10 +1,11 @@
-//! `audit verify`: whether a trail is complete and unaltered, with nothing but its file.
+//! `audit verify`: whether a trail, or several together, is complete and unaltered, with nothing but its file.
 
-use std::io::{self, Write as _};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
-use ps_audit::{Broken, Gap, Head, Report, verify, verify_file};
+use ps_audit::{Broken, Gap, Head, Report, Together, verify, verify_together};
 use ps_core::audit::Writer;
 use serde_json::{Value, json};
 
@@ -13,22 +14,59 @@ use crate::failure::{Failure, enough};
 
 /// Prints the report; 0 if nothing is wrong, 1 if something is.
 pub(crate) fn run(args: &VerifyArgs) -> Result<ExitCode, Failure> {
-    let head = match &args.head {
-        None => None,
-        Some(text) => Some(Head::parse(text).ok_or_else(|| {
-            Failure::usage("--head is not what a report prints", "Copy it whole: a number, a colon, 64 hex digits")
-        })?),
+    let heads = heads(args)?;
+    let inputs = args.files.iter().map(|file| open(file)).collect::<Result<Vec<_>, _>>()?;
+    let names = args.files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>();
+    let unread = |e: io::Error| Failure::usage(format!("{} could not be read: {e}", names.join(" or ")), "");
+    let (is_ok, text, value) = match <[_; 1]>::try_from(inputs) {
+        Ok([input]) => {
+            let report = verify(input, heads.first()).map_err(unread)?;
+            (report.is_ok(), report.to_string(), as_json(&report))
+        }
+        Err(inputs) => {
+            let heads = (0..inputs.len()).map(|n| heads.get(n));
+            let report = verify_together(inputs.into_iter().zip(heads).collect()).map_err(unread)?;
+            (report.is_ok(), report.to_string(), together_as_json(&names, &report))
+        }
     };
-    let report = if args.file == Path::new("-") {
-        verify(io::stdin().lock(), head.as_ref())
-    } else {
-        verify_file(&args.file, head.as_ref())
-    };
-    let report = report.map_err(|e| Failure::usage(format!("{} could not be read: {e}", args.file.display()), ""))?;
-    let text = if args.json { format!("{:#}\n", as_json(&report)) } else { report.to_string() };
+    let text = if args.json { format!("{value:#}\n") } else { text };
     // The verdict stands, whether or not anybody reads to the end.
     io::stdout().write_all(text.as_bytes()).or_else(enough).map_err(|e| Failure::io("print the report", &e))?;
-    Ok(if report.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if is_ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn heads(args: &VerifyArgs) -> Result<Vec<Head>, Failure> {
+    if !args.heads.is_empty() && args.heads.len() != args.files.len() {
+        let message = format!("--head is given {} times for {} trails", args.heads.len(), args.files.len());
+        return Err(Failure::usage(message, "Give it once for each trail, in their order, or not at all"));
+    }
+    let parse = |text: &String| {
+        Head::parse(text).ok_or_else(|| {
+            Failure::usage("--head is not what a report prints", "Copy it whole: a number, a colon, 64 hex digits")
+        })
+    };
+    args.heads.iter().map(parse).collect()
+}
+
+fn open(file: &Path) -> Result<Box<dyn BufRead>, Failure> {
+    if file == Path::new("-") {
+        return Ok(Box::new(BufReader::new(io::stdin())));
+    }
+    let opened = File::open(file);
+    let opened = opened.map_err(|e| Failure::usage(format!("{} could not be read: {e}", file.display()), ""))?;
+    Ok(Box::new(BufReader::with_capacity(64 * 1024, opened)))
+}
+
+fn together_as_json(names: &[String], report: &Together) -> Value {
+    let Together { trails, gaps, further } = report;
+    let each = names.iter().zip(trails).map(|(name, trail)| json!({"file": name, "trail": as_json(trail)}));
+    json!({
+        "ok": report.is_ok(),
+        "events": report.events(),
+        "gaps": gaps.iter().map(gap).collect::<Vec<_>>(),
+        "further": further,
+        "trails": each.collect::<Vec<_>>(),
+    })
 }
 
 fn as_json(report: &Report) -> Value {

@@ -83,8 +83,9 @@ Examples:
   {program} audit verify audit.jsonl
   {program} audit verify --head 1203:9f86d081… audit.jsonl
   {program} audit verify --json - < audit.jsonl
+  {program} audit verify pod-0.jsonl pod-1.jsonl
 
-Exit codes: 0 in order, 1 findings, 2 the file can't be read, or the command line is wrong.";
+Exit codes: 0 in order, 1 findings, 2 a file can't be read, or the command line is wrong.";
 
 const CHECK: &str = "\
 Manifests are checked as an API server would, with the same rules, and for what it does not see: misspelt \

@@ -131,6 +131,23 @@ pub async fn around<T>(own: Own, call: impl Future<Output = T>) -> T {
     done
 }
 
+/// The failpoint before (or, `done`, after) an effect that is written elsewhere.
+pub fn pass(own: Own, done: bool) {
+    let (port, method) = own.parts();
+    reach(port, method, done);
+}
+
+/// The failpoint before the fence is answered. It has no place among [`Own`]: only a cluster has a fence.
+pub fn before_the_fence_is_answered() {
+    reach("fence", "answer", false);
+}
+
+fn reach(port: &str, method: &str, done: bool) {
+    if let Ok(Some(points)) = shared() {
+        points.reach(port, method, if done { Phase::After } else { Phase::Before }, false);
+    }
+}
+
 impl Failpoints {
     fn parse(text: &str) -> anyhow::Result<Self> {
         let mut all = Self::default();

@@ -18,6 +18,7 @@ use ps_core::link::Record;
 use ps_core::ports::{CasError, Ledger, LinkStore};
 use ps_core::time::{Span, Timestamp};
 
+use crate::in_use::InUse;
 use crate::restore;
 
 /// How long to wait after the store went backwards, before everything is looked at again.
@@ -140,15 +141,29 @@ const ROLL_CALL: Duration = Duration::from_secs(30);
 /// Which record belongs to which delivery, as long as its link is live: deletions are not among a store's changes, and
 /// a gateway that was taken over could delete one to suppress a claim.
 #[derive(Default)]
-pub struct Expected(Mutex<HashMap<LinkId, Key>>);
+pub struct Expected {
+    records: Mutex<HashMap<LinkId, Key>>,
+    in_use: InUse,
+}
 
 impl Expected {
-    fn map(&self) -> MutexGuard<'_, HashMap<LinkId, Key>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// For an operator in this namespace.
+    pub(crate) fn within(own: &str) -> Self {
+        Self { in_use: InUse::new(own), ..Self::default() }
     }
 
-    /// Takes over what an entry says about its links.
+    /// The connections that entries still need.
+    pub(crate) const fn in_use(&self) -> &InUse {
+        &self.in_use
+    }
+
+    fn map(&self) -> MutexGuard<'_, HashMap<LinkId, Key>> {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes over what an entry says about its links, and the connections that they need.
     pub fn note(&self, entry: &Entry) {
+        self.in_use.note(entry);
         let mut map = self.map();
         for attempt in &entry.attempts {
             // A pending attempt is written down before its record is put.
@@ -197,24 +212,49 @@ impl Expected {
 #[derive(Default)]
 pub struct Orphans {
     seen: HashMap<LinkId, Timestamp>,
+    /// When the tombstones of those that were revoked may go.
+    tombstones: HashMap<LinkId, Timestamp>,
 }
+
+/// How long after its `notAfter` a tombstone stays at least: clocks differ.
+const CLOCKS: Span = Span::from_secs(60);
 
 /// How long a link may be unknown where ledger and links are followed apart, before it is revoked.
 const UNKNOWN_FOR: Span = Span::from_secs(3600);
 
 impl Orphans {
-    /// Searches once, and revokes those that were unknown for an hour; answers how many. Nothing here is fatal.
+    /// Searches once, and revokes those that were unknown for an hour; answers how many. The tombstones of those that this
+    /// process revoked go when nothing of theirs could be inserted any more. Nothing here is fatal.
     pub async fn sweep(&mut self, store: &dyn LinkStore, ledger: &dyn Ledger, now: Timestamp) -> u64 {
         let Some(unknown) = unknown(store, ledger).await else { return 0 };
         self.seen.retain(|id, _| unknown.contains(id));
         let mut revoked = 0;
         for id in unknown {
             let since = *self.seen.entry(id).or_insert(now);
-            if now.since(since) >= UNKNOWN_FOR {
-                revoked += u64::from(void(store, id).await);
+            if now.since(since) >= UNKNOWN_FOR
+                && let Some(not_after) = void(store, id).await
+            {
+                revoked += 1;
+                self.tombstones.insert(id, not_after + CLOCKS);
             }
         }
+        self.clear(store, now).await;
         revoked
+    }
+
+    async fn clear(&mut self, store: &dyn LinkStore, now: Timestamp) {
+        let due: Vec<LinkId> = self.tombstones.iter().filter(|(_, at)| **at <= now).map(|(id, _)| *id).collect();
+        for id in due {
+            let done = match store.get(id).await {
+                Ok(Some(found)) if found.value.link().is_none() => store.delete(id, found.version).await.is_ok(),
+                // Gone, or something else by now: the search sees to that.
+                Ok(_) => true,
+                Err(_) => false,
+            };
+            if done {
+                self.tombstones.remove(&id);
+            }
+        }
     }
 }
 
@@ -246,14 +286,16 @@ async fn unknown(store: &dyn LinkStore, ledger: &dyn Ledger) -> Option<Vec<LinkI
     }
 }
 
-async fn void(store: &dyn LinkStore, id: LinkId) -> bool {
+/// Puts a tombstone under the id; answers the greatest expiry that the link could have had.
+async fn void(store: &dyn LinkStore, id: LinkId) -> Option<Timestamp> {
     tracing::error!(record = %id, "a live link without a ledger entry is revoked");
-    let Ok(Some(found)) = store.get(id).await else { return false };
+    let Ok(Some(found)) = store.get(id).await else { return None };
+    let not_after = found.value.link().map(|link| link.sealed.not_after)?;
     match store.replace(&Record::Void { id }, found.version).await {
-        Ok(_) => true,
+        Ok(_) => Some(not_after),
         Err(error) => {
             tracing::error!(record = %id, %error, "it could not be revoked");
-            false
+            None
         }
     }
 }

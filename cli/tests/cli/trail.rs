@@ -33,6 +33,40 @@ fn trail(folder: &TempDir) -> PathBuf {
     path
 }
 
+/// The five events on two pods' trails.
+fn trails(folder: &TempDir) -> [PathBuf; 2] {
+    let text = std::fs::read_to_string(trail(folder)).unwrap();
+    let events = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["event"].clone());
+    let events: Vec<Event> = events.map(|event| serde_json::from_value(event).unwrap()).collect();
+    [("pod-0.jsonl", &events[..3]), ("pod-1.jsonl", &events[3..])].map(|(name, events)| {
+        let path = folder.path().join(name);
+        let trail = FileTrail::open(&path, "ledger-1", Mirror::None).unwrap();
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(trail.append(events)).unwrap();
+        path
+    })
+}
+
+#[test]
+fn the_trails_of_several_pods_are_verified_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let [first, second] = trails(&folder).map(|path| path.display().to_string());
+    verify(&folder, &[&second]).exits(1);
+    let ran = verify(&folder, &[&first, &second]).exits(0);
+    assert!(ran.out.contains("together are complete and unaltered: 5 events"), "{}", ran.out);
+    let json = |more: &[&str]| {
+        let ran = verify(&folder, &[&["--json", &first, &second], more].concat()).exits(0);
+        serde_json::from_str::<serde_json::Value>(&ran.out).unwrap()
+    };
+    let plain = json(&[]);
+    assert_eq!((&plain["ok"], &plain["events"], &plain["trails"][1]["file"]), (&true.into(), &5.into(), &second.clone().into()));
+    let heads = [0, 1].map(|n| plain["trails"][n]["trail"]["head"].as_str().unwrap().to_owned());
+    let anchored = json(&["--head", &heads[0], "--head", &heads[1]]);
+    assert_eq!(anchored["trails"][0]["trail"]["headFound"], true);
+    verify(&folder, &["--head", &heads[0], &first, &second]).exits(2).says("1 times for 2 trails");
+    verify(&folder, &["--head", &heads[1], "--head", &heads[0], &first, &second]).exits(1);
+    verify(&folder, &[&first, "nowhere.jsonl"]).exits(2).says("nowhere.jsonl could not be read");
+}
+
 fn verify(folder: &TempDir, args: &[&str]) -> Ran {
     run(command(folder.path(), &[&["audit", "verify"], args].concat()))
 }

@@ -2,9 +2,10 @@
 
 use super::{Action, Gather, Issue, Next, Observation, absorb, hold, owed, tie};
 use crate::audit::EventKind;
-use crate::delivery::{Manifest, OnSourceRotated, Spec};
+use crate::delivery::{Manifest, OnSourceRotated, Source, Spec};
 use crate::entry::{Attempt, Cause, Entry, Hold, MailState, RevokeCause};
 use crate::error::{Class, Fault};
+use crate::ids::Stamp;
 use crate::time::{Span, Timestamp};
 
 /// A pending attempt belongs to its owner; after `until`, anyone may supersede it.
@@ -16,6 +17,9 @@ pub(super) fn pending(entry: &Entry, obs: &Observation, now: Timestamp, g: &mut 
     for attempt in &entry.attempts {
         let MailState::Pending { owner, until } = &attempt.mail else { continue };
         let number = attempt.number;
+        if !obs.stopping && g.blocked_by(obs.record_trouble.get(&number), now) {
+            return None;
+        }
         let supersede = |why: &str| Some((Action::Supersede(number), why.to_owned()));
         if *owner != obs.me {
             if now < *until {
@@ -113,6 +117,18 @@ pub(super) fn next(mine: Option<&Manifest>, entry: &Entry, obs: &Observation, no
         return None;
     }
     issue(manifest, spec, entry, obs, now, g)
+}
+
+/// The first attempt of a delivery that has no entry yet, if nothing stands in its way: then the entry is written once, with
+/// that attempt in it. Only where reading the source leaves nothing behind that the entry would have to know of before.
+pub(super) fn at_first_sight(m: &Manifest, spec: &Spec, obs: &Observation, now: Timestamp) -> Next {
+    let leaves_nothing = matches!(spec.source, Source::Kv1 { .. } | Source::Kv2 { .. } | Source::DatabaseStatic { .. });
+    if !leaves_nothing || spec.rotation.before_delivery {
+        return None;
+    }
+    // As it would be: its stamp is drawn when it is made.
+    let blank = Entry::new(m.key.clone(), m.uid.clone(), Stamp::new(&m.key, [0; 16]), now);
+    next(Some(m), &blank, obs, now, &mut Gather::default()).filter(|(action, _)| matches!(action, Action::Issue(_)))
 }
 
 fn issue(m: &Manifest, spec: &Spec, entry: &Entry, obs: &Observation, now: Timestamp, g: &mut Gather) -> Next {

@@ -87,6 +87,9 @@ pub(super) fn end(entry: &Entry, obs: &Observation, now: Timestamp, g: &mut Gath
     }
     for attempt in entry.attempts.iter().filter(|a| !a.forgotten) {
         let Some(Some(record)) = obs.records.get(&attempt.number) else { continue };
+        if g.blocked_by(obs.record_trouble.get(&attempt.number), now) {
+            continue;
+        }
         if let Some(tamper) = attempt.link.tampered {
             if matches!(record, Record::Link(_)) {
                 return Some((Action::Void(attempt.number), format!("tampered with: {}", tamper.code())));

@@ -11,12 +11,14 @@
 //! | `owed` | which rotation is due, and what is its next step? |
 //! | `deliver` | must something be sent? |
 //! | [`after`] | what is written down after an effect |
+//! | [`step`] | which of these go together |
 
 pub mod absorb;
 pub mod after;
 mod deliver;
 mod links;
 mod owed;
+mod step;
 mod tie;
 
 use std::collections::BTreeMap;
@@ -28,6 +30,8 @@ use crate::ids::{Digest, Key, Stamp};
 use crate::link::Record;
 use crate::rotation::Step;
 use crate::time::{Span, Timestamp};
+
+pub use step::step;
 
 /// All that a decision may know besides manifest and entry.
 #[derive(Clone, Debug, Default)]
@@ -54,6 +58,9 @@ pub struct Observation {
     pub mail_hold: Span,
     /// The links store failed a moment ago: links are left as they are, nothing is sent, rotating goes on.
     pub store_blocked: Option<Trouble>,
+    /// What failed last with the record of one attempt, in a way that says nothing of other records: that link is left as it
+    /// is until then, and what is owed goes on.
+    pub record_trouble: BTreeMap<u32, Trouble>,
     /// The manifest could not be read: whether it is there, and what it asks for, is not known. What is owed is done.
     pub blind: Option<Fault>,
     /// Nothing is sent, for the whole operator; rotating goes on.
@@ -120,7 +127,7 @@ pub enum Action {
     Stamp(Stamp),
     /// Write this entry: something was learned, or is intended.
     Persist(Box<Entry>),
-    /// Read, seal, put and send, as one act.
+    /// Read, seal, put and send, as one act; also for a delivery seen for the first time, whose entry is made with it.
     Issue(Box<Issue>),
     /// Try the held message once more.
     SendHeld(u32),
@@ -259,7 +266,7 @@ pub fn decide(manifest: Option<&Manifest>, entry: Option<&Entry>, obs: &Observat
             gather.blind(obs, now);
             None
         }
-        (Some(manifest), None) => tie::first_sight(manifest, obs, &mut gather),
+        (Some(manifest), None) => tie::first_sight(manifest, obs, now, &mut gather),
         (manifest, Some(entry)) => known(manifest, entry, obs, now, &mut gather),
     };
     let (action, reason) = next.unwrap_or((Action::Rest, String::new()));
@@ -315,6 +322,9 @@ fn forget(entry: &Entry, obs: &Observation, now: Timestamp, g: &mut Gather) -> N
         return None;
     }
     for attempt in entry.attempts.iter().filter(|a| !a.forgotten && !a.link_is_live()) {
+        if g.blocked_by(obs.record_trouble.get(&attempt.number), now) {
+            continue;
+        }
         let due = attempt.terms.not_after + Span::from_secs(60);
         if now >= due {
             return Some((Action::DeleteRecord(attempt.number), "its time is over and it was read".into()));

@@ -1,6 +1,6 @@
 //! Does this object belong to this entry? Restored, copied, or made anew (DESIGN.md, "The ledger, and deciding").
 
-use super::{Action, Gather, Next, Observation, hold};
+use super::{Action, Gather, Next, Observation, deliver, hold};
 use crate::audit::EventKind;
 use crate::delivery::{Manifest, OnRecreate};
 use crate::entry::{Attempt, Entry, Hold};
@@ -13,7 +13,7 @@ const LEDGER_LOST: (&str, &str, &str) = (
 );
 
 /// An object without an entry.
-pub(super) fn first_sight(manifest: &Manifest, obs: &Observation, g: &mut Gather) -> Next {
+pub(super) fn first_sight(manifest: &Manifest, obs: &Observation, now: Timestamp, g: &mut Gather) -> Next {
     if manifest.deleting {
         return Some((Action::Release, "deleted before anything was done".into()));
     }
@@ -33,7 +33,10 @@ pub(super) fn first_sight(manifest: &Manifest, obs: &Observation, g: &mut Gather
         return None;
     }
     match &manifest.spec {
-        Ok(_) => Some((Action::Create, "seen for the first time".into())),
+        Ok(spec) => {
+            let known = || (Action::Create, "seen for the first time".into());
+            Some(deliver::at_first_sight(manifest, spec, obs, now).unwrap_or_else(known))
+        }
         Err(fault) => {
             g.note(fault.clone());
             None

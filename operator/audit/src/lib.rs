@@ -28,6 +28,6 @@ mod writer;
 
 pub use line::{Head, MAX_LINE, genesis};
 pub use read::{EventReader, witness};
-pub use report::{Broken, Defect, Gap, Report};
+pub use report::{Broken, Defect, Gap, Report, Together};
 pub use trail::{FileTrail, Mirror};
-pub use verify::{verify, verify_file};
+pub use verify::{verify, verify_file, verify_together};

@@ -124,11 +124,62 @@ impl Report {
     }
 }
 
+/// What a verification of several trails of one ledger found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Together {
+    /// Each trail by itself, in the order in which they were given. Events that another trail had first are repetitions; gaps
+    /// are not told here.
+    pub trails: Vec<Report>,
+    /// Events that none of them has, at most a thousand.
+    pub gaps: Vec<Gap>,
+    /// How many gaps there are beyond these.
+    pub further: u64,
+}
+
+impl Together {
+    /// Whether nothing is wrong: no defect in any trail, and no gap between them.
+    #[must_use]
+    pub fn is_ok(&self) -> bool {
+        self.gaps.is_empty() && self.further == 0 && self.trails.iter().all(Report::is_ok)
+    }
+
+    /// Distinct events of all trails.
+    #[must_use]
+    pub fn events(&self) -> u64 {
+        self.trails.iter().map(|trail| trail.events).sum()
+    }
+}
+
+/// For people, one fact a line.
+impl fmt::Display for Together {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verdict = if self.is_ok() { "complete and unaltered" } else { "NOT in order" };
+        writeln!(f, "The audit trails together are {verdict}: {} events.", self.events())?;
+        for (n, trail) in self.trails.iter().enumerate() {
+            writeln!(f, "Trail {}:", n + 1)?;
+            trail.facts(f)?;
+        }
+        for gap in &self.gaps {
+            writeln!(f, "{gap}")?;
+        }
+        if self.further > 0 {
+            writeln!(f, "and {} further gaps", self.further)?;
+        }
+        Ok(())
+    }
+}
+
 /// For people, one fact a line.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verdict = if self.is_ok() { "complete and unaltered" } else { "NOT in order" };
         writeln!(f, "The audit trail is {verdict}.")?;
+        self.facts(f)
+    }
+}
+
+impl Report {
+    fn facts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "  lines       {}", self.lines)?;
         write!(f, "  events      {}", self.events)?;
         if self.duplicates > 0 {

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ps_core::decide::{Action, Decision, Observation, decide};
+use ps_core::decide::{Action, Decision, Observation, step};
 use ps_core::entry::{Attempt, Common, Entry};
 use ps_core::error::Fault;
 use ps_core::ids::Key;
@@ -129,6 +129,12 @@ impl Controller {
         news
     }
 
+    /// The restore that was noticed and not accepted yet, if any.
+    #[must_use]
+    pub fn restored(&self) -> Option<String> {
+        self.restored.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Says why nothing may be sent yet, or (`None`) that it may. Takes effect with the next decision. Returns whether
     /// that is news: then every delivery should look again.
     pub fn set_unready(&self, why: Option<Fault>) -> bool {
@@ -179,7 +185,7 @@ impl Controller {
                 }
             };
             let now = self.now();
-            let decision = decide(view.manifest.as_ref(), view.entry(), &view.obs, now);
+            let decision = step(view.manifest.as_ref(), view.entry(), &view.obs, now);
             if decision.action == Action::Rest {
                 self.show(key, &view, &decision, now).await;
                 self.tidy(key, &view);
@@ -228,6 +234,7 @@ impl Controller {
         match trip {
             Trip::Mail(fault) => self.desk.block_mail(fault, now, jitter),
             Trip::Store(fault) => self.desk.block_store(fault, now, jitter),
+            Trip::Record { attempt, fault } => self.desk.block_record(key, attempt, fault, now, jitter),
             Trip::Vault { connection, fault, .. } if fault.is_transient() => {
                 self.desk.block(&connection, fault, now, jitter);
             }
@@ -258,6 +265,7 @@ impl Controller {
 
     fn tidy(&self, key: &Key, view: &View) {
         let quiet = view.entry().is_none_or(|e| e.removed) && view.obs.held.is_none() && view.obs.trouble.is_empty();
+        let quiet = quiet && view.obs.record_trouble.is_empty();
         if quiet {
             self.desk.tidy(key);
         }

@@ -26,6 +26,7 @@ pub(crate) struct HeldMail {
 struct Scratch {
     sights: BTreeMap<u32, SourceSight>,
     trouble: BTreeMap<u32, Trouble>,
+    records: BTreeMap<u32, Trouble>,
     held: Option<HeldMail>,
     /// The last events that this process put onto the audit trail, by what makes their id.
     on_trail: Vec<EventMark>,
@@ -88,6 +89,7 @@ impl Desk {
         if let Some(scratch) = state.deliveries.get(key) {
             obs.sights.clone_from(&scratch.sights);
             obs.trouble.clone_from(&scratch.trouble);
+            obs.record_trouble.clone_from(&scratch.records);
             obs.held = scratch.held.as_ref().map(|h| Held {
                 attempt: h.attempt,
                 next_try: h.next_try,
@@ -177,11 +179,6 @@ impl Desk {
         }
     }
 
-    /// A write to the store succeeded.
-    pub(crate) fn unblock_store(&self) {
-        self.state().store = None;
-    }
-
     /// When this process last saw the source of an attempt.
     pub(crate) fn seen_at(&self, key: &Key, attempt: u32) -> Option<Timestamp> {
         Some(self.state().deliveries.get(key)?.sights.get(&attempt)?.at)
@@ -246,6 +243,23 @@ impl Desk {
         let same = scratch.trouble.get(&attempt).filter(|t| t.generation == generation);
         let next = trouble(same, fault, generation, now, jitter);
         scratch.trouble.insert(attempt, next);
+    }
+
+    /// The record of one attempt failed in a way of its own.
+    pub(crate) fn block_record(&self, key: &Key, attempt: u32, fault: Fault, now: Timestamp, jitter: u16) {
+        let mut state = self.state();
+        let scratch = state.deliveries.entry(key.clone()).or_default();
+        let next = trouble(scratch.records.get(&attempt), fault, 0, now, jitter);
+        scratch.records.insert(attempt, next);
+    }
+
+    /// A record was written.
+    pub(crate) fn unblock_record(&self, key: &Key, attempt: u32) {
+        let mut state = self.state();
+        state.store = None;
+        if let Some(scratch) = state.deliveries.get_mut(key) {
+            scratch.records.remove(&attempt);
+        }
     }
 
     pub(crate) fn succeed(&self, key: &Key, attempt: u32) {

@@ -14,4 +14,4 @@ mod observe;
 mod queue;
 
 pub use controller::{Controller, Ports, Rested, Settings, StepLog};
-pub use queue::Queue;
+pub use queue::{Queue, Share};

@@ -31,7 +31,11 @@ impl Controller {
             Ok(manifest) => (manifest, None),
             Err(fault) => (None, Some(fault)),
         };
-        let entry = self.ports.ledger.get(key).await?;
+        let entry = match self.ports.ledger.get(key).await? {
+            // A stamp is evidence of an entry: nobody is told that it is lost for being a moment behind.
+            None if manifest.as_ref().is_some_and(|m| m.stamp.is_some()) => self.ports.ledger.get_latest(key).await?,
+            entry => entry,
+        };
         let mut obs = self.base_observation();
         self.desk.describe(key, &mut obs);
         obs.blind = blind;

@@ -2,7 +2,7 @@
 //!
 //! Three lanes: what happened (a new manifest, a changed record), what time brings (a rotation that is due), and
 //! housekeeping (a look at something that rests). The first two take turns; housekeeping comes when they are empty, and at
-//! every eighth turn. A budget keeps one slow connection from taking every worker.
+//! every eighth turn. Budgets keep one slow connection, or one tenant, from taking every worker.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,8 +11,17 @@ use ps_core::ids::Key;
 use ps_core::time::{Span, Timestamp};
 use tokio::sync::Notify;
 
-/// Which group a key belongs to; `None` for none.
-type GroupOf = Box<dyn Fn(&Key) -> Option<String> + Send + Sync>;
+/// A group of keys of which so many may be worked on at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// The group's name. Groups of different kinds must have different names.
+    pub group: String,
+    /// How many at once; 0 counts as 1.
+    pub most: usize,
+}
+
+/// Which groups a key belongs to.
+type SharesOf = Box<dyn Fn(&Key) -> Vec<Share> + Send + Sync>;
 
 /// Where a key waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +56,7 @@ struct State {
 struct Busy {
     /// It must be looked at again afterwards.
     again: Option<Lane>,
-    group: Option<String>,
+    groups: Vec<String>,
 }
 
 /// A queue of keys with timers.
@@ -55,7 +64,7 @@ struct Busy {
 pub struct Queue {
     state: Mutex<State>,
     changed: Notify,
-    budget: Option<(usize, GroupOf)>,
+    shares: Option<SharesOf>,
 }
 
 /// Housekeeping gets at least one turn of this many.
@@ -64,12 +73,12 @@ const TURNS: u32 = 8;
 const SPREAD: (i64, Span) = (8, Span::from_secs(300));
 
 impl Queue {
-    /// A queue that hands out at most `most` keys of one group at once: with the connection as group, a Vault that hangs,
-    /// or a tenant with many deliveries, takes no more workers than that. `group` is asked under the queue's lock: it must
-    /// be quick, and must not use the queue.
+    /// A queue that hands out no more keys of a group at once than its share: with connection and namespace as groups, a Vault
+    /// that hangs, or a tenant with many deliveries, takes no more workers than that. A key waits for all its groups. `shares`
+    /// is asked under the queue's lock: it must be quick, and must not use the queue.
     #[must_use]
-    pub fn with_budget(most: usize, group: impl Fn(&Key) -> Option<String> + Send + Sync + 'static) -> Self {
-        Self { budget: Some((most.max(1), Box::new(group))), ..Self::default() }
+    pub fn with_budget(shares: impl Fn(&Key) -> Vec<Share> + Send + Sync + 'static) -> Self {
+        Self { shares: Some(Box::new(shares)), ..Self::default() }
     }
 
     /// Something happened to this delivery: look at it as soon as a worker is free.
@@ -140,10 +149,8 @@ impl Queue {
             state.timers.insert((at, key.clone()), lane);
             state.due.insert(key.clone(), at);
         }
-        if let Some(Busy { again, group }) = busy {
-            if let Some(group) = group {
-                state.leave(&group);
-            }
+        if let Some(Busy { again, groups }) = busy {
+            groups.iter().for_each(|group| state.leave(group));
             if let Some(lane) = again {
                 state.enqueue(key, lane);
             }
@@ -173,20 +180,24 @@ impl Queue {
                 let next = state.timers.first_key_value().map(|((at, _), _)| at.since(now));
                 return Taken::Wait(next.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP));
             };
-            let group = self.budget.as_ref().and_then(|(most, of)| of(&key).map(|group| (*most, group)));
-            let group = match group {
-                Some((most, group)) if state.working.get(&group).is_some_and(|n| *n >= most) => {
-                    // It stays queued, and goes on when one of its group is given back.
-                    state.parked.entry(group).or_default().push_back((key.clone(), lane));
-                    state.queued.insert(key, lane);
-                    continue;
-                }
-                group => group.map(|(_, group)| group),
-            };
-            if let Some(group) = &group {
-                *state.working.entry(group.clone()).or_default() += 1;
+            let shares = self.shares.as_ref().map(|of| of(&key)).unwrap_or_default();
+            if let Some(full) = shares.iter().find(|share| state.room(share) == 0) {
+                // It stays queued, and goes on when one of that group is given back.
+                state.parked.entry(full.group.clone()).or_default().push_back((key.clone(), lane));
+                state.queued.insert(key, lane);
+                continue;
             }
-            state.busy.insert(key.clone(), Busy { again: None, group });
+            for share in &shares {
+                *state.working.entry(share.group.clone()).or_default() += 1;
+            }
+            // Others of a group may have waited for this one's other group: there is room for them as well.
+            for share in &shares {
+                if state.room(share) > 0 {
+                    state.unpark(&share.group);
+                }
+            }
+            let groups = shares.into_iter().map(|share| share.group).collect();
+            state.busy.insert(key.clone(), Busy { again: None, groups });
             let more = !state.fresh.is_empty() || !state.resting.is_empty() || !state.timers.is_empty();
             drop(state);
             if more {
@@ -220,7 +231,7 @@ impl State {
         self.parked.values().flatten().any(|(parked, _)| parked == key)
     }
 
-    /// One of a group was given back: the next that waits for it goes on, before others of its lane.
+    /// One of a group was given back.
     fn leave(&mut self, group: &str) {
         if let Some(n) = self.working.get_mut(group) {
             *n = n.saturating_sub(1);
@@ -228,6 +239,16 @@ impl State {
                 self.working.remove(group);
             }
         }
+        self.unpark(group);
+    }
+
+    /// How many more of a group may be worked on.
+    fn room(&self, share: &Share) -> usize {
+        share.most.max(1).saturating_sub(self.working.get(&share.group).copied().unwrap_or_default())
+    }
+
+    /// The next that waits for a group goes on, before others of its lane.
+    fn unpark(&mut self, group: &str) {
         let Some(waiting) = self.parked.get_mut(group) else { return };
         let next = waiting.pop_front();
         if waiting.is_empty() {

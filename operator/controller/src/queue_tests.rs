@@ -124,7 +124,9 @@ fn looks_are_spread_and_never_come_early() {
 
 #[tokio::test]
 async fn one_connection_gets_no_more_than_its_share_of_workers() {
-    let queue = Queue::with_budget(2, |key| key.name.split_once('-').map(|(group, _)| group.to_owned()));
+    let queue = Queue::with_budget(|key| {
+        key.name.split_once('-').map(|(group, _)| Share { group: group.to_owned(), most: 2 }).into_iter().collect()
+    });
     for name in ["slow-1", "slow-2", "slow-3", "slow-4", "quick-1", "free"] {
         queue.push(&key(name));
     }
@@ -154,7 +156,7 @@ async fn one_connection_gets_no_more_than_its_share_of_workers() {
 
 #[tokio::test]
 async fn a_timer_that_comes_due_while_its_group_is_full_is_not_lost() {
-    let queue = Queue::with_budget(1, |_| Some("g".into()));
+    let queue = Queue::with_budget(|_| vec![Share { group: "g".into(), most: 1 }]);
     queue.push(&key("a"));
     next(&queue).await.unwrap();
     queue.done(&key("a"), Some(Timestamp::from_secs(500)));
@@ -167,4 +169,39 @@ async fn a_timer_that_comes_due_while_its_group_is_full_is_not_lost() {
     assert_ne!(first, second);
     queue.done(&key(&second), None);
     assert_eq!((next(&queue).await, queue.depth()), (None, (0, 0)));
+}
+
+/// A namespace has its share, however many connections it has; and a full group holds up nobody else's.
+#[tokio::test]
+async fn a_namespace_with_many_connections_gets_no_more_than_its_share() {
+    let queue = Queue::with_budget(|key| {
+        let connection = key.name.split('-').next().unwrap_or_default().to_owned();
+        let share = |group: String, most| Share { group, most };
+        vec![share(format!("{}/{connection}", key.namespace), 2), share(key.namespace.clone(), 3)]
+    });
+    let key = |namespace: &str, name: &str| Key::new(namespace, name);
+    let all = ["a-1", "a-2", "a-3", "b-1", "b-2", "c-1"];
+    all.iter().for_each(|name| queue.push(&key("greedy", name)));
+    queue.push(&key("other", "a-1"));
+    let taken = async || {
+        let mut taken = Vec::new();
+        while let Ok(Some(key)) = tokio::time::timeout(std::time::Duration::from_millis(20), queue.next(|| Timestamp::from_secs(1))).await {
+            taken.push(key.to_string());
+        }
+        taken
+    };
+    assert_eq!(taken().await, ["greedy/a-1", "greedy/a-2", "greedy/b-1", "other/a-1"]);
+    // One of each that goes lets one more in, until all had their turn.
+    let mut working: VecDeque<Key> = ["a-1", "a-2", "b-1"].map(|name| key("greedy", name)).into();
+    let mut had = working.len();
+    while let Some(done) = working.pop_front() {
+        queue.done(&done, None);
+        let next = taken().await;
+        had += next.len();
+        working.extend(next.iter().map(|name| key("greedy", name.split_once('/').unwrap().1)));
+        assert!(working.len() <= 3, "{working:?}");
+        let left = all.len() - had;
+        assert_eq!(working.len(), 3.min(working.len() + left), "no worker is kept idle while {left} wait: {working:?}");
+    }
+    assert_eq!((had, queue.depth()), (all.len(), (0, 0)));
 }

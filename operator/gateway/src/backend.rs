@@ -75,8 +75,10 @@ async fn cluster(args: &Args, replica: &str) -> anyhow::Result<Backend> {
     let settings = Settings::new(Rights::Gateway);
     let store = Arc::new(KubernetesStore::start(client, namespace, settings, fence.clone()));
     let door = store.clone();
-    let service =
-        StoreLinkService::new(store.clone(), fence.clone()).with_door(move |id, access| door.door(id, access));
+    let service = StoreLinkService::new(store.clone(), fence.clone()).with_door(move |id, access| {
+        let door = door.clone();
+        Box::pin(async move { door.knock(id, &access).await })
+    });
     tracing::info!(namespace, replica, "records are Secrets; claims wait for the operator's answer in the fence");
     let gatekeeper = Gatekeeper::new(store.clone(), fence.clone(), replica);
     let background = Box::pin(gatekeeper.run());

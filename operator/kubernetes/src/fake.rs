@@ -23,6 +23,8 @@ pub(crate) enum Do {
     DoneThenMeddled,
     /// Do nothing, answer nothing.
     Drop,
+    /// Let somebody else change it, then serve.
+    Meddled,
 }
 
 #[derive(Default)]
@@ -65,6 +67,9 @@ impl Fake {
         let number = state.number;
         let secret = state.secrets.entry(name.to_owned()).or_insert_with(|| json!({"metadata": {"name": name}}));
         edit(secret);
+        if secret["metadata"]["uid"].is_null() {
+            secret["metadata"]["uid"] = json!(format!("uid-{number}"));
+        }
         secret["metadata"]["resourceVersion"] = json!(number.to_string());
     }
 
@@ -87,9 +92,14 @@ impl Fake {
         match what {
             Do::Drop => return Err(broken()),
             Do::Refuse(code) => return Ok(refusal(code)),
-            Do::Serve | Do::DoneBut(_) | Do::DoneButDrop | Do::DoneThenMeddled => {}
+            Do::Serve | Do::DoneBut(_) | Do::DoneButDrop | Do::DoneThenMeddled | Do::Meddled => {}
         }
         let name = parts.uri.path().rsplit('/').next().unwrap_or_default().to_owned();
+        if what == Do::Meddled {
+            drop(state);
+            self.edit(&name, |secret| secret["metadata"]["annotations"] = json!({}));
+            state = self.0.lock().unwrap();
+        }
         let (code, answer) = state.serve(&parts.method, &name, &body);
         match what {
             Do::DoneBut(code) => Ok(refusal(code)),
@@ -125,6 +135,8 @@ impl State {
                 if self.secrets.contains_key(&name) {
                     return status(409, "AlreadyExists", &name);
                 }
+                let mut sent = sent;
+                sent["metadata"]["uid"] = json!(format!("uid-{}", self.number + 1));
                 (201, put(&name, sent, self))
             }
             (_, None) => status(404, "NotFound", name),
@@ -137,7 +149,9 @@ impl State {
                     return status(422, "Invalid", name);
                 }
                 let mut sent = sent;
-                sent["metadata"]["deletionTimestamp"] = found["metadata"]["deletionTimestamp"].clone();
+                for kept in ["deletionTimestamp", "uid"] {
+                    sent["metadata"][kept] = found["metadata"][kept].clone();
+                }
                 let answer = put(name, sent, self);
                 if answer["metadata"]["deletionTimestamp"].is_string() && answer["metadata"]["finalizers"].is_null() {
                     self.secrets.remove(name);
@@ -145,9 +159,11 @@ impl State {
                 (200, answer)
             }
             (&Method::DELETE, Some(mut found)) => {
-                let asked = sent["preconditions"]["resourceVersion"].as_str().map(str::to_owned);
-                if asked != version(&found) {
-                    return status(409, "Conflict", name);
+                for asked in ["resourceVersion", "uid"] {
+                    let asked_for = &sent["preconditions"][asked];
+                    if !asked_for.is_null() && *asked_for != found["metadata"][asked] {
+                        return status(409, "Conflict", name);
+                    }
                 }
                 if found["metadata"]["finalizers"].is_array() {
                     found["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");

@@ -158,8 +158,8 @@ impl SecretTable {
                 let found = self.read_any(name).await.map_err(CasError::Failed)?;
                 let Some(found) = found else { return Ok(was_there) };
                 was_there = true;
-                let version = found.metadata.version(&doing).map_err(CasError::Failed)?;
-                match self.remove(name, version).await {
+                // Whatever it says by now: whoever writes it again and again must not keep it. Its type can't change.
+                match self.remove_if(name, &Unless::Another(found.metadata.uid)).await {
                     Err(CasError::Conflict) => tokio::task::yield_now().await,
                     other => return other.map(|()| true),
                 }
@@ -305,16 +305,21 @@ impl SecretTable {
     }
 
     pub(crate) async fn remove(&self, name: &str, unchanged: u64) -> Result<(), CasError> {
-        let doing = self.doing("delete", name);
         if unchanged == 0 {
             return Err(CasError::Conflict);
         }
+        self.remove_if(name, &Unless::Changed(unchanged)).await
+    }
+
+    async fn remove_if(&self, name: &str, unless: &Unless) -> Result<(), CasError> {
+        let doing = self.doing("delete", name);
         let place = self.place(name).map_err(CasError::Failed)?;
-        let body = serde_json::json!({
-            "apiVersion": "v1",
-            "kind": "DeleteOptions",
-            "preconditions": {"resourceVersion": unchanged.to_string()},
-        });
+        let preconditions = match unless {
+            Unless::Changed(version) => serde_json::json!({"resourceVersion": version.to_string()}),
+            Unless::Another(uid) => serde_json::json!({ "uid": uid }),
+        };
+        let body =
+            serde_json::json!({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": preconditions});
         let mut doubt: Option<Fault> = None;
         for tried in 0..TRIES {
             tokio::time::sleep(pause(tried)).await;
@@ -333,7 +338,11 @@ impl SecretTable {
                 // After a lost answer this is what was asked for, whoever did it.
                 Ok(None) => return if doubt.is_some() { Ok(()) } else { Err(CasError::Conflict) },
                 Ok(Some(found)) => {
-                    if found.metadata.version(&doing).map_err(CasError::Failed)? != unchanged {
+                    let same = match unless {
+                        Unless::Changed(version) => found.metadata.version(&doing).map_err(CasError::Failed)? == *version,
+                        Unless::Another(uid) => found.metadata.uid == *uid,
+                    };
+                    if !same {
                         return Err(doubt.map_or(CasError::Conflict, CasError::Failed));
                     }
                 }
@@ -359,6 +368,14 @@ impl SecretTable {
             Err(other) => Err(other.fault(&doing)),
         }
     }
+}
+
+/// What keeps a row from being deleted.
+enum Unless {
+    /// It has another version than this.
+    Changed(u64),
+    /// It is another row than that of this uid.
+    Another(String),
 }
 
 /// What a write has left.

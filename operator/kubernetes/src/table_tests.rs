@@ -150,6 +150,21 @@ async fn a_finalizer_keeps_no_row() {
     }
 }
 
+#[tokio::test]
+async fn a_row_that_somebody_writes_again_and_again_is_purged_and_not_its_successor() {
+    let fake = Fake::default();
+    let table = table(&fake);
+    let version = table.create(&row("a", "1")).await.unwrap();
+    fake.plan(&[Do::Serve, Do::Meddled]);
+    assert_eq!(table.purge("a").await, Ok(true));
+    assert_eq!((fake.asked().as_str(), fake.see("a")), ("GET DELETE", serde_json::Value::Null));
+    // A deletion of what was read is of that only.
+    table.create(&row("a", "1")).await.unwrap();
+    fake.plan(&[Do::Meddled]);
+    assert_eq!(table.delete("a", version).await, Err(CasError::Conflict));
+    assert!(table.get("a").await.unwrap().is_some());
+}
+
 /// Whoever may update a row can't keep us from replacing it.
 #[tokio::test]
 async fn a_row_that_was_made_unreplaceable_is_made_anew() {

@@ -37,6 +37,9 @@ pub(crate) struct WireSecret {
 pub(crate) struct WireMeta {
     #[serde(default)]
     name: String,
+    /// Which incarnation it is.
+    #[serde(default, skip_serializing)]
+    pub(crate) uid: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     resource_version: Option<String>,
     /// Set while finalizers keep what was deleted.
@@ -116,6 +119,7 @@ impl WireSecret {
             object: "Secret".to_owned(),
             metadata: WireMeta {
                 name: row.name.clone(),
+                uid: String::new(),
                 resource_version: unchanged.map(|version| version.to_string()),
                 deletion_timestamp: None,
                 annotations,

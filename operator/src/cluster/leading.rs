@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use async_trait::async_trait;
 use ps_audit::FileTrail;
 use ps_controller::kubernetes::{KubernetesSource, Options};
-use ps_controller::{Controller, Ports, Queue, Settings, StepLog};
+use ps_controller::{Controller, Ports, Queue, Settings, Share, StepLog};
 use ps_core::decide::Decision;
 use ps_core::delivery::Manifest;
 use ps_core::entry::Entry;
@@ -19,6 +19,7 @@ use ps_core::status::Status;
 use ps_kubernetes::election::{Held, Standing};
 use ps_ledger::KubernetesLedger;
 use ps_store::kubernetes::{FenceKeeper, KubernetesStore, Rights, Settings as StoreSettings};
+use ps_vault::VaultClient;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
@@ -39,6 +40,8 @@ const BEAT: Duration = Duration::from_secs(2);
 const ADVANCE_EVERY: u32 = 16;
 /// How long the first lists may take.
 const FIRST_LISTS: Duration = Duration::from_secs(60);
+/// How long a term waits for the first list of links before it begins without.
+const FIRST_LINKS: Duration = Duration::from_secs(15);
 
 /// Leads until a signal, a loss, or a failure.
 pub(super) async fn lead(ground: &Ground, lead: Lead, stop: &mut Stop) -> anyhow::Result<Ended> {
@@ -51,11 +54,11 @@ pub(super) async fn lead(ground: &Ground, lead: Lead, stop: &mut Stop) -> anyhow
     let store =
         Arc::new(KubernetesStore::start(client.clone(), &ground.links, settings, ps_store::service::Fence::default()));
     let lists = async {
-        let ledger = Arc::new(KubernetesLedger::open(client.clone(), &ground.namespace).await?);
-        store.synced(FIRST_LISTS).await?;
-        Ok(ledger)
+        Ok(Arc::new(KubernetesLedger::open(client.clone(), &ground.namespace).await?))
     };
     let Some(ledger) = patiently(ground, lists, stop).await? else { return Ok(Ended::Lost) };
+    // What is owed does not wait for links: if these can't be listed, the term begins all the same, and the fence stays shut.
+    let Some(()) = patiently(ground, linked(&store), stop).await? else { return Ok(Ended::Asked) };
     // Whatever goes backwards from here on was not looked at.
     let epochs = (ledger.epoch(), store.epoch());
     let mut common = restore::common(&*ledger, &SystemRandom).await?.value;
@@ -131,9 +134,10 @@ pub(super) async fn lead(ground: &Ground, lead: Lead, stop: &mut Stop) -> anyhow
         mail_hold: config.mail.hold,
         paused: config.paused,
     };
-    let expected = Arc::new(Expected::default());
+    let expected = Arc::new(Expected::within(&ground.namespace));
     let story = Story::new(ground.metrics.clone(), Arc::new(Notify::new()), expected.clone());
     let story: Arc<dyn StepLog> = Arc::new(Told { story, source: source.clone() });
+    let at_start = common.restored.clone();
     let engine = Engine {
         controller: Arc::new(Controller::new(ports, settings, &common, story)),
         queue: Arc::new(budgeted(&source, config.workers)),
@@ -155,8 +159,13 @@ pub(super) async fn lead(ground: &Ground, lead: Lead, stop: &mut Stop) -> anyhow
     engine.watch_over_links(config, &mut essential)?;
     {
         let (keeper, first) = (FenceKeeper::new(store.clone()), engine.first.clone());
-        let held = lead.held();
-        let may_answer = move || std::future::ready(held.as_ref().is_none_or(Held::now));
+        let (held, controller) = (lead.held(), engine.controller.clone());
+        // A restore that was noticed since: not everything was looked at in its light. The next term does.
+        let calm = move || controller.restored().is_none_or(|why| at_start.as_ref() == Some(&why));
+        let may_answer = move || {
+            failpoints::before_the_fence_is_answered();
+            std::future::ready(held.as_ref().is_none_or(Held::now) && calm())
+        };
         essential.spawn(async move {
             let looked = async {
                 first.over().await;
@@ -171,7 +180,15 @@ pub(super) async fn lead(ground: &Ground, lead: Lead, stop: &mut Stop) -> anyhow
         });
     }
 
-    let term = Term { ledger: &ledger, store: &store, source: &source, trail: &trail, engine: &engine, epochs };
+    let term = Term {
+        ledger: &ledger,
+        store: &store,
+        source: &source,
+        trail: &trail,
+        engine: &engine,
+        vault: &ground.vault,
+        epochs,
+    };
     let ended = term.hold(lead, (&mut essential, &mut workers), stop).await;
     if let Ok(Ended::WentBack(why)) = &ended
         && let Ok(Ok(())) = tokio::time::timeout(BEAT, restore::note(&*ledger, why)).await
@@ -221,6 +238,7 @@ struct Term<'a> {
     source: &'a KubernetesSource,
     trail: &'a FileTrail,
     engine: &'a Engine,
+    vault: &'a VaultClient,
     /// Of ledger and links, before anything was looked at.
     epochs: (u64, u64),
 }
@@ -265,9 +283,21 @@ impl Term<'_> {
         }
     }
 
+    /// Logins of connections that are gone, and that nothing owed needs, are let run out.
+    fn let_logins_go(&self) {
+        let needed = self.engine.expected.in_use().all();
+        let gone = self.vault.retain(|name| needed.contains(name) || self.source.may_have(name));
+        if gone > 0 {
+            tracing::info!(gone, "connections that are gone were closed");
+        }
+    }
+
     /// The API server may be away: then nothing is noted, and the next beat tries again.
     async fn beat(&self, count: u32) {
         self.engine.metrics.events_dropped.set(i64::try_from(self.source.events_dropped()).unwrap_or(i64::MAX));
+        if count.is_multiple_of(ADVANCE_EVERY) {
+            self.let_logins_go();
+        }
         let done = match self.engine.beat(|| self.source.keys()).await {
             // An accepted restore: what this trail tells is known from now on.
             Ok(news) if news || count.is_multiple_of(ADVANCE_EVERY) => {
@@ -281,10 +311,27 @@ impl Term<'_> {
     }
 }
 
-/// At most a quarter of the workers for one connection, so that one that hangs leaves the others their share.
+/// At most a quarter of the workers for one connection, so that one that hangs leaves the others their share; and at most
+/// half of them for one namespace, however many connections that has.
 fn budgeted(source: &Arc<KubernetesSource>, workers: usize) -> Queue {
     let source = source.clone();
-    Queue::with_budget(workers.div_ceil(4).max(1), move |key| source.connection_of(key).map(|name| format!("{name:?}")))
+    Queue::with_budget(move |key| {
+        let namespace = Share { group: key.namespace.clone(), most: workers.div_ceil(2) };
+        let connection = source.connection_of(key).map(|name| format!("{name:?}"));
+        let connection = connection.map(|group| Share { group, most: workers.div_ceil(4) });
+        connection.into_iter().chain([namespace]).collect()
+    })
+}
+
+/// Waits for the first list of links, and says why if it does not come.
+///
+/// # Errors
+/// None: what is owed does not wait for links.
+async fn linked(store: &KubernetesStore) -> Result<(), Fault> {
+    if let Err(fault) = store.synced(FIRST_LINKS).await {
+        tracing::error!(code = %fault.code, "the links can't be listed; what is owed is done without: {fault}");
+    }
+    Ok(())
 }
 
 async fn push_changes(source: &KubernetesSource, queue: &Queue) -> anyhow::Result<()> {
@@ -349,8 +396,9 @@ impl Manifests for WhileLeading {
         self.source.get(key).await
     }
 
+    /// Not asked: it is in the middle of an act that began with a look, it names the version that it changes, and whoever
+    /// leads by now would put the same stamp there.
     async fn put_stamp(&self, key: &Key, uid: &str, stamp: &Stamp) -> Result<(), Fault> {
-        self.must_hold()?;
         self.source.put_stamp(key, uid, stamp).await
     }
 

@@ -14,7 +14,7 @@ use anyhow::Context as _;
 use ps_core::error::Fault;
 use ps_core::ports::CasError;
 use ps_kubernetes::Access;
-use ps_kubernetes::election::{self, Election, Held, Standing};
+use ps_kubernetes::election::{self, Election, Held, LeaseWrite, Standing};
 use ps_ledger::KubernetesLedger;
 use ps_vault::VaultClient;
 use tokio::sync::watch;
@@ -23,6 +23,7 @@ use tokio::task::JoinSet;
 use crate::admin::{self, Health};
 use crate::clock::{SystemClock, now};
 use crate::config::Config;
+use crate::failpoints::{self, Own};
 use crate::metrics::Metrics;
 use crate::standalone::name;
 use crate::supervise::Stop;
@@ -82,7 +83,7 @@ pub async fn run(config: Config, places: Places) -> anyhow::Result<()> {
             retry_period: elect.retry_period.to_std(),
             ..election::Config::new(&ground.namespace, &elect.lease_name, &ground.me)
         };
-        Election::run(ground.client.clone(), times)
+        Election::watched(ground.client.clone(), times, Arc::new(|write, done| failpoints::pass(own(write), done)))
     });
     tracing::info!(namespace = %ground.namespace, links = %ground.links, "running; links lead to {}", ground.config.public_url);
     let ended = terms(&ground, election.as_ref(), &mut stop).await;
@@ -168,6 +169,14 @@ async fn stand_by(ground: &Ground, election: &Election, stop: &mut Stop) -> bool
             () = later => {}
             () = stop.asked() => return false,
         }
+    }
+}
+
+const fn own(write: LeaseWrite) -> Own {
+    match write {
+        LeaseWrite::Take => Own::TakeLease,
+        LeaseWrite::Renew => Own::RenewLease,
+        LeaseWrite::Release => Own::ReleaseLease,
     }
 }
 

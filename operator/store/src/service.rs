@@ -1,6 +1,7 @@
 //! The gateway's verbs over a store: get, apply [`ps_core::link::rules`], replace if nobody changed it, answer.
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -64,8 +65,10 @@ impl Fence {
 
 /// Called after each durable change.
 type Hook = Arc<dyn Fn(LinkId) + Send + Sync>;
+/// An answer that may take a while.
+pub type Answer = Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send>>;
 /// Asked before the store is read.
-type Door = Arc<dyn Fn(LinkId, &[u8; 32]) -> Result<(), Refusal> + Send + Sync>;
+type Door = Arc<dyn Fn(LinkId, [u8; 32]) -> Answer + Send + Sync>;
 
 /// [`LinkService`] over a [`LinkStore`].
 pub struct StoreLinkService<S: ?Sized> {
@@ -98,10 +101,7 @@ impl<S: LinkStore + ?Sized> StoreLinkService<S> {
     /// Asks `door` with a request's id and `access` before the store is read, and refuses what it refuses: for a store that
     /// knows without reading whose id it is, so that strangers cost it nothing. It must neither block nor panic.
     #[must_use]
-    pub fn with_door(
-        mut self,
-        door: impl Fn(LinkId, &[u8; 32]) -> Result<(), Refusal> + Send + Sync + 'static,
-    ) -> Self {
+    pub fn with_door(mut self, door: impl Fn(LinkId, [u8; 32]) -> Answer + Send + Sync + 'static) -> Self {
         self.door = Some(Arc::new(door));
         self
     }
@@ -119,7 +119,7 @@ impl<S: LinkStore + ?Sized> StoreLinkService<S> {
             self.fence.check()?;
         }
         if let Some(door) = &self.door {
-            door(id, &access.0)?;
+            door(id, access.0).await?;
         }
         for _ in 0..MAX_CONFLICTS {
             let found = self.store.get(id).await.map_err(|error| busy(&error))?;

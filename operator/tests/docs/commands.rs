@@ -52,6 +52,10 @@ const COMMANDS: &[(&str, Kept)] = &[
         "password-sender audit verify /var/lib/password-sender/data/audit.jsonl",
         By("cli/tests/cli/trail.rs", "[\"audit\", \"verify\"]"),
     ),
+    (
+        "password-sender audit verify operator-0/audit.jsonl operator-1/audit.jsonl",
+        By("cli/tests/cli/trail.rs", "fn the_trails_of_several_pods"),
+    ),
     ("sed -n 7p audit.jsonl | tr -d '\\n' | sha256sum", By("operator/tests/docs/commands.rs", "fn an_auditor_needs")),
     (
         "sed -n 7p audit.jsonl | sed 's/,\"sum\":\"[0-9a-f]*\"}$/}/' | tr -d '\\n' | sha256sum",

@@ -15,6 +15,6 @@ pub use status::Seen;
 use std::time::Duration;
 
 /// Longer than anything takes that does not have to wait; two cores are shared by many tests.
-pub const SOON: Duration = Duration::from_secs(30);
+pub const SOON: Duration = Duration::from_secs(90);
 /// Longer than the shortest time to live that a manifest may ask for (one minute), with its consequences.
 pub const PAST_TTL: Duration = Duration::from_secs(100);

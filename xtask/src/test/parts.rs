@@ -62,10 +62,15 @@ impl Part {
         }
     }
 
-    /// Whether its programs wait for servers, mails and due times far more than they compute: then more of their tests
-    /// run at a time than there are cores.
-    pub(crate) fn mostly_waits(&self) -> bool {
-        ["flows", CLUSTER].contains(&self.name)
+    /// How many of its tests run at a time, if not one per core. Those of `flows` wait for servers, mails and due times far
+    /// more than they compute. Those of the cluster wait too, but many start an API server of their own, or keep the shared one
+    /// busy: with more of them at a time, what each waits for comes no sooner on two cores.
+    pub(crate) fn threads(&self) -> Option<u32> {
+        match self.name {
+            "flows" => Some(8),
+            CLUSTER => Some(4),
+            _ => None,
+        }
     }
 
     /// Servers that run for it, named in its programs' environment. The others start their own.

@@ -26,7 +26,7 @@ pub(crate) fn part(
     only: Option<&str>,
     times: &mut Times,
 ) -> Result<Outcome> {
-    let mut runner = Runner { part: part.name, waits: part.mostly_waits(), times, total: Outcome::default() };
+    let mut runner = Runner { part: part.name, threads: part.threads(), times, total: Outcome::default() };
     match &part.command {
         Command::Npm(folder) => runner.npm(folder)?,
         Command::Demo => runner.demo()?,
@@ -50,7 +50,7 @@ pub(crate) fn part(
 
 struct Runner<'a> {
     part: &'a str,
-    waits: bool,
+    threads: Option<u32>,
     times: &'a mut Times,
     total: Outcome,
 }
@@ -68,8 +68,8 @@ impl Runner<'_> {
                 .env("CARGO_MANIFEST_DIR", &program.folder)
                 .env_remove(ENVIRONMENT_VARIABLE);
             test.args(only);
-            if self.waits {
-                test.env("RUST_TEST_THREADS", "8");
+            if let Some(threads) = self.threads {
+                test.env("RUST_TEST_THREADS", threads.to_string());
             }
             if let Some(environment) = environment {
                 test.env(ENVIRONMENT_VARIABLE, environment);

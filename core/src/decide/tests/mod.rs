@@ -5,6 +5,7 @@ mod blocked;
 mod deliver;
 mod links;
 mod owed;
+mod step;
 mod tie;
 
 use super::*;

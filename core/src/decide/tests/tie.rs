@@ -29,7 +29,10 @@ fn decide_anew(manifest: &Manifest, entry: &Entry) -> Decision {
 
 #[test]
 fn without_entry_and_stamp_it_is_new() {
-    assert_eq!(first(&Manifest { stamp: None, ..manifest(spec()) }).action, Action::Create);
+    let fresh = Manifest { stamp: None, ..manifest(spec()) };
+    assert!(matches!(first(&fresh).action, Action::Issue(order) if order.number == 1), "made known and sent at once");
+    let held = Observation { paused: true, ..Observation::default() };
+    assert_eq!(decide(Some(&fresh), None, &held, at(1000)).action, Action::Create, "or made known only");
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! The hand-off: mail session → read → seal in memory → entry → put → re-read the entry → send → accepted.
+//! The hand-off: mail session → read → seal in memory → entry → put → re-read the entry → send → accepted. The first one of a
+//! delivery makes its entry, and stamps the object between entry and put.
 //!
 //! Plaintext and `S` exist inside this act only (invariants 1 and 2). A crash anywhere leaves at most one live link:
 //! the entry names the record before the record exists, and whoever gives the attempt up voids that id first.
@@ -22,15 +23,21 @@ use crate::controller::Controller;
 use crate::desk::HeldMail;
 use crate::observe::View;
 
+/// How often the stamp of a new delivery is tried within its first attempt.
+const STAMP_TRIES: u32 = 3;
+
 impl Controller {
     pub(super) async fn issue(&self, key: &Key, view: &View, order: &Issue) -> Result<(), Trip> {
-        let Some(before) = &view.entry else { return Err(Trip::Lost) };
+        let before = match &view.entry {
+            Some(known) => known.value.clone(),
+            None => self.fresh_entry(key, view)?,
+        };
         let (spec, number) = (&order.spec, order.number);
         // Nothing is read from Vault for a mail that can't leave.
         self.ports.mailer.ready().await.map_err(mail_trip)?;
         self.desk.unblock_mail();
         let at = self.connect(&spec.connection, number).await?;
-        let reading = self.read(&at, view, spec, number).await?;
+        let reading = self.read(key, &at, view, spec, number).await?;
         let passphrase = match &spec.passphrase {
             None => None,
             Some(name) => {
@@ -87,12 +94,22 @@ impl Controller {
             evidence: None,
             forgotten: false,
         };
-        let entry = self.without_known_events(after::begin(&before.value, attempt, spec.redeliver.as_ref(), now));
-        let version = self.ports.ledger.replace(&entry, before.version).await?;
-        self.log.wrote(Some(&before.value), &entry);
+        let entry = self.without_known_events(after::begin(&before, attempt, spec.redeliver.as_ref(), now));
+        let version = match &view.entry {
+            Some(known) => self.ports.ledger.replace(&entry, known.version).await?,
+            None => self.ports.ledger.insert(&entry).await?,
+        };
+        self.log.wrote(view.entry(), &entry);
+        if view.entry.is_none() {
+            self.stamp(key, &entry).await.map_err(Trip::Manifests)?;
+        }
 
         let record = Record::Link(Box::new(Link::new(sealed, expires_at, ciphertext, preview)));
-        stored(self.ports.store.insert(&record).await)?;
+        match stored(number, self.ports.store.insert(&record).await) {
+            // Another attempt at the same would fail as this one did.
+            Err(Trip::Record { fault, .. }) => return Err(Trip::Delivery { attempt: number + 1, fault }),
+            put => put.map(drop)?,
+        }
         drop(record);
 
         // Superseded while we were slow? Then the id is void, and mailing it would only puzzle the recipient.
@@ -113,8 +130,28 @@ impl Controller {
         self.send(key, number, Arc::new(mail), spec.deliver_before).await
     }
 
+    /// The object must carry the entry's stamp before anything is done for it. A change by somebody else in between, or a lost
+    /// answer, costs another try and not the attempt.
+    async fn stamp(&self, key: &Key, entry: &Entry) -> Result<(), Fault> {
+        let mut stamped = Ok(());
+        for _ in 0..STAMP_TRIES {
+            stamped = self.ports.manifests.put_stamp(key, &entry.uid, &entry.stamp).await;
+            if stamped.as_ref().err().is_none_or(|fault| !fault.is_transient()) {
+                break;
+            }
+        }
+        stamped
+    }
+
     /// Reads the credential, rotated first where it would not live as long as is promised, or where that is asked for.
-    async fn read(&self, at: &Connection, view: &View, spec: &Spec, number: u32) -> Result<Reading, Trip> {
+    async fn read(
+        &self,
+        key: &Key,
+        at: &Connection,
+        view: &View,
+        spec: &Spec,
+        number: u32,
+    ) -> Result<Reading, Trip> {
         let trip = self.vault_trip(&spec.connection, number);
         self.ports.vault.check_rights(at, &spec.source, spec.rotation.strategy).await.map_err(&trip)?;
         let first = self.ports.vault.read(at, &spec.source).await.map_err(&trip)?;
@@ -127,6 +164,11 @@ impl Controller {
         };
         if !rotate {
             return Ok(first);
+        }
+        if view.entry.is_none() {
+            // Rotating is an effect: the entry and its stamp come first.
+            self.create(key, view).await?;
+            return Err(Trip::Lost);
         }
         if let Some(until) = self.promised_elsewhere(at, view, spec).await? {
             let message =

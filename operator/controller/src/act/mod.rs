@@ -33,6 +33,8 @@ pub(crate) enum Trip {
     Delivery { attempt: u32, fault: Fault },
     /// The links store: links stay as they are for a while, what is owed is done.
     Store(Fault),
+    /// The record of one attempt, for good: that link stays as it is for a while.
+    Record { attempt: u32, fault: Fault },
     /// The ledger.
     Storage(Fault),
     /// The source of manifests.
@@ -44,7 +46,10 @@ pub(crate) enum Trip {
 impl Trip {
     /// Whether the delivery can be decided on: the trouble is part of the next observation.
     pub(crate) const fn goes_on(&self) -> bool {
-        matches!(self, Self::Mail(_) | Self::Store(_) | Self::Vault { .. } | Self::Delivery { .. })
+        matches!(
+            self,
+            Self::Mail(_) | Self::Store(_) | Self::Record { .. } | Self::Vault { .. } | Self::Delivery { .. }
+        )
     }
 
     pub(crate) fn fault(&self) -> Fault {
@@ -52,6 +57,7 @@ impl Trip {
             Self::Lost => Fault::new(Class::Transient, "lost-race", "somebody else was first"),
             Self::Mail(fault)
             | Self::Store(fault)
+            | Self::Record { fault, .. }
             | Self::Vault { fault, .. }
             | Self::Delivery { fault, .. }
             | Self::Storage(fault)
@@ -74,9 +80,9 @@ impl Controller {
             Action::Issue(order) => self.issue(key, view, order).await,
             Action::SendHeld(attempt) => self.send_held(key, *attempt).await,
             Action::Supersede(attempt) => self.supersede(key, view, *attempt, &decision.reason).await,
-            Action::Revoke(attempt) => self.revoke(attempt_of(view, *attempt)?).await,
-            Action::Void(attempt) => self.void(attempt_of(view, *attempt)?.record).await,
-            Action::Settle(attempt) => self.settle(attempt_of(view, *attempt)?).await,
+            Action::Revoke(attempt) => self.revoke(key, attempt_of(view, *attempt)?).await,
+            Action::Void(attempt) => self.void(key, attempt_of(view, *attempt)?).await,
+            Action::Settle(attempt) => self.settle(key, attempt_of(view, *attempt)?).await,
             Action::Observe(attempt) => self.look(key, attempt_of(view, *attempt)?).await,
             Action::Rotate { attempt, step } => self.rotate(key, attempt_of(view, *attempt)?, step).await,
             Action::Notify(notice) => self.notify(key, notice).await,
@@ -90,11 +96,16 @@ impl Controller {
         }
     }
 
-    async fn create(&self, key: &Key, view: &View) -> Result<(), Trip> {
+    /// An entry for an object that has none yet, with a fresh stamp.
+    pub(crate) fn fresh_entry(&self, key: &Key, view: &View) -> Result<Entry, Trip> {
         let Some(manifest) = &view.manifest else { return Err(Trip::Lost) };
         let mut random = [0_u8; 16];
         self.ports.random.fill(&mut random).map_err(Trip::Storage)?;
-        let entry = Entry::new(key.clone(), manifest.uid.clone(), Stamp::new(key, random), self.now());
+        Ok(Entry::new(key.clone(), manifest.uid.clone(), Stamp::new(key, random), self.now()))
+    }
+
+    pub(crate) async fn create(&self, key: &Key, view: &View) -> Result<(), Trip> {
+        let entry = self.fresh_entry(key, view)?;
         self.ports.ledger.insert(&entry).await?;
         self.log.wrote(None, &entry);
         Ok(())
@@ -201,10 +212,10 @@ impl Controller {
     async fn delete_record(&self, key: &Key, view: &View, attempt: &Attempt) -> Result<(), Trip> {
         let found = match self.ports.store.get(attempt.record).await {
             Err(CasError::Failed(fault)) if fault.class == Class::Permanent => {
-                stored(self.ports.store.purge(attempt.record).await)?;
+                stored(attempt.number, self.ports.store.purge(attempt.record).await)?;
                 None
             }
-            found => stored(found)?,
+            found => stored(attempt.number, found)?,
         };
         if let Some(record) = found {
             // Only what was read may go: a dispute, or a forgery, that came since is looked at first.
@@ -212,8 +223,9 @@ impl Controller {
             if read != Some(&record.value) {
                 return Err(Trip::Lost);
             }
-            stored(self.ports.store.delete(attempt.record, record.version).await)?;
+            stored(attempt.number, self.ports.store.delete(attempt.record, record.version).await)?;
         }
+        self.desk.unblock_record(key, attempt.number);
         self.update(key, |e| Some(after::record_deleted(e, attempt.number))).await
     }
 
@@ -225,9 +237,11 @@ impl Controller {
     }
 }
 
-/// A store's answer: somebody else was first, or the store itself failed.
-fn stored<T>(answer: Result<T, CasError>) -> Result<T, Trip> {
+/// A store's answer about the record of an attempt: somebody else was first, that record can't be had or written, or the
+/// store itself failed.
+fn stored<T>(attempt: u32, answer: Result<T, CasError>) -> Result<T, Trip> {
     answer.map_err(|error| match error {
+        CasError::Failed(fault) if fault.class == Class::Permanent => Trip::Record { attempt, fault },
         CasError::Failed(fault) => Trip::Store(fault),
         CasError::AlreadyExists | CasError::Conflict => Trip::Lost,
     })

@@ -1,7 +1,9 @@
 //! One watch, kept up for ever: list, watch, and again when the server says so.
 //!
-//! Lists are read in pages and count when they are complete. A watch that ends goes on from where it was; before that,
-//! one small list tells whether the storage was set back meanwhile, because a watch from a future version is silent.
+//! Lists are read in pages and count when they are complete. A watch that ends when it was asked to goes on from where it was;
+//! before that, one small list tells whether the storage was set back meanwhile, because a watch from a future version is
+//! silent. One that ended earlier, or could not be opened, begins anew with a list of everything: the server may have been
+//! away, and a storage that was restored meanwhile may have written past what was seen, which only its objects tell.
 
 use std::time::{Duration, Instant};
 
@@ -21,6 +23,8 @@ const PAGE: u32 = 500;
 const RESTARTS: u32 = 3;
 /// How long the server may keep one watch open. The end of a watch is when a set-back of the storage is looked for.
 const WATCH: Duration = Duration::from_secs(240);
+/// A watch that lasted this long ended because it was asked to.
+const UNDISTURBED: Duration = Duration::from_secs(220);
 /// Bookmarks come about once a minute: a watch that is silent for longer is dead.
 const SILENCE: Duration = Duration::from_secs(100);
 /// The first and the longest wait after a failure.
@@ -64,12 +68,12 @@ pub(super) trait Sink: Sync {
 
 /// How one watch ended.
 enum Ended {
-    /// In the ordinary way, or it broke: it can go on from this version.
+    /// By the server's hand: if it was time, it can go on from this version.
     At(String),
-    /// It must begin anew with a list.
+    /// It must begin anew with a list: its start is too old, or it fell silent.
     Anew,
-    /// It could not be opened, or failed.
-    Failed(Refusal, String),
+    /// It could not be opened, or broke.
+    Failed(Refusal),
 }
 
 impl<S: Sink> Follower<'_, S> {
@@ -97,38 +101,24 @@ impl<S: Sink> Follower<'_, S> {
         }
     }
 
-    /// Watches until a new list is due.
+    /// Watches until a new list is due: after anything but the end that was asked for.
     async fn watch_on(&self, mut at: String) {
-        let mut failures = 0_u32;
         loop {
-            let seen = self.sink.newest(&self.id);
+            let began = Instant::now();
             match self.watch(&at).await {
-                Ended::Anew => return,
-                Ended::At(next) => {
-                    // A server that ends each watch at once is not asked in a hot loop.
-                    failures =
-                        if self.sink.newest(&self.id) > seen || next != at { 0 } else { failures.saturating_add(1) };
-                    at = next;
-                }
-                Ended::Failed(refusal, next) => {
-                    self.sink.trouble(&self.id, Some(&refusal.fault));
+                Ended::At(next) if began.elapsed() >= UNDISTURBED => at = next,
+                Ended::At(_) | Ended::Anew => return,
+                Ended::Failed(refusal) => {
                     tracing::debug!(code = %refusal.fault.code, path = %self.path, "the watch failed");
-                    failures = failures.saturating_add(1);
-                    at = next;
+                    return self.sink.trouble(&self.id, Some(&refusal.fault));
                 }
-            }
-            if failures > 0 {
-                self.wait(failures - 1).await;
             }
             // Asked before the probe: an answer to a write of ours may come meanwhile, and be younger.
             let seen = self.sink.newest(&self.id);
             match self.probe().await {
-                Ok(now) if now < seen => return,
-                Ok(_) => {}
-                Err(refusal) => {
-                    self.sink.trouble(&self.id, Some(&refusal.fault));
-                    failures = failures.saturating_add(1);
-                }
+                Ok(now) if now >= seen => {}
+                Ok(_) => return,
+                Err(refusal) => return self.sink.trouble(&self.id, Some(&refusal.fault)),
             }
         }
     }
@@ -147,7 +137,7 @@ impl<S: Sink> Follower<'_, S> {
         let stream = match self.api.events::<Raw>(&self.doing("watch"), request).await {
             Ok(stream) => stream,
             Err(refusal) if refusal.status == 410 => return Ended::Anew,
-            Err(refusal) => return Ended::Failed(refusal, at),
+            Err(refusal) => return Ended::Failed(refusal),
         };
         self.sink.trouble(&self.id, None);
         let mut stream = std::pin::pin!(stream);
@@ -156,9 +146,11 @@ impl<S: Sink> Follower<'_, S> {
                 Ok(Some(Ok(event))) => event,
                 Ok(Some(Err(error))) => {
                     let refusal = Refusal::from_error(&self.doing("watch"), &error);
-                    return if refusal.status == 410 { Ended::Anew } else { Ended::Failed(refusal, at) };
+                    return if refusal.status == 410 { Ended::Anew } else { Ended::Failed(refusal) };
                 }
-                Ok(None) | Err(_) => return Ended::At(at),
+                Ok(None) => return Ended::At(at),
+                // The connection died, and nobody knows when.
+                Err(_) => return Ended::Anew,
             };
             match event {
                 WatchEvent::Added(raw) | WatchEvent::Modified(raw) => {

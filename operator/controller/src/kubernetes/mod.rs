@@ -32,7 +32,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::{join_all, join3};
 use kube::Client;
 use ps_api::{GROUP, VERSION};
-use ps_core::delivery::ConnectionRef;
+use ps_core::delivery::{ConnectionKind, ConnectionRef};
 use ps_core::entry::Entry;
 use ps_core::error::Fault;
 use ps_core::ids::Key;
@@ -215,6 +215,21 @@ impl KubernetesSource {
     pub fn connection_of(&self, key: &Key) -> Option<ConnectionRef> {
         let state = self.state();
         state.deliveries.get(key)?.spec.as_ref().ok().map(|spec| spec.connection.clone())
+    }
+
+    /// Whether this connection may still be used: its object is there, or nobody knows. For one of a namespace that is not
+    /// watched, that is never known.
+    #[must_use]
+    pub fn may_have(&self, name: &ConnectionRef) -> bool {
+        let state = self.state();
+        let (what, there) = match name.kind {
+            ConnectionKind::VaultConnection => {
+                (What::Connections, state.connections.contains_key(&Key::new(&name.namespace, &name.name)))
+            }
+            ConnectionKind::ClusterVaultConnection => (What::ClusterConnections, state.clusters.contains_key(&name.name)),
+        };
+        let gone = name.namespace != self.options.operator_namespace && is_ending(&state, &name.namespace);
+        state.blind(what, &name.namespace).is_some() || (there && !gone)
     }
 
     /// Whether a namespace is known to be on its way out or gone.

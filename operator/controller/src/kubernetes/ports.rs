@@ -159,7 +159,7 @@ impl KubernetesSource {
         let own =
             before.generation == known.generation && before.deleting == known.deleting && before.let_go == known.let_go;
         let id = self.feed_of(key);
-        state.changed(&id, Item::Delivery(key.clone(), Arc::new(known)));
+        state.answered(&id, Item::Delivery(key.clone(), Arc::new(known)));
         if own && !was_dirty {
             state.dirty.remove(key);
         }
@@ -200,7 +200,7 @@ impl KubernetesSource {
         let Some(before) = state.deliveries.get(key).cloned() else { return };
         let known = Known::read(raw, Some(&before));
         let id = self.feed_of(key);
-        state.changed(&id, Item::Delivery(key.clone(), Arc::new(known)));
+        state.answered(&id, Item::Delivery(key.clone(), Arc::new(known)));
         self.woken(state);
     }
 }

@@ -46,6 +46,8 @@ pub(super) struct Feed {
     pub(super) synced: bool,
     /// The newest version seen, of any object or of the whole.
     pub(super) newest: u64,
+    /// Everything up to this version was shown, by lists and the watch: answers to our own writes don't count.
+    pub(super) complete: u64,
     /// Why it is not up to date.
     pub(super) fault: Option<Fault>,
 }
@@ -148,7 +150,7 @@ impl State {
     /// it says that the storage was set back.
     pub(super) fn replace(&mut self, id: &FeedId, items: Vec<Item>, version: u64, seen: u64) -> bool {
         let before = self.feeds.get(id).cloned().unwrap_or_default();
-        let back = self.set_back(seen, &items, version);
+        let back = self.set_back(seen, before.complete, &items, version);
         if let Some(why) = &back {
             self.back.get_or_insert_with(|| why.clone());
         }
@@ -190,9 +192,10 @@ impl State {
         for key in gone {
             self.forget(id.what, &key);
         }
-        let newest = if back.is_some() { version } else { before.newest.max(version) };
+        let (newest, complete) =
+            if back.is_some() { (version, version) } else { (before.newest.max(version), before.complete.max(version)) };
         let waited = !self.synced();
-        self.feeds.insert(id.clone(), Feed { synced: true, newest, fault: None });
+        self.feeds.insert(id.clone(), Feed { synced: true, newest, complete, fault: None });
         if waited && self.synced() {
             // What is known now is no change: whoever waited for this looks at everything by itself.
             self.dirty.clear();
@@ -200,35 +203,50 @@ impl State {
         back.is_some()
     }
 
-    /// What proves that the storage was set back: the whole is older than what was seen, or one object is.
-    fn set_back(&self, seen: u64, items: &[Item], version: u64) -> Option<String> {
+    /// What proves that the storage was set back: the whole is older than what was seen, or one object is, or one is there
+    /// that was not there (any more) at a later version than its own.
+    fn set_back(&self, seen: u64, complete: u64, items: &[Item], version: u64) -> Option<String> {
         if version < seen {
             return Some(format!("it was at resourceVersion {seen} and is at {version} now"));
         }
         items.iter().find_map(|item| {
             let Item::Delivery(key, now) = item else { return None };
-            let before = self.deliveries.get(key).filter(|before| before.uid == now.uid)?;
+            let Some(before) = self.deliveries.get(key).filter(|before| before.uid == now.uid) else {
+                return (0 < now.version && now.version <= complete).then(|| {
+                    format!("{key} is at resourceVersion {} and was not there at {complete}", now.version)
+                });
+            };
             // A write of ours may be younger than the list; what is older than the list must be in it.
             (now.version < before.version && before.version <= version)
                 .then(|| format!("{key} was at resourceVersion {} and is at {} now", before.version, now.version))
         })
     }
 
-    /// An object as a watch or an answer shows it.
+    /// An object as its watch shows it.
     pub(super) fn changed(&mut self, id: &FeedId, item: Item) {
+        let version = self.answered(id, item);
+        self.reached(id, version);
+    }
+
+    /// An object as the answer to a request of ours shows it: nothing is said of others up to its version.
+    pub(super) fn answered(&mut self, id: &FeedId, item: Item) -> u64 {
         let version = match &item {
             Item::Delivery(_, known) => known.version,
             Item::Connection(_, known) | Item::Cluster(_, known) => known.version,
             Item::Namespace(_, known) => known.version,
         };
         self.apply(item, false);
-        self.reached(id, version);
+        if let Some(feed) = self.feeds.get_mut(id) {
+            feed.newest = feed.newest.max(version);
+        }
+        version
     }
 
     /// A watch is known to be complete up to this version.
     pub(super) fn reached(&mut self, id: &FeedId, version: u64) {
         if let Some(feed) = self.feeds.get_mut(id) {
             feed.newest = feed.newest.max(version);
+            feed.complete = feed.complete.max(version);
         }
     }
 

@@ -1,13 +1,14 @@
 //! Watches that end, break, go silent or are too old; a server that is away; a storage that is set back.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ps_core::delivery::ConnectionRef;
 use ps_core::error::Class;
 use ps_core::ids::Key;
 use ps_core::ports::{Connections as _, Manifests as _};
-use ps_testbed::{ApiProxy, ProxyAction, ProxyRule, wait_until};
+use ps_testbed::{ApiProxy, Cluster, ProxyAction, ProxyRule, wait_until};
 use serde_json::json;
 
 use crate::stand::{LONG, Stand, delivery, own, shared};
@@ -35,7 +36,7 @@ async fn nothing_is_lost_when_watches_close_or_are_too_old_and_nothing_vanishes_
     }
     let watched = Instant::now();
     let all: BTreeSet<String> = names(&stand);
-    // Closed: it goes on from where it was, without a list of everything.
+    // Closed before their time: nobody knows why, so everything is listed.
     assert!(proxy.close_watches() >= 4);
     stand.deliver("d", &json!({})).await;
     stand.seen("d", "one that came after the watches closed", |_| true).await;
@@ -124,26 +125,30 @@ async fn a_server_that_is_away_and_forgets_its_history_loses_nothing() {
     assert_eq!(names(&stand).len(), 5);
 }
 
-#[tokio::test]
-async fn a_storage_that_is_restored_from_a_backup_is_noticed() {
-    let cluster = own().await;
-    let stand =
-        Stand::with(&cluster, true, async |operator| cluster.kubeconfig_for(operator, "operator").await.unwrap()).await;
+/// Writes that have nothing to do with deliveries: only the storage's numbers move.
+async fn pass_time(cluster: &Cluster, writes: u32) {
+    let path = "/api/v1/namespaces/default/configmaps";
+    let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "time"}});
+    cluster.request("POST", path, Some(&object)).await.unwrap();
+    for n in 0..writes {
+        let change = json!({"data": {"n": n.to_string()}});
+        cluster.call("PATCH", &format!("{path}/time"), Some(&change)).await.unwrap();
+    }
+}
+
+/// One delivery in a backup that was deleted since, one that was made since.
+async fn outlived_backup(stand: &Stand<'_>, backup: &Path) {
     stand.deliver("old", &json!({})).await;
     stand.seen("old", "the first", |_| true).await;
-    let backup = tempfile::tempdir().unwrap();
-    let backup = backup.path().join("etcd");
-    cluster.etcd_snapshot(&backup).await.unwrap();
+    stand.cluster.etcd_snapshot(backup).await.unwrap();
     stand.deliver("young", &json!({})).await;
     stand.delete("old").await;
     stand.gone("old").await;
     stand.seen("young", "the second", |_| true).await;
-    for n in 0..20 {
-        let change = json!({"metadata": {"labels": {"n": n.to_string()}}});
-        cluster.call("PATCH", &stand.path("young"), Some(&change)).await.unwrap();
-    }
-    let newest = stand.source.newest();
-    cluster.etcd_restore(&backup).await.unwrap();
+}
+
+/// Nothing is answered until the restore is noted; then what the backup had counts.
+async fn noticed(stand: &Stand<'_>) {
     let why = tokio::time::timeout(LONG, stand.source.went_back()).await.expect("the restore to be noticed");
     assert!(why.contains("resourceVersion"), "{why}");
     for name in ["old", "young"] {
@@ -157,7 +162,50 @@ async fn a_storage_that_is_restored_from_a_backup_is_noticed() {
     stand.source.accept_back();
     stand.seen("old", "what the backup had", |_| true).await;
     stand.gone("young").await;
+}
+
+#[tokio::test]
+async fn a_storage_that_is_restored_from_a_backup_is_noticed() {
+    let cluster = own().await;
+    let stand =
+        Stand::with(&cluster, true, async |operator| cluster.kubeconfig_for(operator, "operator").await.unwrap()).await;
+    let backup = tempfile::tempdir().unwrap();
+    let backup = backup.path().join("etcd");
+    outlived_backup(&stand, &backup).await;
+    // More than an API server writes by itself until it is asked, on however busy a machine.
+    pass_time(&cluster, 500).await;
+    let last = stand.deliver("young", &json!({"metadata": {"labels": {"n": "last"}}})).await;
+    let version: u64 = last["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap();
+    let newest = async || Some(stand.source.newest()).filter(|newest| *newest >= version);
+    let newest = wait_until("its last change", LONG, newest).await.unwrap();
+    cluster.etcd_restore(&backup).await.unwrap();
+    noticed(&stand).await;
     assert!(stand.source.newest() < newest);
+}
+
+/// What it says of itself tells nothing then: it is where it was, and further.
+#[tokio::test]
+async fn a_restored_storage_that_has_written_past_what_was_seen_is_noticed_by_what_it_holds() {
+    let cluster = own().await;
+    let proxy = cluster.proxy().unwrap();
+    let stand = Stand::with(&cluster, true, async |operator| {
+        cluster.kubeconfig_via(&proxy, operator, "operator").await.unwrap()
+    })
+    .await;
+    let backup = tempfile::tempdir().unwrap();
+    let backup = backup.path().join("etcd");
+    outlived_backup(&stand, &backup).await;
+    let newest = stand.source.newest();
+    // The source can't look meanwhile.
+    proxy.rule(ProxyRule::new("", ProxyAction::Drop));
+    cluster.etcd_restore(&backup).await.unwrap();
+    while cluster.etcd_revision().await.unwrap() <= newest {
+        pass_time(&cluster, 10).await;
+    }
+    wait_until("the trouble to be said", LONG, async || stand.source.fault()).await.unwrap();
+    proxy.clear();
+    noticed(&stand).await;
+    assert!(stand.source.newest() > newest);
 }
 
 #[tokio::test]

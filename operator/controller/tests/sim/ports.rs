@@ -11,7 +11,7 @@ use ps_core::delivery::*;
 use ps_core::entry::{Common, Entry};
 use ps_core::error::{Class, Fault};
 use ps_core::ids::{Digest, Key, LinkId, Stamp};
-use ps_core::invariants::Invariant::{EvidenceOnly, RotationIsOwed};
+use ps_core::invariants::Invariant::{EvidenceOnly, IntentFirst, RotationIsOwed};
 use ps_core::link::Record;
 use ps_core::mail::{LinkMail, NoticeMail};
 use ps_core::ports::*;
@@ -138,6 +138,12 @@ impl LinkStore for Sim {
         failing(&w, "store").map_err(CasError::Failed)?;
         if w.store.contains_key(&record.id()) {
             return Err(CasError::AlreadyExists);
+        }
+        let ours = w.ledger.values().map(|(entry, _)| entry).find(|e| e.attempts.iter().any(|a| a.record == record.id()));
+        if let (Some(entry), Some(_)) = (ours, record.link())
+            && let Some(manifest) = w.manifests.get(&entry.key).filter(|m| m.uid == entry.uid)
+        {
+            assert!(manifest.stamp.is_some(), "{IntentFirst}: {} is put for an object without a stamp", record.id());
         }
         let version = w.next_version();
         w.store.insert(record.id(), (record.clone(), version));

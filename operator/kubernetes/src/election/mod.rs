@@ -110,15 +110,35 @@ impl Held {
     }
 }
 
+/// A write of the lease, for who wants to come to harm just there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeaseWrite {
+    /// It is made, or taken over.
+    Take,
+    /// It is held, and written again.
+    Renew,
+    /// It is given back at an orderly end.
+    Release,
+}
+
+/// Called before each write of the lease (`false`), and after it (`true`).
+pub type OnWrite = Arc<dyn Fn(LeaseWrite, bool) + Send + Sync>;
+
 impl Election {
     /// Begins to contend, in a task of the current tokio runtime.
     #[must_use]
     pub fn run(client: Client, config: Config) -> Self {
+        Self::watched(client, config, Arc::new(|_, _| ()))
+    }
+
+    /// As [`Election::run`], with a hook around each write.
+    #[must_use]
+    pub fn watched(client: Client, config: Config, on_write: OnWrite) -> Self {
         let (standing, receiver) = watch::channel(Standing::Standby { holder: None });
         let (stop, stopped) = watch::channel(false);
         let (troubled, trouble) = watch::channel(None);
         let held = Held::default();
-        let runner = run::Runner::new(client, config, run::Told { standing, troubled, held: held.clone() }, stopped);
+        let runner = run::Runner::new(client, config, run::Told { standing, troubled, held: held.clone(), on_write }, stopped);
         let task = Some(tokio::spawn(runner.run()));
         Self { standing: receiver, held, trouble, stop, task }
     }

@@ -11,7 +11,7 @@ use ps_core::error::Fault;
 use tokio::sync::watch;
 
 use super::decide::{LeaseView, Observed, Step, decide};
-use super::{Config, Held, Standing};
+use super::{Config, Held, LeaseWrite, OnWrite, Standing};
 use crate::fault::{self, Doing};
 
 pub(super) struct Runner {
@@ -31,6 +31,7 @@ pub(super) struct Told {
     pub(super) standing: watch::Sender<Standing>,
     pub(super) troubled: watch::Sender<Option<Fault>>,
     pub(super) held: Held,
+    pub(super) on_write: OnWrite,
 }
 
 /// What came of one look at the lease.
@@ -135,12 +136,15 @@ impl Runner {
             (_, view) => view.as_ref().map_or(0, |view| view.transitions),
         };
         let lease = self.lease(found.as_ref(), &step, transitions);
+        let write = if step == Step::Renew { LeaseWrite::Renew } else { LeaseWrite::Take };
+        (self.told.on_write)(write, false);
         let sent = Instant::now();
         let params = PostParams::default();
         let (doing, written) = match step {
             Step::Create => (self.doing("create"), self.leases.create(&params, &lease).await),
             _ => (self.doing("update"), self.leases.replace(&self.config.name, &params, &lease).await),
         };
+        (self.told.on_write)(write, true);
         match written {
             Ok(written) => {
                 let observed = observed.look(Some(&view(&written)), self.start.elapsed());
@@ -197,7 +201,10 @@ impl Runner {
                 spec.holder_identity = Some(String::new());
                 spec.lease_duration_seconds = Some(1);
             }
-            self.leases.replace(&self.config.name, &PostParams::default(), &lease).await.ok()
+            (self.told.on_write)(LeaseWrite::Release, false);
+            let given = self.leases.replace(&self.config.name, &PostParams::default(), &lease).await.ok();
+            (self.told.on_write)(LeaseWrite::Release, true);
+            given
         };
         if tokio::time::timeout(self.config.retry_period, work).await.ok().flatten().is_none() {
             tracing::info!("the lease was not given back: a standby waits until it is over");

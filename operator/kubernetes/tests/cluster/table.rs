@@ -113,7 +113,7 @@ async fn lost_answers_are_looked_up() {
     let start = std::time::Instant::now();
     let fault = failed(table.get("r").await);
     assert_eq!((fault.code.as_str(), fault.class), ("kubernetes-unreachable", Class::Transient));
-    assert!(start.elapsed() < Duration::from_secs(13), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

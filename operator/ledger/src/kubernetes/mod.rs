@@ -188,14 +188,15 @@ impl KubernetesLedger {
         Ok(Some((row, entry)))
     }
 
-    /// From memory if it is certain to be as new as the index, else from the API server.
+    /// From memory if it is certain to be as new as the index, or if the index has none, else from the API server.
     async fn named(&self, name: &str) -> Result<Option<Versioned<Entry>>, CasError> {
         self.sound()?;
-        if self.index.behind_since().is_none()
-            && let Some((_, version)) = self.index.get(name)
-            && let Some(found) = self.cache().1.get(name, version)
-        {
-            return Ok(Some(found));
+        if self.index.behind_since().is_none() {
+            // One that another process made a moment ago is not there yet; `insert` is what decides.
+            let Some((_, version)) = self.index.get(name) else { return Ok(None) };
+            if let Some(found) = self.cache().1.get(name, version) {
+                return Ok(Some(found));
+            }
         }
         Ok(self.read(name).await?.map(|(_, entry)| entry))
     }
@@ -280,8 +281,15 @@ impl Ledger for KubernetesLedger {
         self.sound()?;
         let row = row(entry, &[])?;
         let known = self.index.newest();
-        let version = self.table.create(&row).await?;
-        self.wrote(known, &row, entry, version)
+        match self.table.create(&row).await {
+            Ok(version) => self.wrote(known, &row, entry, version),
+            Err(CasError::AlreadyExists) => {
+                // Somebody else was faster: the next read must find it.
+                self.read(&row.name).await?;
+                Err(CasError::AlreadyExists)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     async fn replace(&self, entry: &Entry, unchanged: u64) -> Result<u64, CasError> {

@@ -58,6 +58,10 @@ pub use self::keeper::FenceKeeper;
 
 /// How long nothing may be heard of the API server before unknown ids are `NotReady`.
 pub const PATIENCE: Duration = Duration::from_secs(6);
+/// How long a watch may be behind the mail that it is asked about: an id that is unknown until then is refused.
+pub const LAG: Duration = Duration::from_millis(400);
+/// How many callers may wait for that at once. Beyond, unknown ids are refused at once.
+pub const WAITING: usize = 256;
 /// How long a call waits for the first complete list.
 const FIRST_LIST: Duration = Duration::from_secs(30);
 /// What is compared where there is no record, so that it takes as long.
@@ -116,6 +120,7 @@ pub struct KubernetesStore {
     view: Arc<View>,
     cache: Cache,
     requests: Semaphore,
+    waiting: Semaphore,
     reads: AtomicU64,
     writes: AtomicU64,
     /// The epoch that the reader of `changes` knows of.
@@ -138,6 +143,7 @@ impl KubernetesStore {
             view,
             cache: Cache::new(if settings.rights == Rights::Operator { settings.cache_bytes } else { 0 }),
             requests: Semaphore::new(settings.requests.clamp(1, Semaphore::MAX_PERMITS)),
+            waiting: Semaphore::new(WAITING),
             reads: AtomicU64::new(0),
             writes: AtomicU64::new(0),
             told: AtomicU64::new(0),
@@ -225,6 +231,32 @@ impl KubernetesStore {
             None => {
                 std::hint::black_box(NOBODY.matches(access));
                 Err(if self.fresh().is_ok() { Refusal::NotFound } else { Refusal::NotReady })
+            }
+        }
+    }
+
+    /// As [`KubernetesStore::door`], for somebody whose link may be younger than what the watch has shown: the mail can be
+    /// faster. What would be refused is looked at again for [`LAG`], which costs the API server nothing; an unknown id and a
+    /// wrong `access` take as long. At most [`WAITING`] callers wait; the rest are refused at once.
+    ///
+    /// # Errors
+    /// As for [`KubernetesStore::door`].
+    pub async fn knock(&self, id: LinkId, access: &[u8; 32]) -> Result<(), Refusal> {
+        let mut moved = self.view.moves();
+        let said = self.door(id, access);
+        if said != Err(Refusal::NotFound) {
+            return said;
+        }
+        let Ok(_place) = self.waiting.try_acquire() else { return said };
+        let mut over = std::pin::pin!(tokio::time::sleep(LAG));
+        loop {
+            tokio::select! {
+                () = &mut over => return self.door(id, access),
+                changed = moved.changed() => {
+                    if changed.is_err() || self.door(id, access).is_ok() {
+                        return self.door(id, access);
+                    }
+                }
             }
         }
     }

@@ -132,6 +132,11 @@ impl View {
         epoch.wait_for(|epoch| *epoch != since).await.map_or(since, |epoch| *epoch)
     }
 
+    /// Every change of what is known.
+    pub(crate) fn moves(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.index().subscribe()
+    }
+
     /// Waits until the watch has come to a version, or that can't be told any more.
     pub(crate) async fn reached(&self, version: u64) {
         let (mut moved, epoch) = (self.epoch.subscribe(), self.epoch());

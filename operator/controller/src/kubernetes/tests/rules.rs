@@ -38,7 +38,7 @@ async fn newer_wins_and_only_a_complete_list_makes_things_vanish() {
     let mut newer = delivery("a", 120);
     newer["metadata"]["generation"] = json!(2);
     newer["spec"]["revoked"] = json!(true);
-    w.changed(What::Deliveries, &newer);
+    w.source.answered(&key("a"), &raw(&newer), None);
     w.changed(What::Deliveries, &delivery("a", 10));
     assert_eq!(w.dirty(), ["shop/a"]);
     assert_eq!(w.source.get(&key("a")).await.unwrap().unwrap().generation, 2);
@@ -74,6 +74,15 @@ async fn a_storage_that_was_set_back_is_said_and_believed_when_it_is_accepted() 
     let w = World::synced(&[delivery("a", 90)], &[], &[], &[]);
     assert!(w.list(What::Deliveries, &[delivery("a", 40)], 200));
     assert!(w.source.went_back().await.contains("shop/a"));
+    // One that is there though it was deleted, or had not been there, at a later version.
+    let mut w = World::synced(&[delivery("a", 90)], &[], &[], &[]);
+    assert!(w.list(What::Deliveries, &[delivery("a", 90), delivery("b", 70)], 200));
+    assert!(w.source.went_back().await.contains("shop/b is at resourceVersion 70 and was not there at 100"));
+    // An answer to a write of ours shows one object, and says nothing of others before it.
+    w = World::synced(&[delivery("a", 90)], &[], &[], &[]);
+    w.source.answered(&key("a"), &raw(&delivery("a", 150)), None);
+    assert!(!w.list(What::Deliveries, &[delivery("a", 150), delivery("b", 140)], 160), "the watch was behind");
+    assert!(w.list(What::Deliveries, &[delivery("a", 150), delivery("c", 155)], 170), "the list was not");
     // At start, against what an earlier process saw.
     let state = State::new(feeds(&[]), 500);
     assert!(state.feeds.iter().all(|(id, feed)| (feed.newest == 500) == (id.what == What::Deliveries)));
