@@ -167,11 +167,14 @@ pub struct Mail {
     /// new attempt is made. Default `15m`, at most `1h`.
     #[serde(default = "default_hold", deserialize_with = "span")]
     pub hold: Span,
+    /// A folder of templates that replace those of this program; see docs/operations.md, Mail. Default: none.
+    #[serde(default)]
+    pub templates: Option<PathBuf>,
 }
 
 impl Default for Mail {
     fn default() -> Self {
-        Self { hold: default_hold() }
+        Self { hold: default_hold(), templates: None }
     }
 }
 
@@ -383,6 +386,7 @@ impl Config {
             }
         };
         fix(&mut self.outbox);
+        fix(&mut self.mail.templates);
         fix(&mut self.secrets);
         fix(&mut self.audit.file);
         fix(&mut self.self_check.ca_file);
@@ -390,6 +394,13 @@ impl Config {
             fix(&mut smtp.ca_file);
             fix(&mut smtp.password_file);
         }
+    }
+
+    /// The host, and the port where there is one, of the page that links lead to.
+    #[must_use]
+    pub fn page_host(&self) -> &str {
+        let rest = self.public_url.split_once("://").map_or("", |(_, rest)| rest);
+        rest.split('/').next().unwrap_or_default()
     }
 
     /// Domain of Message-IDs: that of the sender's address, else the public host.

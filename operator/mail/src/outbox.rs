@@ -12,6 +12,7 @@ use ps_core::mail::{CodeMail, LinkMail, NoticeMail};
 use ps_core::ports::{Clock, MailError, Mailer};
 
 use crate::compose::{Composer, Message};
+use crate::config::Presentation;
 
 /// Writes each mail into a folder, as `<Message-ID>.eml` with mode 0600, instead of sending it.
 ///
@@ -27,9 +28,9 @@ impl OutboxMailer {
     /// A mailer that writes into `folder`, which is made (0700) if it is missing.
     ///
     /// # Errors
-    /// Misconfigured if `from` is not an address, or the folder can't be made.
-    pub fn new(folder: &Path, from: &str, sender_name: &str, clock: Arc<dyn Clock>) -> Result<Self, Fault> {
-        let composer = Composer::new(from, sender_name)?;
+    /// Misconfigured if `presentation.from` is not an address, or the folder can't be made.
+    pub fn new(folder: &Path, presentation: Presentation, clock: Arc<dyn Clock>) -> Result<Self, Fault> {
+        let composer = Composer::new(presentation)?;
         let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
         made.map_err(|e| outbox_fault(Class::Misconfigured, &e).field("outbox"))?;
         tracing::warn!(

@@ -36,7 +36,7 @@ impl SmtpMailer {
     /// Misconfigured, with the field.
     pub fn new(config: SmtpConfig, clock: Arc<dyn Clock>) -> Result<Self, Fault> {
         config.check()?;
-        let composer = Composer::new(&config.from, &config.sender_name)?;
+        let composer = Composer::new(config.presentation)?;
         let dialer = Dialer {
             server_name: server_name(config.server_name.as_deref().unwrap_or(&config.host))?,
             tls: client_config(config.ca_pem.as_deref())?,

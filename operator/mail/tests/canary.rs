@@ -75,7 +75,7 @@ async fn links_codes_passwords_and_addresses_stay_out_of_the_log() {
     let wrong = SmtpConfig { password: Some(SecretString::new("wrong-hunter2".into())), ..config(&server) };
     mailer(wrong).ready().await.unwrap_err();
     let folder = tempfile::tempdir().unwrap();
-    let outbox = OutboxMailer::new(folder.path(), "demo@localhost", "", Arc::new(common::FixedClock)).unwrap();
+    let outbox = OutboxMailer::new(folder.path(), common::presentation("demo@localhost", ""), Arc::new(common::FixedClock)).unwrap();
     outbox.send_link(&link_mail(&to)).await.unwrap();
     assert_eq!(server.wait_for_mails(&to, 2, DEADLINE).await.unwrap().len(), 2);
 

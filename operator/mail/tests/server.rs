@@ -11,7 +11,7 @@ mod common;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{CODE, DEADLINE, FixedClock, LINK, config, link_mail, mailer, somebody, timeouts};
+use common::{CODE, DEADLINE, FixedClock, LINK, config, link_mail, mailer, presentation, somebody, timeouts};
 use ps_core::delivery::NoticeKind;
 use ps_core::error::Class;
 use ps_core::ids::Key;
@@ -247,6 +247,6 @@ async fn what_can_not_be_mailed_never_reaches_the_server() {
         let outcome = mailer.send_link(&link_mail(bad)).await;
         assert!(matches!(outcome, Err(MailError::Refused(f)) if f.class == Class::Permanent), "{bad:?}");
     }
-    let wrong = SmtpConfig { from: "x\r\n@y".into(), ..config(server) };
+    let wrong = SmtpConfig { presentation: presentation("x\r\n@y", ""), ..config(server) };
     assert!(SmtpMailer::new(wrong, Arc::new(FixedClock)).is_err());
 }
