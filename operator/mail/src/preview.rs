@@ -34,12 +34,7 @@ pub struct Preview {
 ///
 /// # Errors
 /// As for a mail that is sent.
-pub fn preview(
-    presentation: Presentation,
-    kind: Kind,
-    locale: Option<&str>,
-    now: Timestamp,
-) -> Result<Preview, Fault> {
+pub fn preview(presentation: Presentation, kind: Kind, locale: Option<&str>, now: Timestamp) -> Result<Preview, Fault> {
     let link = SecretString::new(format!("https://{}/#{FRAGMENT}", presentation.page_host));
     let composer = Composer::new(presentation)?;
     let to = Recipient {

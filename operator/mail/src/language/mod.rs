@@ -57,19 +57,8 @@ pub enum Language {
 
 impl Language {
     /// Every one.
-    pub const ALL: [Self; 11] = [
-        Self::En,
-        Self::De,
-        Self::Fr,
-        Self::Es,
-        Self::It,
-        Self::Pt,
-        Self::Nl,
-        Self::Pl,
-        Self::Ja,
-        Self::Zh,
-        Self::Ar,
-    ];
+    pub const ALL: [Self; 11] =
+        [Self::En, Self::De, Self::Fr, Self::Es, Self::It, Self::Pt, Self::Nl, Self::Pl, Self::Ja, Self::Zh, Self::Ar];
 
     /// The language of a tag such as `de-AT`, `zh-Hans` or `pt_BR`: that of its first part. English for none, and for one
     /// that we don't have.

@@ -172,7 +172,9 @@ fn each_kind_of_mail_has_its_words_filled_in_once() {
 fn names_and_hosts_stay_whole_between_words_that_run_the_other_way() {
     let words = Language::Ar.words("link", &VALUES);
     assert!(words["genuine"].contains("\u{2068}s.example\u{2069}"), "{words:?}");
-    assert!(words["subject"].contains("\u{2068}Bob {name}\u{2069}") && words["hello"].contains("\u{2068}Alice\u{2069}"));
+    assert!(
+        words["subject"].contains("\u{2068}Bob {name}\u{2069}") && words["hello"].contains("\u{2068}Alice\u{2069}")
+    );
     assert_eq!(Language::ALL.iter().filter(|language| language.direction() == "rtl").count(), 1);
     assert!(!Language::En.words("link", &VALUES)["genuine"].contains('\u{2068}'));
 }

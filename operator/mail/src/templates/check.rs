@@ -87,10 +87,18 @@ fn one(templates: &Templates, kind: Kind, language: Language, part: Part, values
     }
     let mark = LINK.to_string();
     if links > 0 && part == Part::Text && !out.lines().any(|line| line.trim() == mark) {
-        return wrong("link", "has more on the link's line", "give {{ link }} a line of its own, so that it stays whole");
+        return wrong(
+            "link",
+            "has more on the link's line",
+            "give {{ link }} a line of its own, so that it stays whole",
+        );
     }
     if links > 0 && part == Part::Html && !out.contains(&format!("href=\"{mark}\"")) {
-        return wrong("link", "has the link elsewhere than in href", "write href=\"{{ link }}\", and nothing else in it");
+        return wrong(
+            "link",
+            "has the link elsewhere than in href",
+            "write href=\"{{ link }}\", and nothing else in it",
+        );
     }
     if part == Part::Html && kind == Kind::Notice && out.contains(MARKUP) {
         return wrong("text", "lets markup through", "leave HTML escaped: no autoescape false, no safe");

@@ -74,9 +74,17 @@ mod tests {
         for good in ["layout.html", "link.html", "link.de.txt", "code.ar.subject", "notice.subject"] {
             assert!(is_template(good), "{good}");
         }
-        for bad in
-            ["", "link", "link.htm", "link.html~", "links.txt", "link.xx.txt", "notice.de.txt", "layout.de.html", "a.b.c.d"]
-        {
+        for bad in [
+            "",
+            "link",
+            "link.htm",
+            "link.html~",
+            "links.txt",
+            "link.xx.txt",
+            "notice.de.txt",
+            "layout.de.html",
+            "a.b.c.d",
+        ] {
             assert!(!is_template(bad), "{bad}");
         }
     }
