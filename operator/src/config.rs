@@ -396,13 +396,6 @@ impl Config {
         }
     }
 
-    /// The host, and the port where there is one, of the page that links lead to.
-    #[must_use]
-    pub fn page_host(&self) -> &str {
-        let rest = self.public_url.split_once("://").map_or("", |(_, rest)| rest);
-        rest.split('/').next().unwrap_or_default()
-    }
-
     /// Domain of Message-IDs: that of the sender's address, else the public host.
     #[must_use]
     pub fn mail_domain(&self) -> String {

@@ -43,7 +43,7 @@ pub fn presentation(config: &Config) -> anyhow::Result<Presentation> {
         Some(folder) => Templates::load(folder)?,
         None => Templates::built_in()?,
     };
-    Ok(Presentation { from, sender_name, page_host: config.page_host().to_owned(), templates })
+    Ok(Presentation { from, sender_name, public_url: config.public_url.clone(), templates })
 }
 
 /// The mail server's settings, with its secrets and templates read.

@@ -57,7 +57,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<String> {
         None => Presentation {
             from: "password-sender@example.com".into(),
             sender_name: String::new(),
-            page_host: "links.example.com".into(),
+            public_url: "https://links.example.com".into(),
             templates: Templates::built_in()?,
         },
     };

@@ -51,7 +51,7 @@ fn main() {
         presentation: Presentation {
             from: "sender@ours.example".into(),
             sender_name: "Platform team".into(),
-            page_host: "secrets.example".into(),
+            public_url: "https://secrets.example".into(),
             templates: Templates::built_in().unwrap(),
         },
         timeouts: Timeouts::default(),

@@ -55,14 +55,15 @@ impl Composer {
     /// # Errors
     /// Misconfigured if its `from` is not an address.
     pub(crate) fn new(presentation: Presentation) -> Result<Self, Fault> {
-        let Presentation { from, sender_name, page_host, templates } = presentation;
+        let Presentation { from, sender_name, public_url, templates } = presentation;
         let from = Address::parse(&from).map_err(|why| {
             Fault::new(Class::Misconfigured, "mail-from-invalid", format!("the sender's address {why}"))
                 .field("smtp.from")
         })?;
         let sender_name = Some(display_name(&sender_name)).filter(|name| !name.is_empty());
         let sender_name = sender_name.unwrap_or_else(|| "Password Sender".to_owned());
-        Ok(Self { templates, from, sender_name, host: page_host })
+        let host = host(&public_url).unwrap_or_default().to_owned();
+        Ok(Self { templates, from, sender_name, host })
     }
 
     /// The mail that carries a link, in the recipient's language.
@@ -180,9 +181,7 @@ fn host_of<'a>(secrets: Secrets<'a>) -> Result<&'a str, Fault> {
         let harmless = |b: u8| b.is_ascii_graphic() && !b"<>\"'`&\\".contains(&b);
         !text.is_empty() && text.len() <= max && text.bytes().all(harmless)
     };
-    let rest = link.strip_prefix("https://").or_else(|| link.strip_prefix("http://"));
-    let host = rest.and_then(|rest| rest.split(['/', '?', '#']).next());
-    match host {
+    match host(link) {
         Some(host) if fits(link, MAX_LINK) && fits(code, MAX_CODE) && !host.is_empty() && !host.contains('@') => {
             Ok(host)
         }
@@ -191,6 +190,12 @@ fn host_of<'a>(secrets: Secrets<'a>) -> Result<&'a str, Fault> {
             Err(fault.remedy("see that the public URL is a plain https address").field("publicUrl"))
         }
     }
+}
+
+/// Host, and port if there is one.
+fn host(url: &str) -> Option<&str> {
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"))?;
+    rest.split(['/', '?', '#']).next()
 }
 
 /// Eight digits in two groups: what is e-mailed as a code.

@@ -50,8 +50,8 @@ pub struct Presentation {
     pub from: String,
     /// The name beside it; empty for "Password Sender".
     pub sender_name: String,
-    /// The host, and the port if it is an unusual one, of the page that links lead to.
-    pub page_host: String,
+    /// Where links lead, without the slash before `#`: a mail with a code names its host.
+    pub public_url: String,
     /// What mails are made with.
     pub templates: Templates,
 }
@@ -144,7 +144,7 @@ mod tests {
             presentation: Presentation {
                 from: "sender@example.org".into(),
                 sender_name: String::new(),
-                page_host: "secrets.example".into(),
+                public_url: "https://secrets.example".into(),
                 templates: Templates::built_in().unwrap(),
             },
             timeouts: Timeouts::default(),

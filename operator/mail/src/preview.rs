@@ -35,7 +35,7 @@ pub struct Preview {
 /// # Errors
 /// As for a mail that is sent.
 pub fn preview(presentation: Presentation, kind: Kind, locale: Option<&str>, now: Timestamp) -> Result<Preview, Fault> {
-    let link = SecretString::new(format!("https://{}/#{FRAGMENT}", presentation.page_host));
+    let link = SecretString::new(format!("{}/#{FRAGMENT}", presentation.public_url));
     let composer = Composer::new(presentation)?;
     let to = Recipient {
         email: "alice@vendor.example".into(),
@@ -64,7 +64,7 @@ pub fn preview(presentation: Presentation, kind: Kind, locale: Option<&str>, now
         to: "platform@example.com".into(),
         message_id,
         kind: NoticeKind::Retrieved,
-        delivery: Key::new("shop", "webshop-for-alice"),
+        delivery: Key::new("shop", "webshop"),
         recipient: "a…@vendor.example".into(),
         at: now,
         text: "It is replaced one hour after it was opened.".into(),

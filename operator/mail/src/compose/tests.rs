@@ -12,7 +12,7 @@ fn presentation(from: &str, sender_name: &str) -> Presentation {
     Presentation {
         from: from.into(),
         sender_name: sender_name.into(),
-        page_host: "secrets.example".into(),
+        public_url: "https://secrets.example".into(),
         templates: Templates::built_in().unwrap(),
     }
 }

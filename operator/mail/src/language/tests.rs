@@ -178,3 +178,13 @@ fn names_and_hosts_stay_whole_between_words_that_run_the_other_way() {
     assert_eq!(Language::ALL.iter().filter(|language| language.direction() == "rtl").count(), 1);
     assert!(!Language::En.words("link", &VALUES)["genuine"].contains('\u{2068}'));
 }
+
+#[test]
+fn what_templates_can_name_is_described() {
+    let described = include_str!("../../../../docs/operations.md");
+    for kind in ["link", "code"] {
+        for key in Language::En.words(kind, &VALUES).into_keys() {
+            assert!(described.contains(&format!("`words.{key}`")), "docs/operations.md lacks words.{key}");
+        }
+    }
+}
