@@ -7,8 +7,12 @@
     reason = "a panic in a test is its failure report"
 )]
 
+mod bodies;
 mod contract;
+mod crowds;
 mod hostile;
 mod process;
+mod several;
 mod support;
+mod uniform;
 mod verbs;
