@@ -21,9 +21,6 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-/// Requests on one connection: fewer than its life lets it have.
-const PER_CONNECTION: u64 = 1000;
-
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [address, connections, count] = arguments.as_slice() else {
@@ -42,16 +39,15 @@ async fn flood(address: Arc<str>, connections: u64, count: u64) {
         let (address, next) = (address.clone(), next.clone());
         all.spawn(async move {
             let mut buffer = vec![0; 4096];
-            while next.load(Ordering::Relaxed) < count {
-                let mut stream = TcpStream::connect(&*address).await.unwrap();
-                stream.set_nodelay(true).unwrap();
-                for _ in 0..PER_CONNECTION {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= count {
-                        return;
-                    }
-                    stream.write_all(&request(number)).await.unwrap();
-                    refusal(&mut stream, &mut buffer).await;
+            let mut stream = TcpStream::connect(&*address).await.unwrap();
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                if number >= count {
+                    return;
+                }
+                // A connection lives for a minute.
+                while stream.write_all(&request(number)).await.is_err() || !refusal(&mut stream, &mut buffer).await {
+                    stream = TcpStream::connect(&*address).await.unwrap();
                 }
             }
         });
@@ -74,20 +70,19 @@ fn request(number: u64) -> Vec<u8> {
     [head.into_bytes(), body].concat()
 }
 
-/// Reads one whole answer, which must be 404 with a short body.
-async fn refusal(stream: &mut TcpStream, buffer: &mut [u8]) {
+/// Reads one whole answer, which must be 404 with a short body. `false` if the connection ended before it.
+async fn refusal(stream: &mut TcpStream, buffer: &mut [u8]) -> bool {
     let mut filled = 0;
     loop {
         let room = buffer.get_mut(filled..).unwrap();
-        let read = stream.read(room).await.unwrap();
-        assert!(read > 0, "the gateway closed the connection");
+        let Ok(read @ 1..) = stream.read(room).await else { return false };
         filled += read;
         let text = std::str::from_utf8(buffer.get(..filled).unwrap()).unwrap();
         assert!(!text.starts_with("HTTP/1.1 ") || text.starts_with("HTTP/1.1 404"), "{text}");
         let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
         let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
         if body.len() == length.parse::<usize>().unwrap() {
-            return;
+            return true;
         }
     }
 }
