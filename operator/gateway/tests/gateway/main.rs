@@ -8,6 +8,7 @@
 )]
 
 mod bodies;
+mod clients;
 mod contract;
 mod crowds;
 mod hostile;
