@@ -203,7 +203,8 @@ pub struct Recipient {
     #[schemars(length(min = 1, max = 100))]
     #[x_kube(validation = rules::one_line("recipient.name"))]
     pub name: Option<String>,
-    /// Language of mail and page, as BCP 47 writes it. At most 35 characters. Default: the operator's. Example: `de`, `en-GB`.
+    /// Language of mails, as BCP 47 writes it: en, de, fr, es, it, pt, nl, pl, ja, zh, ar, or one of these with more, such as
+    /// `de-AT`; any other means English. The page follows the browser. At most 35 characters. Default: `en`. Example: `de`, `en-GB`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 35))]
     #[x_kube(validation = rules::rule("self.matches('^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$')",

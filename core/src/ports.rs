@@ -14,7 +14,7 @@ use crate::entry::{Common, Entry};
 use crate::error::{Class, Fault};
 use crate::ids::{Digest, Key, LinkId, Stamp};
 use crate::link::{Record, State};
-use crate::mail::{LinkMail, NoticeMail};
+use crate::mail::{CodeMail, LinkMail, NoticeMail};
 use crate::rotation::Step;
 use crate::secret::{SecretBytes, SecretString};
 use crate::status::Status;
@@ -335,6 +335,11 @@ pub trait Mailer: Send + Sync {
     /// # Errors
     /// See [`MailError`].
     async fn send_link(&self, mail: &LinkMail) -> Result<(), MailError>;
+    /// Sends a one-time code to a link's recipient. Nothing of it is kept after the call.
+    ///
+    /// # Errors
+    /// See [`MailError`].
+    async fn send_code(&self, mail: &CodeMail) -> Result<(), MailError>;
     /// Sends a notice to the sender of a delivery.
     ///
     /// # Errors

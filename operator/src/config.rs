@@ -167,11 +167,14 @@ pub struct Mail {
     /// new attempt is made. Default `15m`, at most `1h`.
     #[serde(default = "default_hold", deserialize_with = "span")]
     pub hold: Span,
+    /// A folder of templates that replace those of this program; see docs/operations.md, Mail. Default: none.
+    #[serde(default)]
+    pub templates: Option<PathBuf>,
 }
 
 impl Default for Mail {
     fn default() -> Self {
-        Self { hold: default_hold() }
+        Self { hold: default_hold(), templates: None }
     }
 }
 
@@ -383,6 +386,7 @@ impl Config {
             }
         };
         fix(&mut self.outbox);
+        fix(&mut self.mail.templates);
         fix(&mut self.secrets);
         fix(&mut self.audit.file);
         fix(&mut self.self_check.ca_file);

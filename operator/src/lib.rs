@@ -16,6 +16,7 @@ pub mod logging;
 pub mod mailing;
 pub mod metrics;
 pub mod obligations;
+pub mod preview;
 pub mod records;
 pub mod restore;
 pub mod self_check;

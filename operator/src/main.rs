@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use ps_hardening::WipeOnFree;
 use ps_kubernetes::Access;
 use ps_operator::config::Config;
-use ps_operator::{cluster, logging, mailing, obligations, restore, standalone};
+use ps_operator::{cluster, logging, mailing, obligations, preview, restore, standalone};
 
 #[global_allocator]
 static ALLOCATOR: WipeOnFree = WipeOnFree;
@@ -77,6 +77,11 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Print a mail with sample data, to see what your templates and settings make of it
+    ///
+    /// Nothing is sent, and the link in it opens nothing. To look at the HTML in a browser:
+    /// password-sender-operator preview-mail --locale de --html > mail.html
+    PreviewMail(preview::Arguments),
     /// Print the CustomResourceDefinitions as YAML
     Crds,
     /// After a restore from backup
@@ -161,6 +166,7 @@ fn start(arguments: Arguments) -> anyhow::Result<()> {
             print(&obligations::table(&rows, ps_operator::clock::now()))
         }
         Command::CheckConfig { config } => check_config(&config),
+        Command::PreviewMail(arguments) => print(&preview::run(&arguments)?),
         Command::Crds => {
             for (_, yaml) in ps_api::crds() {
                 print(&yaml)?;
@@ -179,8 +185,9 @@ fn start(arguments: Arguments) -> anyhow::Result<()> {
 
 fn check_config(path: &Path) -> anyhow::Result<()> {
     let config = Config::load(path)?;
-    if config.smtp.is_some() {
-        mailing::smtp_config(&config)?;
+    match &config.smtp {
+        Some(_) => drop(mailing::smtp_config(&config)?),
+        None => drop(mailing::presentation(&config)?),
     }
     print(&format!("{} is fine\n", path.display()))
 }

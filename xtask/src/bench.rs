@@ -22,6 +22,7 @@ const PARTS: &[(&str, &str)] = &[
     ("seal", "seal and open against the bare cipher"),
     ("store", "durable put + claim cycles on the embedded store"),
     ("gateway", "claims over HTTP on the real gateway process"),
+    ("strangers", "memory of the gateway under requests for links that do not exist"),
     ("start", "start to ready, and memory at rest"),
     ("deliveries", "1000 manifests to 1000 mails, and the mail server alone"),
     ("open", "memory with 10 000 open links"),
@@ -43,6 +44,9 @@ pub(crate) struct Arguments {
     /// Manifests of the part `deliveries`
     #[arg(long, value_name = "N", default_value_t = 1000)]
     files: usize,
+    /// Requests of the part `strangers`; ten million take a quarter of an hour
+    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    strangers: u64,
     /// Deliveries at the end of the part `cluster`
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     deliveries: usize,
@@ -76,6 +80,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     if wanted("gateway") {
         programs.gateway(&mut table, arguments.seconds)?;
+    }
+    if wanted("strangers") {
+        programs.strangers(&mut table, arguments.strangers)?;
     }
     let runtime = runtime()?;
     if wanted("start") {

@@ -85,7 +85,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) burst: u32,
 
-    /// Connections at the same time; more wait in the kernel's backlog.
+    /// Connections at the same time. One more takes the place of the one that has waited longest for its client.
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=60_000))]
     pub(crate) max_connections: u32,
 

@@ -1,7 +1,7 @@
 //! Who asks: a network address, cut to what one client can be expected to own.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 use http::HeaderMap;
@@ -94,13 +94,19 @@ pub fn address(peer: Peer, headers: &HeaderMap, proxies: &[Net]) -> IpAddr {
     let lines: Vec<&str> =
         headers.get_all("x-forwarded-for").iter().map(|value| value.to_str().unwrap_or_default()).collect();
     for hop in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
-        let Ok(next) = hop.trim().parse::<IpAddr>() else { return address };
+        let Some(next) = hop_address(hop.trim()) else { return address };
         address = next;
         if !trusted(address) {
             break;
         }
     }
     address
+}
+
+/// An address as proxies write it: alone, in brackets, or with a port behind it. A port is no part of a client.
+fn hop_address(hop: &str) -> Option<IpAddr> {
+    let alone = hop.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(hop);
+    alone.parse().ok().or_else(|| hop.parse::<SocketAddr>().ok().map(|with_port| with_port.ip()))
 }
 
 #[cfg(test)]
@@ -146,5 +152,35 @@ mod tests {
         assert_eq!(address(Peer(ip("10.0.0.1")), &HeaderMap::new(), &proxies), ip("10.0.0.1"));
         headers.append("x-forwarded-for", "junk".parse().expect("a value"));
         assert_eq!(address(Peer(ip("10.0.0.1")), &headers, &proxies), ip("10.0.0.1"));
+    }
+
+    #[test]
+    fn a_hop_is_an_address_however_a_proxy_writes_it() {
+        let proxies: Vec<Net> = vec!["10.0.0.0/8".parse().expect("a range")];
+        let named = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.append("x-forwarded-for", value.parse().expect("a value"));
+            address(Peer(ip("10.0.0.1")), &headers, &proxies)
+        };
+        for (written, read) in [
+            ("1.2.3.4", "1.2.3.4"),
+            ("1.2.3.4:5678", "1.2.3.4"),
+            ("2001:db8::1", "2001:db8::1"),
+            ("[2001:db8::1]", "2001:db8::1"),
+            ("[2001:db8::1]:443", "2001:db8::1"),
+            ("6.6.6.6, 1.2.3.4:5 , 10.0.0.9:80", "1.2.3.4"),
+            // What is no address is nobody: the nearest hop that is one answers for it.
+            ("unknown", "10.0.0.1"),
+            ("1.2.3.4, ", "10.0.0.1"),
+            ("1.2.3.4, _hidden, 10.9.9.9", "10.9.9.9"),
+            ("1.2.3.4:99999", "10.0.0.1"),
+            ("[1.2.3.4", "10.0.0.1"),
+            ("fe80::1%eth0", "10.0.0.1"),
+            ("010.0.0.1", "10.0.0.1"),
+        ] {
+            assert_eq!(named(written), ip(read), "{written}");
+        }
+        let chain = vec!["10.0.0.2"; 2000].join(", ");
+        assert_eq!(named(&format!("1.2.3.4, {chain}")), ip("1.2.3.4"), "as long as a head may be");
     }
 }

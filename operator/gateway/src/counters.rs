@@ -63,6 +63,8 @@ pub struct Counters {
     pub accepted: AtomicU64,
     /// Connections closed at once because their client had too many.
     pub turned_away: AtomicU64,
+    /// Connections closed to make room for newer ones.
+    pub displaced: AtomicU64,
     /// Connections open now.
     pub open: AtomicI64,
     /// Handlers that panicked. Any other value than 0 is a bug worth an alert.
@@ -108,6 +110,12 @@ impl Counters {
             ("pages_total", "Files of the page served.", "counter", signed(&self.pages)),
             ("connections_total", "Connections accepted.", "counter", signed(&self.accepted)),
             ("connections_turned_away_total", "Connections closed at once.", "counter", signed(&self.turned_away)),
+            (
+                "connections_displaced_total",
+                "Connections closed to make room for newer ones.",
+                "counter",
+                signed(&self.displaced),
+            ),
             ("connections", "Connections open.", "gauge", self.open.load(Ordering::Relaxed)),
             ("panics_total", "Handlers that panicked.", "counter", signed(&self.panics)),
         ] {

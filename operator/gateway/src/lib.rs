@@ -20,6 +20,7 @@ pub mod limiter;
 mod page;
 pub mod reach;
 pub mod router;
+mod seats;
 pub mod server;
 pub mod verbs;
 

@@ -36,6 +36,9 @@ pub struct Settings {
     pub max_in_flight: usize,
     /// Longest time for reading a body, and again for answering it.
     pub request_timeout: Duration,
+    /// The least time until a stranger is told that there is no such link. Longer than looking for one takes: so it tells
+    /// nobody whether there was one, which a wrong `access` did not open.
+    pub stranger_waits: Duration,
     /// Peers whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<Net>,
     /// Where answers are counted.
@@ -51,6 +54,7 @@ impl Settings {
             rate: Some(Rate { per_second: 20, burst: 200 }),
             max_in_flight: 256,
             request_timeout: Duration::from_secs(10),
+            stranger_waits: Duration::from_millis(10),
             trusted_proxies: Vec::new(),
             counters: Arc::default(),
         }
@@ -162,7 +166,12 @@ async fn answer(app: &Arc<App>, verb: Verb, request: Request) -> Result<Vec<u8>,
             result
         })
     };
+    let due = tokio::time::Instant::now() + app.settings.stranger_waits;
     match tokio::time::timeout(app.settings.request_timeout, task).await {
+        Ok(Ok(Err(Refusal::NotFound))) => {
+            tokio::time::sleep_until(due).await;
+            Err(Refusal::NotFound)
+        }
         Ok(Ok(result)) => result,
         Ok(Err(_)) => {
             app.settings.counters.panics.fetch_add(1, Ordering::Relaxed);

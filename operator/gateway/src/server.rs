@@ -1,34 +1,39 @@
 //! Connections: accepted in bounded number, each with a bounded life, so that slow or many clients cost little.
 //!
+//! When there are as many as may be, the one that has waited longest for its client makes room for the next: whoever opens
+//! many and says nothing, or says it slowly, loses them, and keeps nobody out.
+//!
 //! HTTP/1.1 only. A connection that does not send a whole head within the head's time is closed, also between two
 //! requests; after its life is over it may finish the request at work, and is then closed whatever it does.
 
-use std::collections::HashMap;
 use std::future::Future;
-use std::io;
 use std::net::IpAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes, HttpBody};
+use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tower::ServiceExt as _;
 
-use crate::client::{Client, Net, Peer};
+use crate::client::{Net, Peer};
 use crate::counters::Counters;
+use crate::seats::{Guest, Room, Table};
 
 /// Bounds of the connections of one listener.
 #[derive(Clone, Debug)]
 pub struct Bounds {
-    /// Connections at the same time; more wait in the kernel's backlog.
+    /// Connections at the same time. One more takes the place of the one that has waited longest for its client; while all
+    /// are at work, it waits, and more wait in the kernel's backlog.
     pub connections: usize,
     /// Connections of one client at the same time; trusted proxies are exempt.
     pub per_client: u32,
@@ -73,20 +78,15 @@ pub async fn serve(
     stop: impl Future<Output = ()>,
 ) {
     let slots = Arc::new(Semaphore::new(bounds.connections.clamp(1, Semaphore::MAX_PERMITS)));
-    let table = Arc::new(Table::default());
+    let (table, room) = (Arc::new(Table::default()), Arc::new(Room::default()));
     let (stopping, stopped) = watch::channel(false);
     let mut tasks = JoinSet::new();
     let mut stop = pin!(stop);
     loop {
         while tasks.try_join_next().is_some() {}
-        let accept = async {
-            // Waiting for a slot before accepting leaves the rest to the kernel's backlog.
-            let slot = slots.clone().acquire_owned().await.map_err(io::Error::other)?;
-            Ok::<_, io::Error>((slot, listener.accept().await?))
-        };
-        let (slot, (stream, peer)) = tokio::select! {
+        let (stream, peer) = tokio::select! {
             () = &mut stop => break,
-            accepted = accept => match accepted {
+            accepted = listener.accept() => match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     // Out of descriptors, or a connection that was gone at once. Neither may spin.
@@ -108,10 +108,16 @@ pub async fn serve(
                 }
             }
         };
+        // One that has no place yet is the only one: the rest wait in the kernel's backlog.
+        let slot = tokio::select! {
+            () = &mut stop => break,
+            slot = make_room(&slots, &room, &counters) => slot,
+        };
+        let guest = Room::enter(&room);
         let (router, bounds, stopped, counters) = (router.clone(), bounds.clone(), stopped.clone(), counters.clone());
         tasks.spawn(async move {
             counters.open.fetch_add(1, Ordering::Relaxed);
-            converse(stream, peer.ip(), router, &bounds, stopped).await;
+            converse(stream, peer.ip(), router, &bounds, stopped, guest).await;
             counters.open.fetch_sub(1, Ordering::Relaxed);
             drop((slot, seat));
         });
@@ -124,6 +130,53 @@ pub async fn serve(
     }
 }
 
+/// A place for one more connection. Where there is none, the connection that has waited longest for its client loses its
+/// own; while all are at work, the first that is done.
+async fn make_room(slots: &Arc<Semaphore>, room: &Room, counters: &Counters) -> Option<OwnedSemaphorePermit> {
+    let mut displaced = false;
+    loop {
+        if let Ok(slot) = slots.clone().try_acquire_owned() {
+            return Some(slot);
+        }
+        if !displaced && room.displace() {
+            displaced = true;
+            counters.displaced.fetch_add(1, Ordering::Relaxed);
+        }
+        tokio::select! {
+            // An error means that the semaphore is closed, which nobody does.
+            slot = slots.clone().acquire_owned() => return slot.ok(),
+            () = room.waits.notified(), if !displaced => {}
+        }
+    }
+}
+
+/// A request's body, which tells when all of it has come: until then it is the client's turn.
+struct Awaited {
+    body: Incoming,
+    guest: Arc<Guest>,
+}
+
+impl HttpBody for Awaited {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        if matches!(frame, Poll::Ready(None)) || (frame.is_ready() && self.body.is_end_stream()) {
+            self.guest.works();
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 /// One connection, from its first byte to its end.
 async fn converse(
     stream: TcpStream,
@@ -131,13 +184,23 @@ async fn converse(
     router: Router,
     bounds: &Bounds,
     mut stopped: watch::Receiver<bool>,
+    guest: Arc<Guest>,
 ) {
     // Without it a small answer may wait 40 ms; where it cannot be set, that is all that happens.
     stream.set_nodelay(true).ok();
-    let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
-        let mut request = request.map(Body::new);
+    let serving = guest.clone();
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
+        if request.body().is_end_stream() {
+            serving.works();
+        }
+        let mut request = request.map(|body| Body::new(Awaited { body, guest: serving.clone() }));
         request.extensions_mut().insert(Peer(peer));
-        router.clone().oneshot(request)
+        let (router, guest) = (router.clone(), serving.clone());
+        async move {
+            let answer = router.oneshot(request).await;
+            guest.waits();
+            answer
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -156,59 +219,13 @@ async fn converse(
     // Errors are the client's: it hung up, dawdled or sent junk. They name what it sent, so they are not logged.
     tokio::select! {
         _ended = connection.as_mut() => return,
+        () = guest.asked_to_leave() => {
+            if !guest.is_at_work() {
+                return;
+            }
+            connection.as_mut().graceful_shutdown();
+        }
         () = over => connection.as_mut().graceful_shutdown(),
     }
     if let Ok(_ended) = tokio::time::timeout(bounds.grace, connection).await {}
-}
-
-/// How many connections each client has; as large as there are connections.
-#[derive(Default)]
-struct Table(Mutex<HashMap<Client, u32>>);
-
-impl Table {
-    fn sit(table: &Arc<Self>, client: Client, most: u32) -> Option<Seat> {
-        let mut counts = table.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry(client).or_default();
-        if *count >= most.max(1) {
-            return None;
-        }
-        *count += 1;
-        Some(Seat { table: table.clone(), client })
-    }
-}
-
-/// One connection of one client.
-struct Seat {
-    table: Arc<Table>,
-    client: Client,
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        let mut counts = self.table.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(&self.client) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.client);
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_table_forgets_who_has_left() {
-        let table = Arc::new(Table::default());
-        let client = Client::from(IpAddr::from([127, 0, 0, 1]));
-        let first = Table::sit(&table, client, 2);
-        let second = Table::sit(&table, client, 2);
-        assert!(first.is_some() && second.is_some() && Table::sit(&table, client, 2).is_none());
-        drop(first);
-        assert!(Table::sit(&table, client, 2).is_some());
-        drop(second);
-        assert!(table.0.lock().expect("not poisoned").is_empty());
-    }
 }

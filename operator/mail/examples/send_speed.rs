@@ -17,7 +17,7 @@ use ps_core::mail::LinkMail;
 use ps_core::ports::{Clock, Mailer as _};
 use ps_core::secret::SecretString;
 use ps_core::time::{Span, Timestamp};
-use ps_mail::{SmtpConfig, SmtpMailer, Timeouts, TlsMode};
+use ps_mail::{Presentation, SmtpConfig, SmtpMailer, Templates, Timeouts, TlsMode};
 
 const AT: Timestamp = Timestamp::from_secs(1_795_364_649);
 /// As many as an operator works on at once.
@@ -48,8 +48,12 @@ fn main() {
         username: Some(user.clone()),
         password: Some(SecretString::new(read(password))),
         hello_name: "operator.example".into(),
-        from: "sender@ours.example".into(),
-        sender_name: "Platform team".into(),
+        presentation: Presentation {
+            from: "sender@ours.example".into(),
+            sender_name: "Platform team".into(),
+            public_url: "https://secrets.example".into(),
+            templates: Templates::built_in().unwrap(),
+        },
         timeouts: Timeouts::default(),
         pool_size: 4,
     };

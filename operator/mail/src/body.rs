@@ -20,13 +20,13 @@ pub(crate) struct Secrets<'a> {
 }
 
 /// One part: a rendered template and its kind.
-pub(crate) struct Part<'a> {
+pub(crate) struct Body<'a> {
     pub(crate) content_type: &'static str,
     pub(crate) rendered: &'a str,
     pub(crate) secrets: Secrets<'a>,
 }
 
-impl Part<'_> {
+impl Body<'_> {
     /// Appends header and body. Each line ends with CRLF, the last too; every byte is ASCII.
     pub(crate) fn write(&self, out: &mut WipedBuf) {
         let plain = self.is_plain();
@@ -54,7 +54,12 @@ impl Part<'_> {
     }
 }
 
-/// The parts of a line, with the secrets in place of their marks. Nothing is copied.
+/// A rendered text with the secrets in the places of their marks, for a preview. Nothing wipes it.
+pub(crate) fn shown(rendered: &str, secrets: Secrets<'_>) -> String {
+    pieces(rendered, secrets).collect()
+}
+
+/// The parts of a text, with the secrets in place of their marks. Nothing is copied.
 fn pieces<'a>(line: &'a str, secrets: Secrets<'a>) -> impl Iterator<Item = &'a str> {
     line.split_inclusive([LINK, CODE]).flat_map(move |piece| {
         let (text, secret) = match (piece.strip_suffix(LINK), piece.strip_suffix(CODE)) {
@@ -97,7 +102,7 @@ mod tests {
 
     fn written(rendered: &str) -> (String, String) {
         let mut out = WipedBuf::with_capacity(16);
-        Part { content_type: "text/plain", rendered, secrets: SECRETS }.write(&mut out);
+        Body { content_type: "text/plain", rendered, secrets: SECRETS }.write(&mut out);
         let text = String::from_utf8(out.expose().to_vec()).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         (head.to_owned(), body.to_owned())

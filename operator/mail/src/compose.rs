@@ -1,30 +1,25 @@
 //! Finished messages from what is to be said.
 
-use minijinja::{AutoEscape, Environment, UndefinedBehavior, context};
-use ps_core::delivery::NoticeKind;
+use ps_core::delivery::Recipient;
 use ps_core::encode::sha256;
 use ps_core::error::{Class, Fault};
-use ps_core::mail::{LinkMail, NoticeMail};
+use ps_core::mail::{CodeMail, LinkMail, NoticeMail};
 use ps_core::time::Timestamp;
 
+use self::values::{Facts, notice};
 use crate::address::{Address, display_name};
-use crate::body::{CODE, LINK, Part, Secrets};
-use crate::header::{date, date_for_people, is_message_id, mailbox, unstructured};
+use crate::body::{Body, Secrets};
+use crate::config::Presentation;
+use crate::header::{date, is_message_id, mailbox, unstructured};
+use crate::language::Language;
+use crate::templates::{Kind, Rendered, Templates};
 use crate::wiped::WipedBuf;
-use crate::words::length;
 
-/// Instructions that one template may take: a hundred times what the built-in ones need.
-const FUEL: u64 = 50_000;
+pub(crate) mod values;
+
 /// Longest link and longest code; both stay on one line.
 const MAX_LINK: usize = 600;
 const MAX_CODE: usize = 32;
-/// Longest text of a notice, in characters.
-const MAX_NOTICE: usize = 2000;
-
-const LINK_TEXT: &str = include_str!("../templates/link.txt");
-const LINK_HTML: &str = include_str!("../templates/link.html");
-const NOTICE_TEXT: &str = include_str!("../templates/notice.txt");
-const NOTICE_HTML: &str = include_str!("../templates/notice.html");
 
 /// A message that is ready to go. It does not print.
 #[derive(Debug)]
@@ -36,115 +31,127 @@ pub(crate) struct Message {
     pub(crate) bytes: WipedBuf,
 }
 
+/// A mail in words, before it is put together: the secrets are apart from the text.
+pub(crate) struct Draft<'a> {
+    to: Address,
+    name: String,
+    id: &'a str,
+    language: Language,
+    pub(crate) rendered: Rendered,
+    pub(crate) secrets: Secrets<'a>,
+}
+
 /// Makes messages.
 pub(crate) struct Composer {
-    templates: Environment<'static>,
+    templates: Templates,
     from: Address,
     sender_name: String,
+    host: String,
 }
 
 impl Composer {
-    /// One that writes as `sender_name <from>`.
+    /// One that writes as a [`Presentation`] says.
     ///
     /// # Errors
-    /// Misconfigured if `from` is not an address.
-    pub(crate) fn new(from: &str, sender_name: &str) -> Result<Self, Fault> {
-        let from = Address::parse(from).map_err(|why| {
+    /// Misconfigured if its `from` is not an address.
+    pub(crate) fn new(presentation: Presentation) -> Result<Self, Fault> {
+        let Presentation { from, sender_name, public_url, templates } = presentation;
+        let from = Address::parse(&from).map_err(|why| {
             Fault::new(Class::Misconfigured, "mail-from-invalid", format!("the sender's address {why}"))
                 .field("smtp.from")
         })?;
-        let mut templates = Environment::new();
-        templates.set_undefined_behavior(UndefinedBehavior::Strict);
-        templates.set_fuel(Some(FUEL));
-        let html = |name: &str| if name.ends_with(".html") { AutoEscape::Html } else { AutoEscape::None };
-        templates.set_auto_escape_callback(html);
-        for (name, source) in [
-            ("link.txt", LINK_TEXT),
-            ("link.html", LINK_HTML),
-            ("notice.txt", NOTICE_TEXT),
-            ("notice.html", NOTICE_HTML),
-        ] {
-            templates.add_template(name, source).map_err(|e| template_fault(&e))?;
-        }
-        let sender_name = Some(display_name(sender_name)).filter(|name| !name.is_empty());
-        Ok(Self { templates, from, sender_name: sender_name.unwrap_or_else(|| "Password Sender".to_owned()) })
+        let sender_name = Some(display_name(&sender_name)).filter(|name| !name.is_empty());
+        let sender_name = sender_name.unwrap_or_else(|| "Password Sender".to_owned());
+        let host = host(&public_url).unwrap_or_default().to_owned();
+        Ok(Self { templates, from, sender_name, host })
     }
 
-    /// The mail that carries a link.
+    /// The mail that carries a link, in the recipient's language.
     ///
     /// # Errors
     /// Permanent if the recipient's address, the link or the Message-ID is not well-formed.
     pub(crate) fn link(&self, mail: &LinkMail, now: Timestamp) -> Result<Message, Fault> {
-        let to = recipient(&mail.to.email, "spec.recipient.email")?;
-        let secrets = Secrets { link: mail.link.expose(), code: mail.opening_code.expose() };
-        let host = host_of(secrets)?;
-        let name = mail.to.name.as_deref().map(display_name).unwrap_or_default();
-        let sender = Some(display_name(&mail.sender)).filter(|name| !name.is_empty());
-        let sender = sender.unwrap_or_else(|| self.sender_name.clone());
-        let values = context! {
-            name => &name,
-            sender => &sender,
-            link => LINK.to_string(),
-            code => CODE.to_string(),
-            host,
-            until => date_for_people(mail.expires_at),
-            works_for => mail.works_for.map(length),
-            passphrase => mail.passphrase,
-        };
-        let subject = format!("{sender} sends you a credential");
-        let rendered = self.render("link", &values)?;
-        self.assemble(&Parts { to: &to, name: &name, id: &mail.message_id, subject, rendered, secrets, now })
+        self.assemble(&self.draft_link(mail)?, now)
     }
 
-    /// A notice to the sender of a delivery.
+    /// The mail that carries a one-time code, in the recipient's language.
+    ///
+    /// # Errors
+    /// Permanent if the recipient's address, the code or the Message-ID is not well-formed.
+    pub(crate) fn code(&self, mail: &CodeMail, now: Timestamp) -> Result<Message, Fault> {
+        self.assemble(&self.draft_code(mail, now)?, now)
+    }
+
+    /// A notice to the sender of a delivery, in English.
     ///
     /// # Errors
     /// Permanent if the address or the Message-ID is not well-formed.
     pub(crate) fn notice(&self, mail: &NoticeMail, now: Timestamp) -> Result<Message, Fault> {
+        self.assemble(&self.draft_notice(mail)?, now)
+    }
+
+    pub(crate) fn draft_link<'a>(&self, mail: &'a LinkMail) -> Result<Draft<'a>, Fault> {
+        let secrets = Secrets { link: mail.link.expose(), code: mail.opening_code.expose() };
+        let host = host_of(secrets)?;
+        let (name, sender) = self.names(&mail.to, &mail.sender);
+        let language = Language::of_tag(mail.to.locale.as_deref());
+        let facts = Facts { language, name: &name, sender: &sender, host, until: mail.expires_at };
+        let values = facts.link(mail.works_for, mail.passphrase);
+        let rendered = self.templates.render(Kind::Link, language, &values)?;
+        let to = recipient(&mail.to.email, "spec.recipient.email")?;
+        Ok(Draft { to, name, id: &mail.message_id, language, rendered, secrets })
+    }
+
+    pub(crate) fn draft_code<'a>(&self, mail: &'a CodeMail, now: Timestamp) -> Result<Draft<'a>, Fault> {
+        let secrets = Secrets { link: "", code: mail.code.expose() };
+        if !is_emailed_code(secrets.code) {
+            return Err(Fault::new(Class::Permanent, "mail-code-invalid", "the code is not of the form 1234-5678"));
+        }
+        let (name, sender) = self.names(&mail.to, &mail.sender);
+        let language = Language::of_tag(mail.to.locale.as_deref());
+        let facts = Facts { language, name: &name, sender: &sender, host: &self.host, until: mail.expires_at };
+        let values = facts.code(mail.expires_at.since(now));
+        let rendered = self.templates.render(Kind::Code, language, &values)?;
+        let to = recipient(&mail.to.email, "spec.recipient.email")?;
+        Ok(Draft { to, name, id: &mail.message_id, language, rendered, secrets })
+    }
+
+    pub(crate) fn draft_notice<'a>(&self, mail: &'a NoticeMail) -> Result<Draft<'a>, Fault> {
+        let language = Language::En;
+        let rendered = self.templates.render(Kind::Notice, language, &notice(mail))?;
         let to = recipient(&mail.to, "spec.notify.email")?;
-        let what = kind(mail.kind);
-        let delivery = line(&mail.delivery.to_string());
-        let subject = format!("{what}: {delivery}");
-        let values = context! {
-            what,
-            delivery,
-            recipient => line(&mail.recipient),
-            at => date_for_people(mail.at),
-            text => line(&mail.text),
-        };
-        let rendered = self.render("notice", &values)?;
-        let secrets = Secrets::default();
-        self.assemble(&Parts { to: &to, name: "", id: &mail.message_id, subject, rendered, secrets, now })
+        let (name, secrets) = (String::new(), Secrets::default());
+        Ok(Draft { to, name, id: &mail.message_id, language, rendered, secrets })
     }
 
-    fn render(&self, name: &str, values: &minijinja::Value) -> Result<[String; 2], Fault> {
-        let one = |kind: &str| {
-            let template = self.templates.get_template(&format!("{name}.{kind}"));
-            template.and_then(|template| template.render(values)).map_err(|e| template_fault(&e))
-        };
-        Ok([one("txt")?, one("html")?])
+    /// The names of recipient and sender, as mail shows them.
+    fn names(&self, to: &Recipient, sender: &str) -> (String, String) {
+        let sender = Some(display_name(sender)).filter(|name| !name.is_empty());
+        let name = to.name.as_deref().map(display_name).unwrap_or_default();
+        (name, sender.unwrap_or_else(|| self.sender_name.clone()))
     }
 
-    fn assemble(&self, parts: &Parts<'_>) -> Result<Message, Fault> {
-        if !is_message_id(parts.id) {
+    pub(crate) fn assemble(&self, draft: &Draft<'_>, now: Timestamp) -> Result<Message, Fault> {
+        let Draft { to, name, id, language, rendered, secrets } = draft;
+        if !is_message_id(id) {
             return Err(Fault::new(Class::Permanent, "mail-message-id-invalid", "the Message-ID is not well-formed"));
         }
-        let digest = sha256(parts.id.as_bytes());
+        let digest = sha256(id.as_bytes());
         let boundary = format!("ps-{}", hex::encode(digest.get(..12).unwrap_or_default()));
         let header = [
-            ("Date", date(parts.now)),
+            ("Date", date(now)),
             ("From", mailbox(&self.sender_name, &self.from)),
-            ("To", mailbox(parts.name, parts.to)),
-            ("Message-ID", format!("<{}>", parts.id)),
-            ("Subject", unstructured(&parts.subject)),
+            ("To", mailbox(name, to)),
+            ("Message-ID", format!("<{id}>")),
+            ("Subject", unstructured(&rendered.subject)),
             ("MIME-Version", "1.0".to_owned()),
             ("Content-Type", format!("multipart/alternative;\r\n boundary=\"{boundary}\"")),
-            ("Content-Language", "en".to_owned()),
+            ("Content-Language", language.tag().to_owned()),
             // RFC 3834. The second is what Exchange heeds: an absence note would send the link back, and on.
             ("Auto-Submitted", "auto-generated".to_owned()),
             ("X-Auto-Response-Suppress", "All".to_owned()),
         ];
-        let [text, html] = &parts.rendered;
+        let Rendered { text, html, .. } = rendered;
         // Quoted-printable can triple a text; more is no fault, only slower.
         let mut bytes = WipedBuf::with_capacity(4096 + 3 * (text.len() + html.len() + 2 * MAX_LINK));
         for (name, value) in header {
@@ -152,21 +159,11 @@ impl Composer {
         }
         for (content_type, rendered) in [("text/plain", text), ("text/html", html)] {
             bytes.push(format!("\r\n--{boundary}\r\n").as_bytes());
-            Part { content_type, rendered, secrets: parts.secrets }.write(&mut bytes);
+            Body { content_type, rendered, secrets: *secrets }.write(&mut bytes);
         }
         bytes.push(format!("\r\n--{boundary}--\r\n").as_bytes());
-        Ok(Message { from: self.from.clone(), to: parts.to.clone(), id: parts.id.to_owned(), bytes })
+        Ok(Message { from: self.from.clone(), to: to.clone(), id: (*id).to_owned(), bytes })
     }
-}
-
-struct Parts<'a> {
-    to: &'a Address,
-    name: &'a str,
-    id: &'a str,
-    subject: String,
-    rendered: [String; 2],
-    secrets: Secrets<'a>,
-    now: Timestamp,
 }
 
 fn recipient(text: &str, field: &str) -> Result<Address, Fault> {
@@ -184,9 +181,7 @@ fn host_of<'a>(secrets: Secrets<'a>) -> Result<&'a str, Fault> {
         let harmless = |b: u8| b.is_ascii_graphic() && !b"<>\"'`&\\".contains(&b);
         !text.is_empty() && text.len() <= max && text.bytes().all(harmless)
     };
-    let rest = link.strip_prefix("https://").or_else(|| link.strip_prefix("http://"));
-    let host = rest.and_then(|rest| rest.split(['/', '?', '#']).next());
-    match host {
+    match host(link) {
         Some(host) if fits(link, MAX_LINK) && fits(code, MAX_CODE) && !host.is_empty() && !host.contains('@') => {
             Ok(host)
         }
@@ -197,27 +192,16 @@ fn host_of<'a>(secrets: Secrets<'a>) -> Result<&'a str, Fault> {
     }
 }
 
-/// One line of plain words.
-fn line(text: &str) -> String {
-    text.chars().take(MAX_NOTICE).map(|c| if c.is_control() { ' ' } else { c }).collect()
+/// Host, and port if there is one.
+fn host(url: &str) -> Option<&str> {
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"))?;
+    rest.split(['/', '?', '#']).next()
 }
 
-fn kind(kind: NoticeKind) -> &'static str {
-    match kind {
-        NoticeKind::Retrieved => "The credential was opened",
-        NoticeKind::Unacknowledged => "The credential was opened, but not confirmed as saved",
-        NoticeKind::Expired => "The credential was not opened in time",
-        NoticeKind::Locked => "The link is locked after too many wrong passphrases",
-        NoticeKind::Declined => "The recipient says that the credential was not meant for them",
-        NoticeKind::Tampered => "The link's record was altered",
-        NoticeKind::Rotated => "The credential was replaced",
-        NoticeKind::RotationFailed => "The credential could not be replaced",
-    }
-}
-
-/// Templates are part of this program: this is a defect of it. The error's text could quote values; it is not repeated.
-fn template_fault(error: &minijinja::Error) -> Fault {
-    Fault::new(Class::Permanent, "mail-template", format!("a mail template failed: {:?}", error.kind()))
+/// Eight digits in two groups: what is e-mailed as a code.
+fn is_emailed_code(text: &str) -> bool {
+    let is_group = |group: &str| group.len() == 4 && group.bytes().all(|b| b.is_ascii_digit());
+    text.split_once('-').is_some_and(|(first, second)| is_group(first) && is_group(second))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use ps_core::error::{Class, Fault};
 use ps_core::secret::SecretString;
 
 use crate::address::is_host_name;
+use crate::templates::Templates;
 
 /// Most connections at once.
 const MAX_POOL: usize = 4;
@@ -42,7 +43,20 @@ impl Default for Timeouts {
     }
 }
 
-/// A mail server, and how mail from here looks.
+/// How mail from here looks.
+#[derive(Clone, Debug)]
+pub struct Presentation {
+    /// The address that mail comes from.
+    pub from: String,
+    /// The name beside it; empty for "Password Sender".
+    pub sender_name: String,
+    /// Where links lead, without the slash before `#`: a mail with a code names its host.
+    pub public_url: String,
+    /// What mails are made with.
+    pub templates: Templates,
+}
+
+/// A mail server, and what it gets.
 #[derive(Clone, Debug)]
 pub struct SmtpConfig {
     /// Host name or IP address.
@@ -61,10 +75,8 @@ pub struct SmtpConfig {
     pub password: Option<SecretString>,
     /// How we say who we are in EHLO: a host name.
     pub hello_name: String,
-    /// The address that mail comes from.
-    pub from: String,
-    /// The name beside it; empty for "Password Sender".
-    pub sender_name: String,
+    /// How the mails look.
+    pub presentation: Presentation,
     /// The longest waits.
     pub timeouts: Timeouts,
     /// Connections at once, 1 to 4.
@@ -129,8 +141,12 @@ mod tests {
             username: Some("user".into()),
             password: Some(SecretString::new("hunter2".into())),
             hello_name: "operator.example".into(),
-            from: "sender@example.org".into(),
-            sender_name: String::new(),
+            presentation: Presentation {
+                from: "sender@example.org".into(),
+                sender_name: String::new(),
+                public_url: "https://secrets.example".into(),
+                templates: Templates::built_in().unwrap(),
+            },
             timeouts: Timeouts::default(),
             pool_size: 4,
         }

@@ -47,12 +47,8 @@ pub(crate) fn date(now: Timestamp) -> String {
     instant(now).strftime("%a, %d %b %Y %H:%M:%S +0000").to_string()
 }
 
-/// As people write it: `22 November 2026, 16:24 UTC`. To the minute, never later than it is.
-pub(crate) fn date_for_people(at: Timestamp) -> String {
-    instant(at).strftime("%-d %B %Y, %H:%M UTC").to_string()
-}
-
-fn instant(at: Timestamp) -> Instant {
+/// The same moment for a calendar.
+pub(crate) fn instant(at: Timestamp) -> Instant {
     // Out of jiff's range means later than year 9999, or before -9999.
     Instant::from_millisecond(at.as_millis()).unwrap_or(Instant::MAX)
 }
@@ -70,10 +66,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dates_are_as_mail_and_people_want_them() {
+    fn dates_are_as_mail_wants_them() {
         let at = Timestamp::parse_rfc3339("2026-11-02T06:04:59.999Z").unwrap();
         assert_eq!(date(at), "Mon, 02 Nov 2026 06:04:59 +0000");
-        assert_eq!(date_for_people(at), "2 November 2026, 06:04 UTC");
         assert!(!date(Timestamp::from_millis(i64::MAX)).is_empty());
     }
 

@@ -6,7 +6,8 @@
 //! and logged (its `tracing` feature is off for that reason), so the message and the login go past it, straight into the
 //! TLS stream, which encrypts them in place.
 //!
-//! Where to start: [`SmtpMailer`] is the mailer, [`OutboxMailer`] the stand-in for trying things out.
+//! Where to start: [`SmtpMailer`] is the mailer, [`OutboxMailer`] the stand-in for trying things out. What mails say is in
+//! `src/language`, one file for each language; how they look, in `templates/`. [`Templates`] lets a folder replace those.
 #![cfg_attr(test, allow(clippy::indexing_slicing, reason = "a panic in a test is its failure report"))]
 
 mod address;
@@ -15,16 +16,22 @@ mod compose;
 mod config;
 mod failure;
 mod header;
+mod language;
 mod outbox;
 mod pool;
+mod preview;
 mod session;
 mod smtp;
+mod templates;
 mod tls;
 mod wiped;
 mod wire;
-mod words;
+mod wrap;
 
 pub use address::{Address, AddressError, display_name};
-pub use config::{SmtpConfig, Timeouts, TlsMode};
+pub use config::{Presentation, SmtpConfig, Timeouts, TlsMode};
+pub use language::Language;
 pub use outbox::OutboxMailer;
+pub use preview::{Preview, preview};
 pub use smtp::SmtpMailer;
+pub use templates::{Kind, Templates};

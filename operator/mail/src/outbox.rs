@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use ps_core::error::{Class, Fault};
-use ps_core::mail::{LinkMail, NoticeMail};
+use ps_core::mail::{CodeMail, LinkMail, NoticeMail};
 use ps_core::ports::{Clock, MailError, Mailer};
 
 use crate::compose::{Composer, Message};
+use crate::config::Presentation;
 
 /// Writes each mail into a folder, as `<Message-ID>.eml` with mode 0600, instead of sending it.
 ///
@@ -27,9 +28,9 @@ impl OutboxMailer {
     /// A mailer that writes into `folder`, which is made (0700) if it is missing.
     ///
     /// # Errors
-    /// Misconfigured if `from` is not an address, or the folder can't be made.
-    pub fn new(folder: &Path, from: &str, sender_name: &str, clock: Arc<dyn Clock>) -> Result<Self, Fault> {
-        let composer = Composer::new(from, sender_name)?;
+    /// Misconfigured if `presentation.from` is not an address, or the folder can't be made.
+    pub fn new(folder: &Path, presentation: Presentation, clock: Arc<dyn Clock>) -> Result<Self, Fault> {
+        let composer = Composer::new(presentation)?;
         let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
         made.map_err(|e| outbox_fault(Class::Misconfigured, &e).field("outbox"))?;
         tracing::warn!(
@@ -68,6 +69,11 @@ impl Mailer for OutboxMailer {
 
     async fn send_link(&self, mail: &LinkMail) -> Result<(), MailError> {
         let message = self.composer.link(mail, self.clock.now()).map_err(MailError::Refused)?;
+        self.put(message).await
+    }
+
+    async fn send_code(&self, mail: &CodeMail) -> Result<(), MailError> {
+        let message = self.composer.code(mail, self.clock.now()).map_err(MailError::Refused)?;
         self.put(message).await
     }
 

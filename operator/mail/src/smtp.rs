@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use lettre::transport::smtp::extension::ClientId;
 use ps_core::error::Fault;
-use ps_core::mail::{LinkMail, NoticeMail};
+use ps_core::mail::{CodeMail, LinkMail, NoticeMail};
 use ps_core::ports::{Clock, MailError, Mailer};
 use tokio::time::Instant;
 
@@ -36,7 +36,7 @@ impl SmtpMailer {
     /// Misconfigured, with the field.
     pub fn new(config: SmtpConfig, clock: Arc<dyn Clock>) -> Result<Self, Fault> {
         config.check()?;
-        let composer = Composer::new(&config.from, &config.sender_name)?;
+        let composer = Composer::new(config.presentation)?;
         let dialer = Dialer {
             server_name: server_name(config.server_name.as_deref().unwrap_or(&config.host))?,
             tls: client_config(config.ca_pem.as_deref())?,
@@ -97,6 +97,11 @@ impl Mailer for SmtpMailer {
 
     async fn send_link(&self, mail: &LinkMail) -> Result<(), MailError> {
         let message = self.composer.link(mail, self.clock.now()).map_err(MailError::Refused)?;
+        self.send(&message).await
+    }
+
+    async fn send_code(&self, mail: &CodeMail) -> Result<(), MailError> {
+        let message = self.composer.code(mail, self.clock.now()).map_err(MailError::Refused)?;
         self.send(&message).await
     }
 

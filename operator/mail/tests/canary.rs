@@ -12,11 +12,16 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
 use common::{CODE, DEADLINE, LINK, config, link_mail, mailer, somebody};
-use ps_core::ports::Mailer;
+use ps_core::mail::CodeMail;
+use ps_core::ports::{Clock as _, Mailer};
 use ps_core::secret::SecretString;
+use ps_core::time::Span;
 use ps_mail::{OutboxMailer, SmtpConfig, TlsMode};
 use ps_testbed::{Fault, Phase, SmtpOptions, SmtpServer};
 use tracing_subscriber::fmt::MakeWriter;
+
+/// A one-time code that nothing else holds.
+const EMAILED: &str = "7305-9164";
 
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
@@ -72,12 +77,27 @@ async fn links_codes_passwords_and_addresses_stay_out_of_the_log() {
         }
         mailer.close().await;
     }
+    let code = CodeMail {
+        to: link_mail(&to).to,
+        message_id: "canary@ours.example".into(),
+        sender: String::new(),
+        code: SecretString::new(EMAILED.into()),
+        expires_at: common::FixedClock.now() + Span::from_secs(600),
+    };
+    let with_code = mailer(config(&server));
+    for fault in [Fault::reply(Phase::Final, 550, &format!("5.7.1 {EMAILED}")), Fault::close(Phase::Final)] {
+        server.fault(&fault.times(1)).await.unwrap();
+        with_code.send_code(&code).await.unwrap_err();
+    }
+    with_code.send_code(&code).await.unwrap();
     let wrong = SmtpConfig { password: Some(SecretString::new("wrong-hunter2".into())), ..config(&server) };
     mailer(wrong).ready().await.unwrap_err();
     let folder = tempfile::tempdir().unwrap();
-    let outbox = OutboxMailer::new(folder.path(), "demo@localhost", "", Arc::new(common::FixedClock)).unwrap();
+    let outbox =
+        OutboxMailer::new(folder.path(), common::presentation("demo@localhost", ""), Arc::new(common::FixedClock))
+            .unwrap();
     outbox.send_link(&link_mail(&to)).await.unwrap();
-    assert_eq!(server.wait_for_mails(&to, 2, DEADLINE).await.unwrap().len(), 2);
+    assert_eq!(server.wait_for_mails(&to, 3, DEADLINE).await.unwrap().len(), 3);
 
     let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     assert!(
@@ -85,7 +105,7 @@ async fn links_codes_passwords_and_addresses_stay_out_of_the_log() {
         "{log}"
     );
     let fragment = LINK.split_once("#ps1.").unwrap().1;
-    for secret in [LINK, fragment, CODE, server.password(), "wrong-hunter2", to.split_once('@').unwrap().0] {
+    for secret in [LINK, fragment, CODE, EMAILED, server.password(), "wrong-hunter2", to.split_once('@').unwrap().0] {
         for form in forms(secret) {
             assert!(!log.contains(&form), "{secret} is in the log");
         }

@@ -11,7 +11,7 @@ mod common;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
-use common::{FixedClock, LINK, link_mail};
+use common::{FixedClock, LINK, link_mail, presentation};
 use ps_core::ports::{MailError, Mailer};
 use ps_mail::OutboxMailer;
 
@@ -19,7 +19,7 @@ use ps_mail::OutboxMailer;
 async fn each_mail_is_a_private_file_and_a_second_sending_replaces_it() {
     let base = tempfile::tempdir().unwrap();
     let folder = base.path().join("new/outbox");
-    let outbox = OutboxMailer::new(&folder, "demo@localhost", "Demo", Arc::new(FixedClock)).unwrap();
+    let outbox = OutboxMailer::new(&folder, presentation("demo@localhost", "Demo"), Arc::new(FixedClock)).unwrap();
     outbox.ready().await.unwrap();
     let mail = link_mail("alice@vendor.example");
     for _ in 0..2 {
@@ -37,10 +37,10 @@ async fn each_mail_is_a_private_file_and_a_second_sending_replaces_it() {
 async fn it_refuses_what_a_server_would_never_see_and_says_when_it_can_not_write() {
     let base = tempfile::tempdir().unwrap();
     let folder = base.path().join("outbox");
-    let outbox = OutboxMailer::new(&folder, "demo@localhost", "", Arc::new(FixedClock)).unwrap();
+    let outbox = OutboxMailer::new(&folder, presentation("demo@localhost", ""), Arc::new(FixedClock)).unwrap();
     assert!(matches!(outbox.send_link(&link_mail("no address")).await, Err(MailError::Refused(_))));
     std::fs::remove_dir(&folder).unwrap();
     assert!(matches!(outbox.ready().await, Err(MailError::NotSent(_))));
     assert!(matches!(outbox.send_link(&link_mail("a@b.example")).await, Err(MailError::NotSent(_))));
-    assert!(OutboxMailer::new(&folder, "nobody", "", Arc::new(FixedClock)).is_err());
+    assert!(OutboxMailer::new(&folder, presentation("nobody", ""), Arc::new(FixedClock)).is_err());
 }

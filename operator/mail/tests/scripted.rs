@@ -50,8 +50,7 @@ async fn play() -> Played {
         username: Some("user".into()),
         password: Some(SecretString::new("pass".into())),
         hello_name: "operator.example".into(),
-        from: "sender@ours.example".into(),
-        sender_name: String::new(),
+        presentation: common::presentation("sender@ours.example", ""),
         timeouts: timeouts(),
         pool_size: 1,
     };

@@ -11,15 +11,15 @@ mod common;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{CODE, DEADLINE, FixedClock, LINK, config, link_mail, mailer, somebody, timeouts};
+use common::{CODE, DEADLINE, FixedClock, LINK, config, link_mail, mailer, presentation, somebody, timeouts};
 use ps_core::delivery::NoticeKind;
 use ps_core::error::Class;
 use ps_core::ids::Key;
-use ps_core::mail::NoticeMail;
-use ps_core::ports::{MailError, Mailer};
+use ps_core::mail::{CodeMail, NoticeMail};
+use ps_core::ports::{Clock as _, MailError, Mailer};
 use ps_core::secret::SecretString;
-use ps_core::time::Timestamp;
-use ps_mail::{SmtpConfig, SmtpMailer, Timeouts, TlsMode};
+use ps_core::time::{Span, Timestamp};
+use ps_mail::{Language, SmtpConfig, SmtpMailer, Timeouts, TlsMode};
 use ps_testbed::{Fault, Phase, ServerName, SmtpOptions, SmtpServer, Testbed};
 
 async fn shared() -> &'static SmtpServer {
@@ -61,6 +61,38 @@ async fn a_link_arrives_as_it_was_meant_over_starttls_and_over_tls() {
         assert!(mail.attachments.is_empty());
         let raw = mail.raw().unwrap();
         assert!(raw.is_ascii() && raw.split(|&b| b == b'\n').all(|line| line.len() <= 998));
+    }
+}
+
+#[tokio::test]
+async fn each_language_arrives_as_it_was_written() {
+    let server = shared().await;
+    let mailer = mailer(config(server));
+    for language in Language::ALL {
+        let to = somebody();
+        let mut sent = link_mail(&to);
+        sent.to.locale = Some(format!("{}-XX", language.code()));
+        mailer.send_link(&sent).await.unwrap();
+        let code = CodeMail {
+            to: sent.to.clone(),
+            message_id: format!("{}@ours.example", ps_testbed::unique("c")),
+            sender: sent.sender.clone(),
+            code: SecretString::new("1234-5678".into()),
+            expires_at: FixedClock.now() + Span::from_secs(600),
+        };
+        mailer.send_code(&code).await.unwrap();
+        let got = server.wait_for_mails(&to, 2, DEADLINE).await.unwrap();
+        for mail in &got {
+            assert_eq!(mail.header("content-language"), Some(language.tag()), "{language:?}");
+            let html = mail.html.as_deref().unwrap();
+            assert!(html.contains(&format!("dir=\"{}\"", language.direction())), "{language:?}: {html}");
+            assert!(mail.subject.contains("Bob & Söhne") && !mail.subject.contains('\u{fffd}'), "{}", mail.subject);
+            assert!(mail.raw().unwrap().is_ascii());
+        }
+        let text = |at: usize| got[at].text.as_deref().unwrap();
+        assert_eq!(text(0).lines().filter(|line| *line == LINK).count(), 1, "{language:?}: {}", text(0));
+        assert_eq!((text(0).matches(CODE).count(), text(0).matches("secrets.example").count()), (1, 2), "{language:?}");
+        assert!(text(1).lines().any(|line| line == "1234-5678") && !text(1).contains("#ps1."), "{language:?}");
     }
 }
 
@@ -247,6 +279,6 @@ async fn what_can_not_be_mailed_never_reaches_the_server() {
         let outcome = mailer.send_link(&link_mail(bad)).await;
         assert!(matches!(outcome, Err(MailError::Refused(f)) if f.class == Class::Permanent), "{bad:?}");
     }
-    let wrong = SmtpConfig { from: "x\r\n@y".into(), ..config(server) };
+    let wrong = SmtpConfig { presentation: presentation("x\r\n@y", ""), ..config(server) };
     assert!(SmtpMailer::new(wrong, Arc::new(FixedClock)).is_err());
 }

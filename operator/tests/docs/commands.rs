@@ -44,6 +44,10 @@ const COMMANDS: &[(&str, Kept)] = &[
         Not("it reads files of an installed system; this test runs it on others"),
     ),
     (
+        "password-sender-operator preview-mail --config /etc/password-sender/config.yaml --kind link --locale de --html",
+        By("operator/tests/docs/preview.rs", "\"preview-mail\""),
+    ),
+    (
         "password-sender-operator restore accept --config /etc/password-sender/config.yaml --data /var/lib/password-sender/data",
         By("operator/tests/flows/restore.rs", "[\"restore\", \"accept\"]"),
     ),

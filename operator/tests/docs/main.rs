@@ -9,6 +9,7 @@
 mod codes;
 mod commands;
 mod config;
+mod preview;
 
 use std::collections::BTreeSet;
 use std::fs;

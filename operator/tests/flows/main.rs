@@ -18,6 +18,7 @@ mod claims;
 mod damaged_store;
 mod endings;
 mod kv;
+mod languages;
 mod mail_outages;
 mod manifests;
 mod restore;

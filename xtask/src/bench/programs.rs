@@ -43,6 +43,8 @@ const BUILD: &[&str] = &[
     "send_speed",
     "--example",
     "load",
+    "--example",
+    "strangers",
 ];
 /// Kibibytes of the sealed payloads.
 const SIZES: [(u32, Aim, Aim); 3] = [
@@ -52,6 +54,9 @@ const SIZES: [(u32, Aim, Aim); 3] = [
 ];
 /// Connections at once.
 const CONNECTIONS: [u32; 2] = [8, 64];
+
+/// Connections of those who ask for links that do not exist: each answer takes ten milliseconds, on purpose.
+const STRANGERS_AT_ONCE: u32 = 256;
 
 /// Where they are.
 pub(super) struct Programs {
@@ -153,6 +158,33 @@ impl Programs {
             table.add(&name("claim, p99, two writers"), found.get("claim_p99_ms")?, "ms", Aim::AtMost(5.0));
             drop(process);
         }
+        Ok(())
+    }
+
+    /// Part `strangers`: each request has an id and a client of its own.
+    pub(super) fn strangers(&self, table: &mut Table, count: u64) -> Result<()> {
+        println!("\n== {count} requests for links that do not exist, each by another client");
+        let folder = RunDir::new("bench-links")?;
+        let port = free_port()?;
+        let (address, links) = (format!("127.0.0.1:{port}"), folder.path().join("links"));
+        let mut gateway = Command::new(self.folder.join("password-sender-gateway"));
+        gateway.arg("--links").arg(&links).args(["--listen", &address, "--log", "warn"]);
+        gateway.args(["--trusted-proxy", "127.0.0.0/8"]);
+        let process = Process::spawn("bench-gateway", gateway)?;
+        wait_for(port)?;
+        let flood = |count: u64| {
+            let (connections, count) = (STRANGERS_AT_ONCE.to_string(), count.to_string());
+            self.measure("strangers", &[&address, &connections, &count])
+        };
+        // Threads, caches and the limits' table are there.
+        flood(100_000.min(count))?;
+        let (before, _) = memory(process.pid())?;
+        let found = flood(count)?;
+        let (after, _) = memory(process.pid())?;
+        let name = |what: &str| format!("{count} strangers, {STRANGERS_AT_ONCE} at once: {what}");
+        table.add(&name("answered"), found.get("strangers_per_s")?, "/s", Aim::None);
+        table.add(&name("resident after the first 100 000"), before, "MiB", Aim::None);
+        table.add(&name("more after all of them"), after - before, "MiB", Aim::AtMost(2.0));
         Ok(())
     }
 }

@@ -226,10 +226,10 @@ async fn of_64_concurrent_claims_one_wins_and_may_repeat() {
 }
 
 /// Holds claims back until it is told to let them go; panics on an acknowledgement.
-struct Gate {
-    inner: Arc<dyn LinkService>,
-    gate: Arc<Semaphore>,
-    waiting: Arc<Semaphore>,
+pub(crate) struct Gate {
+    pub(crate) inner: Arc<dyn LinkService>,
+    pub(crate) gate: Arc<Semaphore>,
+    pub(crate) waiting: Arc<Semaphore>,
 }
 
 #[async_trait]

@@ -7,8 +7,13 @@
     reason = "a panic in a test is its failure report"
 )]
 
+mod bodies;
+mod clients;
 mod contract;
+mod crowds;
 mod hostile;
 mod process;
+mod several;
 mod support;
+mod uniform;
 mod verbs;

@@ -1,14 +1,24 @@
-use ps_core::delivery::Recipient;
+use ps_core::delivery::{NoticeKind, Recipient};
 use ps_core::ids::Key;
 use ps_core::secret::SecretString;
 use ps_core::time::Span;
 
 use super::*;
+use crate::body::{CODE, LINK};
 
 const URL: &str = "https://secrets.example/#ps1.AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
 
+fn presentation(from: &str, sender_name: &str) -> Presentation {
+    Presentation {
+        from: from.into(),
+        sender_name: sender_name.into(),
+        public_url: "https://secrets.example".into(),
+        templates: Templates::built_in().unwrap(),
+    }
+}
+
 fn composer() -> Composer {
-    Composer::new("sender@ours.example", "Platform Team").unwrap()
+    Composer::new(presentation("sender@ours.example", "Platform Team")).unwrap()
 }
 
 fn link_mail() -> LinkMail {
@@ -110,7 +120,52 @@ fn what_can_not_be_mailed_is_refused_with_its_field() {
         "mail-link-invalid"
     );
     assert_eq!(refused(LinkMail { message_id: "<a@b>".into(), ..link_mail() }).code, "mail-message-id-invalid");
-    assert!(Composer::new("not an address", "").is_err());
+    assert!(Composer::new(presentation("not an address", "")).is_err());
+}
+
+#[test]
+fn the_recipients_language_is_in_every_part() {
+    let in_german = Recipient { locale: Some("de-AT".into()), ..link_mail().to };
+    let mail = text(&composer().link(&LinkMail { to: in_german, ..link_mail() }, now()).unwrap());
+    let mail = mail.replace("=\r\n", "");
+    for wanted in [
+        "Content-Language: de\r\n",
+        "Subject: Bob sendet Ihnen Zugangsdaten\r\n",
+        "Guten Tag Alice,\r\n",
+        "=C3=96ffnungscode:=20ABCD-EFGH\r\n",
+        "bis zum 22. November 2026, 20:30 Uhr (UTC)",
+        "gelten die Zugangsdaten 1 Stunde lang",
+        "<html lang=3D\"de\" dir=3D\"ltr\">",
+    ] {
+        assert!(mail.contains(wanted), "{wanted:?} is missing in:\n{mail}");
+    }
+    let in_arabic = Recipient { locale: Some("ar-EG".into()), ..link_mail().to };
+    let message = composer().link(&LinkMail { to: in_arabic, ..link_mail() }, now()).unwrap();
+    let mail = text(&message);
+    assert!(mail.contains("Subject: =?utf-8?B?") && mail.contains("<html lang=3D\"ar\" dir=3D\"rtl\">"), "{mail}");
+    // Apart from Arabic words, which would change the places of its digits.
+    assert!(mail.contains("\r\n\r\nABCD-EFGH\r\n\r\n"), "{mail}");
+    assert!(mail.split("\r\n").all(|line| line.len() <= 998 && line.is_ascii()));
+}
+
+#[test]
+fn a_code_mail_says_what_it_must_and_takes_nothing_else() {
+    let mail = |code: &str| CodeMail {
+        to: link_mail().to,
+        message_id: "c1@ours.example".into(),
+        sender: "Bob".into(),
+        code: SecretString::new(code.into()),
+        expires_at: now() + Span::from_secs(600),
+    };
+    let text = text(&composer().code(&mail("1234-5678"), now()).unwrap());
+    for wanted in ["Hello Alice,\r\n", "\r\n\r\n1234-5678\r\n\r\n", "for 10 minutes, until 22 November 2026, 16:34 UTC"]
+    {
+        assert!(text.contains(wanted), "{wanted:?} is missing in:\n{text}");
+    }
+    assert_eq!(text.matches("1234-5678").count(), 2, "once in each part");
+    for bad in ["", "12345678", "1234-567", "1234-567a", "12345-678", "1234-5678\r\n", "1234-5678-"] {
+        assert_eq!(composer().code(&mail(bad), now()).unwrap_err().code, "mail-code-invalid", "{bad:?}");
+    }
 }
 
 #[test]

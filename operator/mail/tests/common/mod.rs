@@ -10,7 +10,7 @@ use ps_core::mail::LinkMail;
 use ps_core::ports::Clock;
 use ps_core::secret::SecretString;
 use ps_core::time::{Span, Timestamp};
-use ps_mail::{SmtpConfig, SmtpMailer, Timeouts, TlsMode};
+use ps_mail::{Presentation, SmtpConfig, SmtpMailer, Templates, Timeouts, TlsMode};
 use ps_testbed::{SmtpServer, unique};
 
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
@@ -31,6 +31,16 @@ pub(crate) fn timeouts() -> Timeouts {
     Timeouts { connect: DEADLINE, command: DEADLINE, data: DEADLINE, session: 2 * DEADLINE }
 }
 
+/// With the templates of this program.
+pub(crate) fn presentation(from: &str, sender_name: &str) -> Presentation {
+    Presentation {
+        from: from.into(),
+        sender_name: sender_name.into(),
+        public_url: "https://secrets.example".into(),
+        templates: Templates::built_in().unwrap(),
+    }
+}
+
 /// The server's own login, its CA, STARTTLS.
 pub(crate) fn config(server: &SmtpServer) -> SmtpConfig {
     SmtpConfig {
@@ -42,8 +52,7 @@ pub(crate) fn config(server: &SmtpServer) -> SmtpConfig {
         username: Some(server.user().into()),
         password: Some(SecretString::new(server.password().into())),
         hello_name: "operator.example".into(),
-        from: "sender@ours.example".into(),
-        sender_name: "Plattform-Team Köln".into(),
+        presentation: presentation("sender@ours.example", "Plattform-Team Köln"),
         timeouts: timeouts(),
         pool_size: 4,
     }
