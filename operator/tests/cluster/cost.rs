@@ -13,7 +13,8 @@ use crate::support::{KvSource, RoleSource, SOON, kv_delivery, role_delivery};
 /// ledger-wide entry, tokens.
 fn asked(stand: &Stand) -> Vec<AuditEvent> {
     let ours = format!("system:serviceaccount:{}:password-sender-", stand.names.own);
-    let nobodys = |e: &AuditEvent| e.resource == "leases" || e.subresource == "token" || e.name == "fence" || e.name == "common";
+    let nobodys =
+        |e: &AuditEvent| e.resource == "leases" || e.subresource == "token" || e.name == "fence" || e.name == "common";
     let mut events = stand.cluster.audit_events().unwrap();
     events.retain(|e| e.user.starts_with(&ours) && (200..300).contains(&e.code) && !nobodys(e));
     events

@@ -23,10 +23,8 @@ async fn what_is_owed_is_rotated_though_no_link_can_be_read() {
     assert_eq!(stand.recipient(&to).await.open().await["password"], source.password);
     stand.wait_status("shop", "the debt", SOON, |s| s.is("Retrieved")).await;
     stand.operators[0].kill();
-    let role = format!(
-        "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/roles/password-sender-operator",
-        stand.names.links
-    );
+    let role =
+        format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{}/roles/password-sender-operator", stand.names.links);
     let rules = stand.cluster.call("GET", &role, None).await.unwrap()["rules"].clone();
     stand.cluster.call("PATCH", &role, Some(&json!({"rules": []}))).await.unwrap();
     stand.start_operator(0).await;
@@ -49,8 +47,7 @@ async fn a_login_ends_when_its_connection_is_gone_and_nothing_is_owed() {
     stand.wait_status("shop", "the debt", SOON, |s| s.is("Retrieved")).await;
     stand.delete("shop").await;
     stand.wait_gone(&stand.uri("shop"), SOON).await;
-    let connection =
-        format!("/apis/passwordsender.io/v1alpha1/namespaces/{}/vaultconnections/vault", stand.tenant);
+    let connection = format!("/apis/passwordsender.io/v1alpha1/namespaces/{}/vaultconnections/vault", stand.tenant);
     stand.cluster.call("DELETE", &connection, None).await.unwrap();
     let closed = |program: &Program| program.log_text().contains("connections that are gone were closed");
     // It is all that is left of the tenant's identity, until the debt is paid with it.

@@ -136,7 +136,8 @@ fn links_are_left_alone_until_the_store_may_be_tried() {
 /// What one record's trouble holds up is that link, and not what is owed, nor another's link.
 #[test]
 fn a_record_that_fails_for_good_holds_up_its_own_link_only() {
-    let refused = Trouble { fault: fault(Class::Permanent, "record-refused"), since: at(1000), until: at(1110), generation: 0 };
+    let refused =
+        Trouble { fault: fault(Class::Permanent, "record-refused"), since: at(1000), until: at(1110), generation: 0 };
     let troubled = |obs: Observation| Observation { record_trouble: BTreeMap::from([(1, refused.clone())]), ..obs };
     let mut withdrawn = live();
     withdrawn.attempts[0].link.revoke = Some(RevokeCause::Asked);
@@ -148,7 +149,8 @@ fn a_record_that_fails_for_good_holds_up_its_own_link_only() {
     assert_eq!(decided(spec(), &theirs, &troubled(seen(&theirs)), 1100).action, Action::Rest);
     assert_eq!(decided(spec(), &theirs, &troubled(seen(&theirs)), 1110).action, Action::Supersede(1));
     let late = troubled(with_record(&over(), expired()));
-    let late = Observation { record_trouble: BTreeMap::from([(1, Trouble { until: at(9000), ..refused.clone() })]), ..late };
+    let late =
+        Observation { record_trouble: BTreeMap::from([(1, Trouble { until: at(9000), ..refused.clone() })]), ..late };
     assert_eq!(decided(spec(), &over(), &late, 3060).action, Action::Rest);
     // Another attempt's link is ended all the same.
     let second = Attempt { number: 2, link: withdrawn.attempts[0].link.clone(), ..attempt(accepted()) };

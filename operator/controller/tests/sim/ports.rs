@@ -149,7 +149,8 @@ impl LinkStore for Sim {
             return Err(CasError::AlreadyExists);
         }
         writable(&w, record.id())?;
-        let ours = w.ledger.values().map(|(entry, _)| entry).find(|e| e.attempts.iter().any(|a| a.record == record.id()));
+        let ours =
+            w.ledger.values().map(|(entry, _)| entry).find(|e| e.attempts.iter().any(|a| a.record == record.id()));
         if let (Some(entry), Some(_)) = (ours, record.link())
             && let Some(manifest) = w.manifests.get(&entry.key).filter(|m| m.uid == entry.uid)
         {
