@@ -23,6 +23,7 @@ pub fn init(log: &Log) -> anyhow::Result<()> {
         "ps_audit",
         "ps_store",
         "ps_ledger",
+        "ps_kubernetes",
         "ps_sqlite",
         "ps_api",
     ];

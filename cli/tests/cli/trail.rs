@@ -58,7 +58,10 @@ fn the_trails_of_several_pods_are_verified_together() {
         serde_json::from_str::<serde_json::Value>(&ran.out).unwrap()
     };
     let plain = json(&[]);
-    assert_eq!((&plain["ok"], &plain["events"], &plain["trails"][1]["file"]), (&true.into(), &5.into(), &second.clone().into()));
+    assert_eq!(
+        (&plain["ok"], &plain["events"], &plain["trails"][1]["file"]),
+        (&true.into(), &5.into(), &second.clone().into())
+    );
     let heads = [0, 1].map(|n| plain["trails"][n]["trail"]["head"].as_str().unwrap().to_owned());
     let anchored = json(&["--head", &heads[0], "--head", &heads[1]]);
     assert_eq!(anchored["trails"][0]["trail"]["headFound"], true);

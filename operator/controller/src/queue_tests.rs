@@ -185,7 +185,9 @@ async fn a_namespace_with_many_connections_gets_no_more_than_its_share() {
     queue.push(&key("other", "a-1"));
     let taken = async || {
         let mut taken = Vec::new();
-        while let Ok(Some(key)) = tokio::time::timeout(std::time::Duration::from_millis(20), queue.next(|| Timestamp::from_secs(1))).await {
+        while let Ok(Some(key)) =
+            tokio::time::timeout(std::time::Duration::from_millis(20), queue.next(|| Timestamp::from_secs(1))).await
+        {
             taken.push(key.to_string());
         }
         taken

@@ -318,8 +318,7 @@ impl SecretTable {
             Unless::Changed(version) => serde_json::json!({"resourceVersion": version.to_string()}),
             Unless::Another(uid) => serde_json::json!({ "uid": uid }),
         };
-        let body =
-            serde_json::json!({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": preconditions});
+        let body = serde_json::json!({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": preconditions});
         let mut doubt: Option<Fault> = None;
         for tried in 0..TRIES {
             tokio::time::sleep(pause(tried)).await;
@@ -339,7 +338,9 @@ impl SecretTable {
                 Ok(None) => return if doubt.is_some() { Ok(()) } else { Err(CasError::Conflict) },
                 Ok(Some(found)) => {
                     let same = match unless {
-                        Unless::Changed(version) => found.metadata.version(&doing).map_err(CasError::Failed)? == *version,
+                        Unless::Changed(version) => {
+                            found.metadata.version(&doing).map_err(CasError::Failed)? == *version
+                        }
                         Unless::Another(uid) => found.metadata.uid == *uid,
                     };
                     if !same {

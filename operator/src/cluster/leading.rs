@@ -53,9 +53,7 @@ pub(super) async fn lead(ground: &Ground, lead: Lead, stop: &mut Stop) -> anyhow
     let settings = StoreSettings { max_bytes: config.store.max_bytes, ..StoreSettings::new(Rights::Operator) };
     let store =
         Arc::new(KubernetesStore::start(client.clone(), &ground.links, settings, ps_store::service::Fence::default()));
-    let lists = async {
-        Ok(Arc::new(KubernetesLedger::open(client.clone(), &ground.namespace).await?))
-    };
+    let lists = async { Ok(Arc::new(KubernetesLedger::open(client.clone(), &ground.namespace).await?)) };
     let Some(ledger) = patiently(ground, lists, stop).await? else { return Ok(Ended::Lost) };
     // What is owed does not wait for links: if these can't be listed, the term begins all the same, and the fence stays shut.
     let Some(()) = patiently(ground, linked(&store), stop).await? else { return Ok(Ended::Asked) };

@@ -107,6 +107,8 @@ async fn terms(ground: &Ground, election: Option<&Election>, stop: &mut Stop) ->
             }
         };
         ground.metrics.leader.set(1);
+        // Who leads is ready once everything was looked at.
+        ground.health.ready.store(false, Ordering::Relaxed);
         let ended = leading::lead(ground, lead, stop).await.or_else(|error| {
             if !passes(&error) {
                 return Err(error);

@@ -112,7 +112,9 @@ async fn racing_claimants_and_dying_gateways_neither_double_nor_lose_a_link() {
         stand.start_gateway(victim).await;
         killed += 1;
         let ready = async || (stand.gateways[victim].asks("readyz").await == 200).then_some(());
-        wait_until("the gateway to be back", PATIENCE, ready).await.unwrap_or_else(|e| panic!("{e}\n{}", stand.tails()));
+        wait_until("the gateway to be back", PATIENCE, ready)
+            .await
+            .unwrap_or_else(|e| panic!("{e}\n{}", stand.tails()));
     }
     let winners = race.await.unwrap();
     eprintln!("{} claims of {links} links in {:?}, {killed} gateways killed", links * CLAIMANTS, racing.elapsed());

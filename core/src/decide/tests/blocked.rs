@@ -133,6 +133,31 @@ fn links_are_left_alone_until_the_store_may_be_tried() {
     }
 }
 
+/// What one record's trouble holds up is that link, and not what is owed, nor another's link.
+#[test]
+fn a_record_that_fails_for_good_holds_up_its_own_link_only() {
+    let refused =
+        Trouble { fault: fault(Class::Permanent, "record-refused"), since: at(1000), until: at(1110), generation: 0 };
+    let troubled = |obs: Observation| Observation { record_trouble: BTreeMap::from([(1, refused.clone())]), ..obs };
+    let mut withdrawn = live();
+    withdrawn.attempts[0].link.revoke = Some(RevokeCause::Asked);
+    let waits = decided(spec(), &withdrawn, &troubled(seen(&withdrawn)), 1100);
+    assert_eq!((waits.action.clone(), code(&waits), waits.wake), (Action::Rest, "record-refused", Some(at(1110))));
+    assert_eq!(decided(spec(), &withdrawn, &troubled(seen(&withdrawn)), 1110).action, Action::Revoke(1));
+    is_rotated(Some(&manifest(spec())), &owing(), &troubled);
+    let theirs = entry(vec![attempt(pending("other", 1010))]);
+    assert_eq!(decided(spec(), &theirs, &troubled(seen(&theirs)), 1100).action, Action::Rest);
+    assert_eq!(decided(spec(), &theirs, &troubled(seen(&theirs)), 1110).action, Action::Supersede(1));
+    let late = troubled(with_record(&over(), expired()));
+    let late =
+        Observation { record_trouble: BTreeMap::from([(1, Trouble { until: at(9000), ..refused.clone() })]), ..late };
+    assert_eq!(decided(spec(), &over(), &late, 3060).action, Action::Rest);
+    // Another attempt's link is ended all the same.
+    let second = Attempt { number: 2, link: withdrawn.attempts[0].link.clone(), ..attempt(accepted()) };
+    let both = entry(vec![withdrawn.attempts[0].clone(), second]);
+    assert_eq!(decided(spec(), &both, &troubled(seen(&both)), 1100).action, Action::Revoke(2));
+}
+
 #[test]
 fn orders_and_ties_are_written_down_while_the_store_fails() {
     let asked = Spec { revoked: true, ..spec() };

@@ -144,14 +144,7 @@ impl Controller {
     }
 
     /// Reads the credential, rotated first where it would not live as long as is promised, or where that is asked for.
-    async fn read(
-        &self,
-        key: &Key,
-        at: &Connection,
-        view: &View,
-        spec: &Spec,
-        number: u32,
-    ) -> Result<Reading, Trip> {
+    async fn read(&self, key: &Key, at: &Connection, view: &View, spec: &Spec, number: u32) -> Result<Reading, Trip> {
         let trip = self.vault_trip(&spec.connection, number);
         self.ports.vault.check_rights(at, &spec.source, spec.rotation.strategy).await.map_err(&trip)?;
         let first = self.ports.vault.read(at, &spec.source).await.map_err(&trip)?;

@@ -226,7 +226,9 @@ impl KubernetesSource {
             ConnectionKind::VaultConnection => {
                 (What::Connections, state.connections.contains_key(&Key::new(&name.namespace, &name.name)))
             }
-            ConnectionKind::ClusterVaultConnection => (What::ClusterConnections, state.clusters.contains_key(&name.name)),
+            ConnectionKind::ClusterVaultConnection => {
+                (What::ClusterConnections, state.clusters.contains_key(&name.name))
+            }
         };
         let gone = name.namespace != self.options.operator_namespace && is_ending(&state, &name.namespace);
         state.blind(what, &name.namespace).is_some() || (there && !gone)

@@ -192,8 +192,11 @@ impl State {
         for key in gone {
             self.forget(id.what, &key);
         }
-        let (newest, complete) =
-            if back.is_some() { (version, version) } else { (before.newest.max(version), before.complete.max(version)) };
+        let (newest, complete) = if back.is_some() {
+            (version, version)
+        } else {
+            (before.newest.max(version), before.complete.max(version))
+        };
         let waited = !self.synced();
         self.feeds.insert(id.clone(), Feed { synced: true, newest, complete, fault: None });
         if waited && self.synced() {
@@ -212,9 +215,8 @@ impl State {
         items.iter().find_map(|item| {
             let Item::Delivery(key, now) = item else { return None };
             let Some(before) = self.deliveries.get(key).filter(|before| before.uid == now.uid) else {
-                return (0 < now.version && now.version <= complete).then(|| {
-                    format!("{key} is at resourceVersion {} and was not there at {complete}", now.version)
-                });
+                return (0 < now.version && now.version <= complete)
+                    .then(|| format!("{key} is at resourceVersion {} and was not there at {complete}", now.version));
             };
             // A write of ours may be younger than the list; what is older than the list must be in it.
             (now.version < before.version && before.version <= version)

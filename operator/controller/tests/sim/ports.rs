@@ -22,6 +22,15 @@ use ps_core::time::{Span, Timestamp};
 
 use crate::world::{self, ELSEWHERE, Mail, Secret, Shared, Trap};
 
+/// Some records can't be written, whatever happens.
+fn writable(w: &world::State, id: LinkId) -> Result<(), CasError> {
+    let ours = w.ledger.values().find(|(e, _)| e.attempts.iter().any(|a| a.record == id));
+    if ours.is_some_and(|(e, _)| w.unwritable.contains(&e.key)) {
+        return Err(CasError::Failed(Fault::new(Class::Permanent, "record-refused", "this one is refused for good")));
+    }
+    Ok(())
+}
+
 /// One operator's view of the world: its clock may be off.
 pub struct Sim {
     pub world: Shared,
@@ -139,7 +148,9 @@ impl LinkStore for Sim {
         if w.store.contains_key(&record.id()) {
             return Err(CasError::AlreadyExists);
         }
-        let ours = w.ledger.values().map(|(entry, _)| entry).find(|e| e.attempts.iter().any(|a| a.record == record.id()));
+        writable(&w, record.id())?;
+        let ours =
+            w.ledger.values().map(|(entry, _)| entry).find(|e| e.attempts.iter().any(|a| a.record == record.id()));
         if let (Some(entry), Some(_)) = (ours, record.link())
             && let Some(manifest) = w.manifests.get(&entry.key).filter(|m| m.uid == entry.uid)
         {
@@ -157,6 +168,7 @@ impl LinkStore for Sim {
     async fn replace(&self, record: &Record, unchanged: u64) -> Result<u64, CasError> {
         let mut w = self.world.lock();
         failing(&w, "store").map_err(CasError::Failed)?;
+        writable(&w, record.id())?;
         if w.store.get(&record.id()).map(|(_, v)| *v) != Some(unchanged) {
             return Err(CasError::Conflict);
         }

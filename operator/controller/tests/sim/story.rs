@@ -278,3 +278,45 @@ fn a_rotation_of_ours_withdraws_the_open_links_of_the_same_source() {
         assert_eq!(["d0", "d1", "d3"].map(mailed), sent, "as onSourceRotated says");
     }
 }
+
+#[test]
+fn a_record_that_cannot_be_written_for_good_concerns_its_own_delivery() {
+    // d0 can't be put at all; d4's link can't be withdrawn any more; d3 is as any other.
+    let (world, stuck) = (World::empty(1), |n: u32| Key::new("default", format!("d{n}")));
+    {
+        let mut w = world.lock();
+        w.faults = false;
+        w.deliver(4);
+    }
+    let mut operators = Operators::new(&world, false);
+    operators.run_all();
+    {
+        let mut w = world.lock();
+        assert_eq!(w.mails.len(), 1);
+        w.unwritable = [0, 4].map(stuck).into();
+        w.deliver(0);
+        w.deliver(3);
+        let Ok(spec) = &mut w.manifests.get_mut(&stuck(4)).expect("it is there").spec else { panic!("it was read") };
+        spec.revoked = true;
+    }
+    for _ in 0..20 {
+        operators.run_all();
+        world.lock().now += 60_000;
+    }
+    {
+        let w = world.lock();
+        let mailed = |name: &str| w.mails.iter().filter(|m| m.key.name == name).count();
+        assert_eq!(["d0", "d3", "d4"].map(mailed), [0, 1, 1], "the store works for everybody else");
+        let attempts = w.ledger[&stuck(0)].0.attempt;
+        assert_eq!(attempts, 1, "nothing is read and sealed again and again for a record that is refused for good");
+        let note = &w.statuses[&stuck(0)].summary;
+        assert!(note.contains("Stalled"), "{note}");
+    }
+    world.lock().unwritable.clear();
+    operators.settle();
+    let w = world.lock();
+    assert_eq!(w.mails.iter().filter(|m| m.key.name == "d0").count(), 1, "tried again, slowly");
+    drop(w);
+    crate::check::always(&world);
+    crate::check::at_rest(&world);
+}

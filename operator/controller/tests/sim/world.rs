@@ -69,6 +69,8 @@ pub struct State {
     pub vault: BTreeMap<String, Secret>,
     /// Connections (or `store`, `manifests`, `audit`) that do not work until a time, and how they fail.
     pub down: BTreeMap<String, (i64, Class)>,
+    /// Deliveries whose records the store refuses to write for good, links and tombstones alike.
+    pub unwritable: BTreeSet<Key>,
     /// Connections that lead to another server until a time.
     pub moved: BTreeMap<String, i64>,
     pub values: u64,

@@ -138,7 +138,8 @@ impl Election {
         let (stop, stopped) = watch::channel(false);
         let (troubled, trouble) = watch::channel(None);
         let held = Held::default();
-        let runner = run::Runner::new(client, config, run::Told { standing, troubled, held: held.clone(), on_write }, stopped);
+        let runner =
+            run::Runner::new(client, config, run::Told { standing, troubled, held: held.clone(), on_write }, stopped);
         let task = Some(tokio::spawn(runner.run()));
         Self { standing: receiver, held, trouble, stop, task }
     }

@@ -1,5 +1,6 @@
 //! Watches that end, histories that are gone, servers that are away: recovery alone, and no wrong "not found".
 
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use ps_core::ports::{CasError, LinkStore as _};
@@ -139,10 +140,13 @@ async fn an_api_server_that_is_away_and_a_history_that_is_gone() {
     fence.lift();
     let version = operator.insert(&record(1)).await.unwrap();
     gateway.reached(version).await;
-    let news = {
+    let mut news = Box::pin({
         let operator = operator.clone();
-        tokio::spawn(async move { operator.changes(version, 10).await })
-    };
+        async move { operator.changes(version, 10).await }
+    });
+    // It waits before anything happens.
+    assert!(std::future::poll_fn(|cx| Poll::Ready(news.as_mut().poll(cx).is_pending())).await);
+    let news = tokio::spawn(news);
     let proxy_gap = Instant::now();
     cluster.stop_api_server().unwrap();
     until("both know it", async || gateway.fresh().is_err() && operator.fresh().is_err()).await;
