@@ -41,6 +41,22 @@ fn a_mail_can_be_looked_at_before_anybody_gets_one() {
 }
 
 #[test]
+fn the_example_templates_are_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let templates = ps_testbed::workspace().join("examples/mail-templates");
+    let config =
+        format!("publicUrl: https://links.example.com\noutbox: out\nmail: {{templates: {}}}\n", templates.display());
+    fs::write(folder.path().join("c.yaml"), config).unwrap();
+    for kind in ["link", "code", "notice"] {
+        let html = preview(folder.path(), &["--config", "c.yaml", "--kind", kind, "--locale", "ar", "--html"]);
+        assert!(html.starts_with("<!DOCTYPE html>") && html.contains(">Example GmbH</td>"), "{html}");
+        assert_eq!(html.contains("dir=\"rtl\""), kind != "notice", "{html}");
+    }
+    let german = preview(folder.path(), &["--config", "c.yaml", "--locale", "de"]);
+    assert!(german.starts_with("Subject: Password Sender: Zugangsdaten für Sie\n"), "{german}");
+}
+
+#[test]
 fn templates_of_the_configuration_are_used_or_refused_with_file_and_line() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("c.yaml"), CONFIG).unwrap();
