@@ -26,6 +26,21 @@ pub struct LinkMail {
     pub passphrase: bool,
 }
 
+/// The mail with a code that the recipient asked for. It is never written anywhere and wipes itself.
+#[derive(Debug)]
+pub struct CodeMail {
+    /// Who gets it: whoever the link was mailed to.
+    pub to: Recipient,
+    /// Stable for one code.
+    pub message_id: String,
+    /// Who sends the credential, in words; empty for the operator's own name.
+    pub sender: String,
+    /// The code as shown, `1234-5678`.
+    pub code: SecretString,
+    /// Until when it is valid.
+    pub until: Timestamp,
+}
+
 /// A notice to the person who sends credentials. It names no recipient in full and no secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NoticeMail {

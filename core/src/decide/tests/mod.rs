@@ -6,6 +6,7 @@ mod deliver;
 mod links;
 mod owed;
 mod tie;
+mod verify;
 
 use super::*;
 use crate::delivery::*;
@@ -33,6 +34,8 @@ pub(crate) fn spec() -> Spec {
         claim_window: Span::from_secs(100),
         deliver_before: None,
         passphrase: None,
+        email_code: false,
+        oidc: false,
         rotation: RotationSpec {
             strategy: Strategy::RotateRole,
             after_retrieval: Span::from_secs(500),
@@ -80,6 +83,7 @@ pub(crate) fn attempt(mail: MailState) -> Attempt {
         identity: Identity::Static { rotated: at(500) },
         tags: Tags::from([("password".into(), 1)]),
         release: None,
+        verify: None,
         recipient_digest: spec.recipient_digest(),
         source_digest: spec.source_digest(),
         terms: Terms {
