@@ -13,7 +13,7 @@ use tokio::process::{Child, Command};
 
 /// Claims may be answered.
 const LIFT: u8 = b'f';
-/// We live.
+/// We live, and may have changed records.
 const ALIVE: u8 = b'c';
 
 /// How to start a gateway.
@@ -168,7 +168,7 @@ impl Running {
         Ok(())
     }
 
-    /// Says that this process lives.
+    /// Says that this process lives, and may have changed records.
     pub fn alive(&self) {
         // A full pipe means that it does not read; an end of it is heard of otherwise.
         if let Err(error) = nix::unistd::write(&self.nudge, &[ALIVE]) {

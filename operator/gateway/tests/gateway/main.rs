@@ -12,3 +12,4 @@ mod hostile;
 mod process;
 mod support;
 mod verbs;
+mod verification;
