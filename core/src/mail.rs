@@ -26,19 +26,19 @@ pub struct LinkMail {
     pub passphrase: bool,
 }
 
-/// The mail with a code that the recipient asked for. It is never written anywhere and wipes itself.
+/// The mail that carries a one-time code, asked for on the page of a link that demands one. It wipes itself.
 #[derive(Debug)]
 pub struct CodeMail {
-    /// Who gets it: whoever the link was mailed to.
+    /// Who gets it: the link's recipient.
     pub to: Recipient,
-    /// Stable for one code.
+    /// Stable for one code, so that a second sending of the same message is known as such.
     pub message_id: String,
     /// Who sends the credential, in words; empty for the operator's own name.
     pub sender: String,
-    /// The code as shown, `1234-5678`.
+    /// The code as shown: eight digits, `1234-5678`.
     pub code: SecretString,
-    /// Until when it is valid.
-    pub until: Timestamp,
+    /// Until when it is taken.
+    pub expires_at: Timestamp,
 }
 
 /// A notice to the person who sends credentials. It names no recipient in full and no secret.

@@ -336,7 +336,7 @@ pub trait Mailer: Send + Sync {
     /// # Errors
     /// See [`MailError`].
     async fn send_link(&self, mail: &LinkMail) -> Result<(), MailError>;
-    /// Sends a code that the recipient asked for. Nothing of it is kept after the call.
+    /// Sends a one-time code to a link's recipient. Nothing of it is kept after the call.
     ///
     /// # Errors
     /// See [`MailError`].

@@ -12,7 +12,7 @@ use ps_core::entry::{Common, Entry};
 use ps_core::error::{Class, Fault};
 use ps_core::ids::{Digest, Key, LinkId, Stamp};
 use ps_core::link::Record;
-use ps_core::mail::{LinkMail, NoticeMail};
+use ps_core::mail::{CodeMail, LinkMail, NoticeMail};
 use ps_core::ports::{
     AuditSink, CasError, Connection, Connections, Ledger, LinkStore, MailError, Mailer, Manifests, Reading,
     RecordSummary, Vault, Versioned,
@@ -172,6 +172,7 @@ hooked!(Vault, "vault" {
 hooked!(Mailer, "mailer" {
     read ready() -> Result<(), MailError>;
     effect send_link(mail: &LinkMail) -> Result<(), MailError>;
+    effect send_code(mail: &CodeMail) -> Result<(), MailError>;
     effect send_notice(mail: &NoticeMail) -> Result<(), MailError>;
 });
 

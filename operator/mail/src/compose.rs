@@ -4,7 +4,7 @@ use minijinja::{AutoEscape, Environment, UndefinedBehavior, context};
 use ps_core::delivery::NoticeKind;
 use ps_core::encode::sha256;
 use ps_core::error::{Class, Fault};
-use ps_core::mail::{LinkMail, NoticeMail};
+use ps_core::mail::{CodeMail, LinkMail, NoticeMail};
 use ps_core::time::Timestamp;
 
 use crate::address::{Address, display_name};
@@ -23,6 +23,8 @@ const MAX_NOTICE: usize = 2000;
 
 const LINK_TEXT: &str = include_str!("../templates/link.txt");
 const LINK_HTML: &str = include_str!("../templates/link.html");
+const CODE_TEXT: &str = include_str!("../templates/code.txt");
+const CODE_HTML: &str = include_str!("../templates/code.html");
 const NOTICE_TEXT: &str = include_str!("../templates/notice.txt");
 const NOTICE_HTML: &str = include_str!("../templates/notice.html");
 
@@ -61,6 +63,8 @@ impl Composer {
         for (name, source) in [
             ("link.txt", LINK_TEXT),
             ("link.html", LINK_HTML),
+            ("code.txt", CODE_TEXT),
+            ("code.html", CODE_HTML),
             ("notice.txt", NOTICE_TEXT),
             ("notice.html", NOTICE_HTML),
         ] {
@@ -93,6 +97,31 @@ impl Composer {
         };
         let subject = format!("{sender} sends you a credential");
         let rendered = self.render("link", &values)?;
+        self.assemble(&Parts { to: &to, name: &name, id: &mail.message_id, subject, rendered, secrets, now })
+    }
+
+    /// The mail that carries a one-time code.
+    ///
+    /// # Errors
+    /// Permanent if the recipient's address, the code or the Message-ID is not well-formed.
+    pub(crate) fn code(&self, mail: &CodeMail, now: Timestamp) -> Result<Message, Fault> {
+        let to = recipient(&mail.to.email, "spec.recipient.email")?;
+        let secrets = Secrets { link: "", code: mail.code.expose() };
+        if !is_emailed_code(secrets.code) {
+            return Err(Fault::new(Class::Permanent, "mail-code-invalid", "the code is not of the form 1234-5678"));
+        }
+        let name = mail.to.name.as_deref().map(display_name).unwrap_or_default();
+        let sender = Some(display_name(&mail.sender)).filter(|name| !name.is_empty());
+        let sender = sender.unwrap_or_else(|| self.sender_name.clone());
+        let values = context! {
+            name => &name,
+            sender => &sender,
+            code => CODE.to_string(),
+            until => date_for_people(mail.expires_at),
+            works_for => length(mail.expires_at.since(now)),
+        };
+        let subject = format!("Your code for the credential from {sender}");
+        let rendered = self.render("code", &values)?;
         self.assemble(&Parts { to: &to, name: &name, id: &mail.message_id, subject, rendered, secrets, now })
     }
 
@@ -195,6 +224,12 @@ fn host_of<'a>(secrets: Secrets<'a>) -> Result<&'a str, Fault> {
             Err(fault.remedy("see that the public URL is a plain https address").field("publicUrl"))
         }
     }
+}
+
+/// Eight digits in two groups: what is e-mailed as a code.
+fn is_emailed_code(text: &str) -> bool {
+    let is_group = |group: &str| group.len() == 4 && group.bytes().all(|b| b.is_ascii_digit());
+    text.split_once('-').is_some_and(|(first, second)| is_group(first) && is_group(second))
 }
 
 /// One line of plain words.

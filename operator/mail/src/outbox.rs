@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use ps_core::error::{Class, Fault};
-use ps_core::mail::{LinkMail, NoticeMail};
+use ps_core::mail::{CodeMail, LinkMail, NoticeMail};
 use ps_core::ports::{Clock, MailError, Mailer};
 
 use crate::compose::{Composer, Message};
@@ -68,6 +68,11 @@ impl Mailer for OutboxMailer {
 
     async fn send_link(&self, mail: &LinkMail) -> Result<(), MailError> {
         let message = self.composer.link(mail, self.clock.now()).map_err(MailError::Refused)?;
+        self.put(message).await
+    }
+
+    async fn send_code(&self, mail: &CodeMail) -> Result<(), MailError> {
+        let message = self.composer.code(mail, self.clock.now()).map_err(MailError::Refused)?;
         self.put(message).await
     }
 

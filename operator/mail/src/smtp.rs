@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use lettre::transport::smtp::extension::ClientId;
 use ps_core::error::Fault;
-use ps_core::mail::{LinkMail, NoticeMail};
+use ps_core::mail::{CodeMail, LinkMail, NoticeMail};
 use ps_core::ports::{Clock, MailError, Mailer};
 use tokio::time::Instant;
 
@@ -97,6 +97,11 @@ impl Mailer for SmtpMailer {
 
     async fn send_link(&self, mail: &LinkMail) -> Result<(), MailError> {
         let message = self.composer.link(mail, self.clock.now()).map_err(MailError::Refused)?;
+        self.send(&message).await
+    }
+
+    async fn send_code(&self, mail: &CodeMail) -> Result<(), MailError> {
+        let message = self.composer.code(mail, self.clock.now()).map_err(MailError::Refused)?;
         self.send(&message).await
     }
 

@@ -13,7 +13,7 @@ use ps_core::error::{Class, Fault};
 use ps_core::ids::{Digest, Key, LinkId, Stamp};
 use ps_core::invariants::Invariant::{EvidenceOnly, RotationIsOwed};
 use ps_core::link::Record;
-use ps_core::mail::{LinkMail, NoticeMail};
+use ps_core::mail::{CodeMail, LinkMail, NoticeMail};
 use ps_core::ports::*;
 use ps_core::rotation::{Step, tag};
 use ps_core::secret::{SecretBytes, SecretString};
@@ -406,6 +406,9 @@ impl Mailer for Sim {
             return Err(MailError::Unknown(Fault::new(Class::Transient, "reply-lost", "closed after DATA")));
         }
         Ok(())
+    }
+    async fn send_code(&self, _mail: &CodeMail) -> Result<(), MailError> {
+        Err(MailError::NotSent(Fault::new(Class::Transient, "not-simulated", "nobody asks for a code here")))
     }
     async fn send_notice(&self, mail: &NoticeMail) -> Result<(), MailError> {
         let mut w = self.world.lock();

@@ -114,6 +114,25 @@ fn what_can_not_be_mailed_is_refused_with_its_field() {
 }
 
 #[test]
+fn a_code_mail_says_what_it_must_and_takes_nothing_else() {
+    let mail = |code: &str| CodeMail {
+        to: link_mail().to,
+        message_id: "c1@ours.example".into(),
+        sender: "Bob".into(),
+        code: SecretString::new(code.into()),
+        expires_at: now() + Span::from_secs(600),
+    };
+    let text = text(&composer().code(&mail("1234-5678"), now()).unwrap());
+    for wanted in ["Hello Alice,\r\n", "\r\n\r\n1234-5678\r\n\r\n", "for 10 minutes, until 22 November 2026, 16:34 UTC"] {
+        assert!(text.contains(wanted), "{wanted:?} is missing in:\n{text}");
+    }
+    assert_eq!(text.matches("1234-5678").count(), 2, "once in each part");
+    for bad in ["", "12345678", "1234-567", "1234-567a", "12345-678", "1234-5678\r\n", "1234-5678-"] {
+        assert_eq!(composer().code(&mail(bad), now()).unwrap_err().code, "mail-code-invalid", "{bad:?}");
+    }
+}
+
+#[test]
 fn a_notice_says_what_happened_and_to_which_delivery() {
     let all = [
         NoticeKind::Retrieved,
