@@ -13,7 +13,7 @@ use subtle::ConstantTimeEq as _;
 
 use crate::encode::{self, lp, push_lp};
 use crate::ids::{Digest, LinkId};
-use crate::secret::SecretString;
+use crate::secret::{SecretBytes, SecretString};
 
 /// Digits of a code.
 pub const DIGITS: usize = 8;
@@ -39,10 +39,17 @@ impl EmailCode {
         (shown.len() == DIGITS && shown.bytes().all(|b| b.is_ascii_digit())).then_some(code)
     }
 
-    /// A code from random bytes, each code as likely as any other. `None` for the one draw in forty-three that would favour
-    /// some codes: draw again.
-    #[must_use]
-    pub fn from_random(random: [u8; 4]) -> Option<Self> {
+    /// A code from four bytes that `fill` writes, each code as likely as any other. `None` for the one draw in forty-three that
+    /// would favour some codes: draw again.
+    ///
+    /// # Errors
+    /// Whatever `fill` returns.
+    pub fn from_fill<E>(fill: impl FnOnce(&mut [u8]) -> Result<(), E>) -> Result<Option<Self>, E> {
+        let drawn = SecretBytes::try_fill(4, fill)?;
+        Ok(drawn.expose().first_chunk().copied().and_then(Self::from_random))
+    }
+
+    fn from_random(random: [u8; 4]) -> Option<Self> {
         const CODES: u32 = 100_000_000;
         let number = u32::from_be_bytes(random);
         (number < u32::MAX - u32::MAX % CODES).then(|| Self(SecretString::new(format!("{:08}", number % CODES))))

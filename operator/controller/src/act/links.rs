@@ -20,7 +20,11 @@ impl Controller {
         self.command(attempt.record, &Command::Settle).await
     }
 
-    async fn command(&self, id: LinkId, command: &Command) -> Result<(), Trip> {
+    pub(super) async fn lock(&self, attempt: &Attempt) -> Result<(), Trip> {
+        self.command(attempt.record, &Command::Lock).await
+    }
+
+    pub(super) async fn command(&self, id: LinkId, command: &Command) -> Result<(), Trip> {
         let Some(before) = stored(self.ports.store.get(id).await)? else { return Ok(()) };
         let Some(link) = before.value.link() else { return Ok(()) };
         if let Some(next) = apply(link, command, self.now()).next {

@@ -4,6 +4,7 @@
 mod issue;
 mod links;
 mod seal;
+mod verify;
 mod via;
 
 use ps_core::decide::{Action, Decision, after};
@@ -27,6 +28,8 @@ pub(crate) enum Trip {
     Lost,
     /// The mail server.
     Mail(Fault),
+    /// The identity provider.
+    Identity(Fault),
     /// Vault, through this connection, for this attempt.
     Vault { connection: Box<ConnectionRef>, attempt: u32, fault: Fault },
     /// This delivery alone.
@@ -44,13 +47,17 @@ pub(crate) enum Trip {
 impl Trip {
     /// Whether the delivery can be decided on: the trouble is part of the next observation.
     pub(crate) const fn goes_on(&self) -> bool {
-        matches!(self, Self::Mail(_) | Self::Store(_) | Self::Vault { .. } | Self::Delivery { .. })
+        matches!(
+            self,
+            Self::Mail(_) | Self::Identity(_) | Self::Store(_) | Self::Vault { .. } | Self::Delivery { .. }
+        )
     }
 
     pub(crate) fn fault(&self) -> Fault {
         match self {
             Self::Lost => Fault::new(Class::Transient, "lost-race", "somebody else was first"),
             Self::Mail(fault)
+            | Self::Identity(fault)
             | Self::Store(fault)
             | Self::Vault { fault, .. }
             | Self::Delivery { fault, .. }
@@ -77,6 +84,10 @@ impl Controller {
             Action::Revoke(attempt) => self.revoke(attempt_of(view, *attempt)?).await,
             Action::Void(attempt) => self.void(attempt_of(view, *attempt)?.record).await,
             Action::Settle(attempt) => self.settle(attempt_of(view, *attempt)?).await,
+            Action::MailCode(order) => self.mail_code(key, view, *order).await,
+            Action::CheckSignIn(order) => self.check_sign_in(key, view, *order).await,
+            Action::Judge(attempt) => self.judge(attempt_of(view, *attempt)?).await,
+            Action::Lock(attempt) => self.lock(attempt_of(view, *attempt)?).await,
             Action::Observe(attempt) => self.look(key, attempt_of(view, *attempt)?).await,
             Action::Rotate { attempt, step } => self.rotate(key, attempt_of(view, *attempt)?, step).await,
             Action::Notify(notice) => self.notify(key, notice).await,
