@@ -109,7 +109,12 @@ impl Counters {
         }
         for (name, help, kind, value) in [
             ("pages_total", "Files of the page served.", "counter", signed(&self.pages)),
-            ("exposed_links_total", "Requests with a link's token in the path or query.", "counter", signed(&self.exposed)),
+            (
+                "exposed_links_total",
+                "Requests with a link's token in the path or query.",
+                "counter",
+                signed(&self.exposed),
+            ),
             ("connections_total", "Connections accepted.", "counter", signed(&self.accepted)),
             ("connections_turned_away_total", "Connections closed at once.", "counter", signed(&self.turned_away)),
             ("connections", "Connections open.", "gauge", self.open.load(Ordering::Relaxed)),

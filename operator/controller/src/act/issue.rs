@@ -7,9 +7,7 @@ use std::sync::Arc;
 
 use ps_core::decide::{Issue, after};
 use ps_core::delivery::{Identity, Source, Spec, Strategy};
-use ps_core::entry::{
-    Attempt, Entry, JudgeSecrets, LinkFacts, MailState, Notice, ReleaseKey, Terms, Verifying,
-};
+use ps_core::entry::{Attempt, Entry, JudgeSecrets, LinkFacts, MailState, Notice, ReleaseKey, Terms, Verifying};
 use ps_core::error::{Class, Fault};
 use ps_core::ids::Key;
 use ps_core::link::{Link, Record, State, Verification};

@@ -47,10 +47,7 @@ pub(crate) enum Trip {
 impl Trip {
     /// Whether the delivery can be decided on: the trouble is part of the next observation.
     pub(crate) const fn goes_on(&self) -> bool {
-        matches!(
-            self,
-            Self::Mail(_) | Self::Identity(_) | Self::Store(_) | Self::Vault { .. } | Self::Delivery { .. }
-        )
+        matches!(self, Self::Mail(_) | Self::Identity(_) | Self::Store(_) | Self::Vault { .. } | Self::Delivery { .. })
     }
 
     pub(crate) fn fault(&self) -> Fault {

@@ -29,8 +29,7 @@ impl Controller {
     /// Makes a code, writes down its hash, mails it.
     pub(super) async fn mail_code(&self, key: &Key, view: &View, order: Order) -> Result<(), Trip> {
         let attempt = attempt_of(view, order.attempt)?;
-        let (Some(before), Some(secrets)) =
-            (&view.entry, attempt.verify.as_deref().and_then(|v| v.secrets.as_deref()))
+        let (Some(before), Some(secrets)) = (&view.entry, attempt.verify.as_deref().and_then(|v| v.secrets.as_deref()))
         else {
             return Err(Trip::Lost);
         };
@@ -90,7 +89,8 @@ impl Controller {
     pub(super) async fn check_sign_in(&self, key: &Key, view: &View, order: Order) -> Result<(), Trip> {
         let attempt = attempt_of(view, order.attempt)?;
         let record = view.obs.records.get(&order.attempt).and_then(Option::as_ref);
-        let request = record.and_then(Record::link).and_then(|l| l.request.as_deref()).filter(|r| r.seq == order.request);
+        let request =
+            record.and_then(Record::link).and_then(|l| l.request.as_deref()).filter(|r| r.seq == order.request);
         let (Some(before), Some(request), Some(secrets)) =
             (&view.entry, request, attempt.verify.as_deref().and_then(|v| v.secrets.as_deref()))
         else {

@@ -111,7 +111,8 @@ fn note(entry: &Entry, event: &Event) -> Option<EventNote> {
         EventKind::Exposed => of(
             Warning,
             "Exposed",
-            "the link's token had reached a path or a query: whoever reads the logs of what it passed has the link".to_owned(),
+            "the link's token had reached a path or a query: whoever reads the logs of what it passed has the link"
+                .to_owned(),
         ),
         EventKind::CodeRefused => {
             of(Warning, "CodeRefused", "the mail server refused the mail with the recipient's code".to_owned())

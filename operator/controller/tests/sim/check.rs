@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use ps_core::audit::{EventKind, Writer};
 use ps_core::delivery::Strategy;
 use ps_core::entry::{MailState, RevokeCause};
-use ps_core::invariants::Invariant::*;
 use ps_core::ids::{Digest, LinkId};
-use ps_core::link::{State as LinkState, Verification};
+use ps_core::invariants::Invariant::*;
 use ps_core::link::check::Tamper;
+use ps_core::link::{State as LinkState, Verification};
 
 use crate::world::{Shared, State};
 

@@ -5,7 +5,8 @@ use std::fmt;
 use ps_core::ids::{Digest, LinkId};
 use ps_core::link::email_code::EmailCode;
 use ps_core::service::{
-    AcknowledgeRequest, ClaimRequest, CodeRequest, CodeStep, DeclineRequest, LookupRequest, Revealed, TypedCode, WireAsk,
+    AcknowledgeRequest, ClaimRequest, CodeRequest, CodeStep, DeclineRequest, LookupRequest, Revealed, TypedCode,
+    WireAsk,
 };
 
 /// The opening code of every sample (its check character is right).

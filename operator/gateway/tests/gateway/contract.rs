@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use ps_core::ids::Digest;
 use ps_core::link::State;
 use ps_core::service::{
-    AcknowledgeRequest, ClaimAnswer, ClaimRequest, CodeStep, DeclineRequest, LinkService, LookupAnswer, LookupRequest, Refusal,
-    StateAnswer,
+    AcknowledgeRequest, ClaimAnswer, ClaimRequest, CodeStep, DeclineRequest, LinkService, LookupAnswer, LookupRequest,
+    Refusal, StateAnswer,
 };
 use ps_core::time::{Span, Timestamp};
 use ps_gateway::counters::Verb;

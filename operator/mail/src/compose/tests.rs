@@ -123,7 +123,8 @@ fn a_code_mail_says_what_it_must_and_takes_nothing_else() {
         expires_at: now() + Span::from_secs(600),
     };
     let text = text(&composer().code(&mail("1234-5678"), now()).unwrap());
-    for wanted in ["Hello Alice,\r\n", "\r\n\r\n1234-5678\r\n\r\n", "for 10 minutes, until 22 November 2026, 16:34 UTC"] {
+    for wanted in ["Hello Alice,\r\n", "\r\n\r\n1234-5678\r\n\r\n", "for 10 minutes, until 22 November 2026, 16:34 UTC"]
+    {
         assert!(text.contains(wanted), "{wanted:?} is missing in:\n{text}");
     }
     assert_eq!(text.matches("1234-5678").count(), 2, "once in each part");
