@@ -89,3 +89,53 @@ pub fn pass(world: &crate::world::Shared, mail: &Mail, mut run: impl FnMut()) {
     }
     run();
 }
+
+#[test]
+fn a_link_that_demands_a_code_and_a_sign_in_opens_after_both() {
+    let world = crate::world::World::empty(1);
+    {
+        let mut w = world.lock();
+        w.faults = false;
+        w.deliver(11);
+    }
+    let mut operators = crate::operators::Operators::new(&world, false);
+    operators.run_all();
+    let mail = world.lock().mails[0].clone();
+    crate::people::ask(&mut world.lock(), &mail, "claim", 0);
+    assert!(world.lock().claims.is_empty(), "nothing was passed yet");
+    let before = world.lock().calls.clone();
+    pass(&world, &mail, || operators.run_all());
+    let calls = |port, method| {
+        let count = |calls: &std::collections::BTreeMap<_, _>| calls.get(&(port, method)).copied().unwrap_or_default();
+        count(&world.lock().calls) - count(&before)
+    };
+    assert_eq!((calls("mailer", "send_code"), calls("identities", "sign_in")), (1, 1));
+    // The intent of the mail; the code; the intent of the sign-in, and what came of it. One answer for each of three requests.
+    assert_eq!((calls("ledger", "replace"), calls("store", "replace")), (4, 3));
+    crate::check::always(&world);
+    crate::people::ask(&mut world.lock(), &mail, "claim", 0);
+    operators.run_all();
+    crate::check::always(&world);
+    assert_eq!(world.lock().claims.len(), 1);
+    world.lock().now += 7_200_000;
+    operators.run_all();
+    crate::check::at_rest(&world);
+    let released = |w: &State| w.attempt_of(mail.record).map(|a| (a.release.is_some(), a.evidence.is_some()));
+    assert_eq!(released(&world.lock()), Some((false, true)), "R is forgotten, the value is dead");
+}
+
+#[test]
+fn the_simulated_people_get_as_far_as_opening() {
+    let (mut released, mut claimed, mut locked) = (0, 0, 0);
+    for seed in 1..=24 {
+        let world = crate::run(seed);
+        let w = world.lock();
+        for attempt in w.ledger.values().flat_map(|(e, _)| &e.attempts) {
+            let Some(verify) = &attempt.verify else { continue };
+            released += usize::from(!verify.released.is_empty());
+            claimed += usize::from(attempt.link.claimed_at.is_some());
+            locked += usize::from(verify.lock);
+        }
+    }
+    assert!(released > 3 && claimed > 1, "{released} released, {claimed} claimed, {locked} locked");
+}
