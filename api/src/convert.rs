@@ -14,6 +14,7 @@ impl From<Notice> for core::NoticeKind {
             Notice::Declined => Self::Declined,
             Notice::Tampered => Self::Tampered,
             Notice::Rotated => Self::Rotated,
+            Notice::Exposed => Self::Exposed,
             Notice::RotationFailed => Self::RotationFailed,
         }
     }

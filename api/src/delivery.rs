@@ -309,7 +309,28 @@ pub struct Verification {
     /// Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub passphrase: Option<Passphrase>,
+    /// A code of eight digits that is mailed to `recipient.email` when the recipient asks for it on the page, and typed there:
+    /// whoever opens the link must read that mailbox at that moment. Three mails over the link's life, each code valid for
+    /// ten minutes and five tries; the last wrong one locks the link (`rotation.onLocked`).
+    /// Default: no code. Example: `{}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email_code: Option<EmailCode>,
+    /// A sign-in at the operator's identity provider (OpenID Connect), with an account whose verified address is
+    /// `recipient.email`: the domain in any case, the part before the `@` exactly as written. The operator must be
+    /// configured with a provider. Default: no sign-in. Example: `{}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oidc: Option<Oidc>,
 }
+
+/// A code by e-mail; there is nothing to set.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct EmailCode {}
+
+/// A sign-in; there is nothing to set.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Oidc {}
 
 /// Where the passphrase is kept.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -328,12 +349,13 @@ pub struct Notify {
     #[x_kube(validation = rules::email("notify.email"))]
     pub email: String,
     /// Of what: the link was opened (`Retrieved`), opened without a confirmation that the content is saved
-    /// (`Unacknowledged`), not opened in time (`Expired`), closed after too many wrong passphrases (`Locked`), refused by
-    /// the recipient (`Declined`), altered behind our back (`Tampered`); the credential was rotated (`Rotated`) or can't
+    /// (`Unacknowledged`), not opened in time (`Expired`), closed after too many wrong passphrases or codes (`Locked`),
+    /// refused by the recipient (`Declined`), altered behind our back (`Tampered`), or it has reached a path or a query on
+    /// its way, where servers log (`Exposed`); the credential was rotated (`Rotated`) or can't
     /// be (`RotationFailed`). `Tampered` and `RotationFailed` are always sent.
     /// Default: `[Retrieved, Expired, Locked, Declined]`. Example: `[Retrieved, Rotated]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 8))]
+    #[schemars(length(max = 9))]
     #[x_kube(validation = rules::unique("notify.events"))]
     pub events: Option<Vec<Notice>>,
 }
@@ -348,6 +370,7 @@ pub enum Notice {
     Locked,
     Declined,
     Tampered,
+    Exposed,
     Rotated,
     RotationFailed,
 }

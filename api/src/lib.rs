@@ -39,9 +39,9 @@ pub use connection::{
 pub use crd::crds;
 pub use defaults::Defaults;
 pub use delivery::{
-    Completion, ConnectionKind, ConnectionRef, Context, DatabaseSource, DeliverySource, Field, FieldKind, KvSource,
-    Link, Notice, Notify, OnLocked, OnRecreate, OnSourceRotated, Passphrase, Recipient, Rotation, SecretDelivery,
-    SecretDeliverySpec, Strategy, VaultSource, Verification,
+    Completion, ConnectionKind, ConnectionRef, Context, DatabaseSource, DeliverySource, EmailCode, Field, FieldKind,
+    KvSource, Link, Notice, Notify, Oidc, OnLocked, OnRecreate, OnSourceRotated, Passphrase, Recipient, Rotation,
+    SecretDelivery, SecretDeliverySpec, Strategy, VaultSource, Verification,
 };
 pub use parse::{Document, Foreign, Kind, Limits, Object, Parsed, documents, parse, read};
 pub use resolve::resolve;

@@ -70,6 +70,8 @@ pub fn resolve(delivery: &SecretDelivery) -> Result<Spec, Fault> {
             })
             .transpose()?,
         passphrase: spec.verification.as_ref().and_then(|v| v.passphrase.as_ref()).map(|p| (&p.secret_key_ref).into()),
+        email_code: spec.verification.as_ref().is_some_and(|v| v.email_code.is_some()),
+        oidc: spec.verification.as_ref().is_some_and(|v| v.oidc.is_some()),
         rotation,
         notify: spec.notify.as_ref().map(|notify| Notify {
             email: notify.email.clone(),

@@ -79,6 +79,25 @@ fn defaults_are_filled_in() {
 }
 
 #[test]
+fn any_combination_of_factors_can_be_demanded() {
+    use ps_core::link::Verification::{EmailCode, Oidc, Passphrase};
+    let phrase = "passphrase: {secretKeyRef: {name: p, key: k}}";
+    let plain = resolve(&delivery(KV)).unwrap();
+    assert!(plain.kinds().is_empty());
+    assert!(!serde_json::to_string(&plain).unwrap().contains("email_code"), "digests of older entries stay equal");
+    for (asked, kinds) in [
+        ("emailCode: {}".to_owned(), vec![EmailCode]),
+        ("oidc: {}".to_owned(), vec![Oidc]),
+        (format!("oidc: {{}}, emailCode: {{}}, {phrase}"), vec![Passphrase, EmailCode, Oidc]),
+    ] {
+        let text = KV.replace("  rotation:", &format!("  verification: {{{asked}}}\n  rotation:"));
+        assert_eq!(resolve(&delivery(&text)).unwrap().kinds(), kinds, "{asked}");
+    }
+    let odd = KV.replace("  rotation:", "  verification: {emailCode: {length: 4}}\n  rotation:");
+    assert_eq!(fault(&odd).field.as_deref(), Some("spec.verification.emailCode.length"));
+}
+
+#[test]
 fn unknown_fields_are_refused_with_the_one_that_was_meant() {
     for (wrong, right, field, hint) in [
         ("recipient: {email", "recipent: {email", "spec.recipent", "spec.recipient"),

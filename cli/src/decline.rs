@@ -44,6 +44,7 @@ pub(crate) fn run(args: &DeclineArgs) -> Result<(), Failure> {
             access: revealed(opener.access())?,
             opening_code: code.as_ref().and_then(|code| TypedCode::parse(code.expose())),
             decline: revealed(opener.decline())?,
+            exposed: session.exposed,
         };
         match session.gateway.decline(&request) {
             Ok(answer) => {

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use ps_core::service::{
-    AcknowledgeRequest, ClaimAnswer, ClaimRequest, DeclineRequest, LookupAnswer, LookupRequest, Refusal, RefusalBody,
-    StateAnswer,
+    AcknowledgeRequest, ClaimAnswer, ClaimRequest, CodeAnswer, CodeRequest, DeclineRequest, LookupAnswer,
+    LookupRequest, Refusal, RefusalBody, StateAnswer,
 };
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Certificate, Client, Url};
@@ -113,6 +113,11 @@ impl Gateway {
     /// Says that it is saved.
     pub(crate) fn acknowledge(&self, request: &AcknowledgeRequest) -> Result<StateAnswer, NoAnswer> {
         self.call("acknowledge", request)
+    }
+
+    /// A step of an e-mailed code.
+    pub(crate) fn code(&self, request: &CodeRequest) -> Result<CodeAnswer, NoAnswer> {
+        self.call("code", request)
     }
 
     /// Ends the link, or disputes its retrieval.

@@ -21,6 +21,7 @@ mod printer;
 mod session;
 mod shown;
 mod terminal;
+mod verify;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

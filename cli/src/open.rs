@@ -1,6 +1,6 @@
 //! `open`: look up, ask, claim with a token that is kept first, open, print, acknowledge.
 
-use ps_core::link::State;
+use ps_core::link::{State, Verification};
 use ps_core::service::{AcknowledgeRequest, ClaimAnswer, ClaimRequest, Refusal, Revealed, TypedCode};
 use ps_core::time::{Span, Timestamp};
 use ps_envelope::{ClaimToken, FactorSecret, Opener, OpeningCode, Payload, Unlocked};
@@ -13,6 +13,7 @@ use crate::gateway::NoAnswer;
 use crate::printer::{self, Form};
 use crate::session::{Looked, Session, over, revealed};
 use crate::terminal::{prints_to_terminal, say};
+use crate::verify;
 
 /// Opens the link that the person brings.
 pub(crate) fn run(args: &OpenArgs) -> Result<(), Failure> {
@@ -21,10 +22,10 @@ pub(crate) fn run(args: &OpenArgs) -> Result<(), Failure> {
     let (session, opener) = Session::start(&args.from)?;
     let looked = session.look(&opener)?;
     session.introduce(&looked);
-    if looked.facts.needs_factor() && looked.answer.state.is_live() {
+    if looked.answer.kinds.contains(&Verification::Oidc) && looked.answer.state == State::Open {
         return Err(Failure::new(
             Exit::Other,
-            "this link asks for an e-mailed code or a sign-in, which this program can't do. Nothing was opened",
+            "this link asks for a sign-in, which this program can't do. Nothing was opened",
             "Open it in a browser",
         ));
     }
@@ -78,6 +79,10 @@ impl<'a> Opening<'a> {
         let id = self.opener.id();
         let mut typed: Option<OpeningCode> = None;
         let mut given: Option<Unlocked<'a>> = None;
+        if self.looked.facts.needs_factor() {
+            let token = self.claims.load_or_make(id)?;
+            typed = verify::pass(&mut self.session, self.opener, token.hash())?;
+        }
         loop {
             if self.looked.answer.opening_code && typed.is_none() {
                 typed = Some(self.session.inputs.code()?);
@@ -93,6 +98,7 @@ impl<'a> Opening<'a> {
                 opening_code: typed.as_ref().and_then(|code| TypedCode::parse(code.expose())),
                 proof: revealed(unlocked.proof())?,
                 token_hash: token.hash(),
+                exposed: self.session.exposed,
             };
             match self.session.gateway.claim(&claim) {
                 Ok(answer) => return opened(&unlocked, answer),
@@ -145,6 +151,7 @@ impl<'a> Opening<'a> {
             access: self.access()?,
             proof: revealed(unlocked.proof())?,
             token: revealed_token(token)?,
+            exposed: self.session.exposed,
         };
         match self.session.gateway.claim(&claim) {
             Ok(answer) => opened(unlocked, answer).map(Some),

@@ -24,6 +24,8 @@ pub(crate) struct Session<'a> {
     pub(crate) inputs: Inputs<'a>,
     /// Its gateway.
     pub(crate) gateway: Gateway,
+    /// Whether the link's token had reached a path or a query; the gateway is told.
+    pub(crate) exposed: bool,
     origin: String,
 }
 
@@ -45,10 +47,10 @@ impl<'a> Session<'a> {
         let Link { opener, base, exposed } = inputs.link()?;
         if exposed {
             say("A mail filter or another program has rewritten this link, so its servers have seen it. \
-                 If you open it now, nobody else can. Please tell the sender.");
+                 If you open it now, nobody else can. The sender is told.");
         }
         let gateway = Gateway::new(&base, args.ca_file.as_deref())?;
-        Ok((Self { inputs, gateway, origin: base.origin().ascii_serialization() }, opener))
+        Ok((Self { inputs, gateway, exposed, origin: base.origin().ascii_serialization() }, opener))
     }
 
     /// Looks the link up. Changes nothing.
@@ -126,7 +128,9 @@ pub(crate) fn over(state: State) -> Failure {
         State::Expired => ("the link has expired, and what it held is erased", "Ask the sender for a new one"),
         State::Revoked => ("the sender has withdrawn the link", "Ask the sender for a new one"),
         State::Declined => ("the link was declined as not meant for its reader", "Ask the sender for a new one"),
-        State::Locked => ("the link is locked after too many wrong passphrases", "Ask the sender for a new one"),
+        State::Locked => {
+            ("the link is locked after too many wrong passphrases or codes", "Ask the sender for a new one")
+        }
         State::Open | State::Claimed => ("the link is not over", ""),
     };
     Failure::new(Exit::Over, message, remedy)

@@ -51,8 +51,24 @@ pub enum EventKind {
     Declined,
     /// "Somebody else had it", after retrieval.
     Disputed,
-    /// Too many wrong proofs.
+    /// Too many wrong proofs, or wrong e-mailed codes.
     Locked,
+    /// A code was mailed to the recipient, or is about to be.
+    CodeMailed,
+    /// The mail with a code was refused for good.
+    CodeRefused,
+    /// A wrong e-mailed code.
+    CodeWrong,
+    /// The right e-mailed code.
+    CodePassed,
+    /// A sign-in did not pass.
+    SignInRefused,
+    /// A sign-in passed.
+    SignInPassed,
+    /// All that is demanded was passed: the link can be opened.
+    Verified,
+    /// The page says that the link's token had reached a path or a query.
+    Exposed,
     /// The record is not what was put, or tells of an impossible past.
     Tampered,
     /// A rotation is due at a known time.

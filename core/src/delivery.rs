@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::encode::push_lp;
 use crate::error::Fault;
 use crate::ids::{Digest, Key, Stamp};
+use crate::link::Verification;
 use crate::time::{Span, Timestamp};
 
 /// One manifest as a source of manifests yields it.
@@ -247,12 +248,14 @@ pub enum NoticeKind {
     Unacknowledged,
     /// Nobody opened it in time.
     Expired,
-    /// Too many wrong passphrases.
+    /// Too many wrong passphrases or e-mailed codes.
     Locked,
     /// "Not meant for me", or a dispute after retrieval.
     Declined,
     /// The record was altered behind our back.
     Tampered,
+    /// The link's token had reached a path or a query, where servers log.
+    Exposed,
     /// The rotation is proven.
     Rotated,
     /// The rotation does not succeed.
@@ -328,6 +331,13 @@ pub struct Spec {
     pub deliver_before: Option<Timestamp>,
     /// A passphrase that the recipient must know.
     pub passphrase: Option<SecretKeyRef>,
+    /// A code that the recipient is mailed on request. Kept out of digests where it is not asked for, so that those of
+    /// older entries stay equal; so is the next.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub email_code: bool,
+    /// A sign-in at the operator's identity provider, with the recipient's address.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub oidc: bool,
     /// Rotation after the hand-off.
     pub rotation: RotationSpec,
     /// Who is told.
@@ -342,7 +352,23 @@ pub struct Spec {
     pub revoked: bool,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_false(value: &bool) -> bool {
+    !*value
+}
+
 impl Spec {
+    /// What the recipient must pass besides holding the link, in canonical order.
+    #[must_use]
+    pub fn kinds(&self) -> Vec<Verification> {
+        let all = [
+            (Verification::Passphrase, self.passphrase.is_some()),
+            (Verification::EmailCode, self.email_code),
+            (Verification::Oidc, self.oidc),
+        ];
+        all.into_iter().filter_map(|(kind, asked)| asked.then_some(kind)).collect()
+    }
+
     /// Digest of everything that is asked.
     #[must_use]
     pub fn digest(&self) -> Digest {

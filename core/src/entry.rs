@@ -3,6 +3,7 @@
 //! Nothing else is read for a decision: status is a projection of this ([`crate::status`]) and can be lost at any time.
 
 mod common;
+mod verifying;
 
 use std::collections::BTreeMap;
 
@@ -20,6 +21,7 @@ use crate::rotation::{Delivered, Evidence};
 use crate::time::{Span, Timestamp};
 
 pub use common::{Common, TrailHead};
+pub use verifying::{JudgeSecrets, MailedCode, Verifying};
 
 /// What the operator remembers of one delivery.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,9 +104,12 @@ pub struct Attempt {
     pub identity: Identity,
     /// A 16-bit tag per delivered field.
     pub tags: Tags,
-    /// `R`, where verification demands it.
+    /// `R`, where verification demands it and the link is not over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<ReleaseKey>,
+    /// How far the recipient has come with e-mailed codes and sign-ins, where they are demanded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify: Option<Box<Verifying>>,
     /// Digest of the recipient.
     pub recipient_digest: Digest,
     /// Digest of connection and source, as asked for.

@@ -13,6 +13,7 @@ use crate::delivery::{ConnectionRef, Identity, Manifest, SecretKeyRef, Source, S
 use crate::entry::{Common, Entry};
 use crate::error::{Class, Fault};
 use crate::ids::{Digest, Key, LinkId, Stamp};
+use crate::link::verification::SignInRefusal;
 use crate::link::{Record, State};
 use crate::mail::{CodeMail, LinkMail, NoticeMail};
 use crate::rotation::Step;
@@ -345,6 +346,35 @@ pub trait Mailer: Send + Sync {
     /// # Errors
     /// See [`MailError`].
     async fn send_notice(&self, mail: &NoticeMail) -> Result<(), MailError>;
+}
+
+/// The answer of a sign-in, as a gateway passed it on.
+pub struct SignIn<'a> {
+    /// The provider's authorization code.
+    pub code: &'a str,
+    /// The PKCE verifier (RFC 7636).
+    pub verifier: &'a str,
+    /// What the identity token must say: base64url of SHA-256 over id and claim-token hash.
+    pub nonce: String,
+    /// The recipient's address, which the account must have.
+    pub email: &'a str,
+}
+
+/// The identity provider.
+#[async_trait]
+pub trait Identities: Send + Sync {
+    /// Whether there is one; it is not asked.
+    ///
+    /// # Errors
+    /// Misconfigured, `oidc-not-configured`.
+    async fn ready(&self) -> Result<(), Fault>;
+    /// Exchanges the code as a confidential client and checks the identity token: signature, issuer, audience, expiry, nonce,
+    /// `email_verified`, address. `Err` inside is the provider's or the token's word; the code is used up then.
+    ///
+    /// # Errors
+    /// A transient fault if the provider could not be reached or did not answer as one; misconfigured if it does not know
+    /// this client.
+    async fn sign_in(&self, answer: &SignIn<'_>) -> Result<Result<(), SignInRefusal>, Fault>;
 }
 
 /// Takes audit events; appending one twice is allowed (verification removes duplicates).

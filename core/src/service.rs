@@ -3,6 +3,7 @@
 //! Requests are parsed strictly: an unknown, missing, repeated or malformed member refuses the whole body, and so
 //! does `null`. What a caller reveals ([`Revealed`]) does not print. [`Refusal`] is the table of refusals.
 
+mod code;
 mod refusal;
 
 use std::fmt;
@@ -15,6 +16,9 @@ use crate::ids::{Digest, LinkId};
 use crate::link::{Kdf, State, Verification, opening_code_hash};
 use crate::time::{Span, Timestamp};
 
+pub use code::{
+    CodeAnswer, CodeRequest, CodeStep, EmailCodeAnswer, EmailCodeStatus, OidcAnswer, OidcStatus, SignInOffer, WireAsk,
+};
 pub use refusal::{Refusal, RefusalBody, RefusalDetail};
 
 /// The largest request body, in bytes (section 8).
@@ -107,6 +111,8 @@ pub enum ClaimRequest {
         proof: Revealed,
         /// SHA-256 of the claim token.
         token_hash: Digest,
+        /// The page says that the link's token had reached a path or a query.
+        exposed: bool,
     },
     /// The same claimant once more.
     Again {
@@ -118,6 +124,8 @@ pub enum ClaimRequest {
         proof: Revealed,
         /// The claim token itself.
         token: Revealed,
+        /// The page says that the link's token had reached a path or a query.
+        exposed: bool,
     },
 }
 
@@ -144,16 +152,20 @@ struct ClaimWire {
     token_hash: Option<Digest>,
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     token: Option<Revealed>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    exposed: bool,
 }
 
 impl TryFrom<ClaimWire> for ClaimRequest {
     type Error = &'static str;
 
     fn try_from(wire: ClaimWire) -> Result<Self, Self::Error> {
-        let ClaimWire { id, access, proof, opening_code, token_hash, token } = wire;
+        let ClaimWire { id, access, proof, opening_code, token_hash, token, exposed } = wire;
         match (token_hash, token, opening_code) {
-            (Some(token_hash), None, opening_code) => Ok(Self::First { id, access, opening_code, proof, token_hash }),
-            (None, Some(token), None) => Ok(Self::Again { id, access, proof, token }),
+            (Some(token_hash), None, opening_code) => {
+                Ok(Self::First { id, access, opening_code, proof, token_hash, exposed })
+            }
+            (None, Some(token), None) => Ok(Self::Again { id, access, proof, token, exposed }),
             _ => Err("either tokenHash, or token without openingCode"),
         }
     }
@@ -162,11 +174,11 @@ impl TryFrom<ClaimWire> for ClaimRequest {
 impl From<ClaimRequest> for ClaimWire {
     fn from(request: ClaimRequest) -> Self {
         match request {
-            ClaimRequest::First { id, access, opening_code, proof, token_hash } => {
-                Self { id, access, proof, opening_code, token_hash: Some(token_hash), token: None }
+            ClaimRequest::First { id, access, opening_code, proof, token_hash, exposed } => {
+                Self { id, access, proof, opening_code, token_hash: Some(token_hash), token: None, exposed }
             }
-            ClaimRequest::Again { id, access, proof, token } => {
-                Self { id, access, proof, opening_code: None, token_hash: None, token: Some(token) }
+            ClaimRequest::Again { id, access, proof, token, exposed } => {
+                Self { id, access, proof, opening_code: None, token_hash: None, token: Some(token), exposed }
             }
         }
     }
@@ -197,6 +209,9 @@ pub struct DeclineRequest {
     pub opening_code: Option<TypedCode>,
     /// The decline value derived from `S`.
     pub decline: Revealed,
+    /// The page says that the link's token had reached a path or a query.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub exposed: bool,
 }
 
 /// An optional member may be absent, not `null`.
@@ -230,6 +245,9 @@ pub struct LookupAnswer {
     /// When the claimant's right to repeat ends; present while the link is claimed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window_ends_at: Option<Timestamp>,
+    /// How a sign-in begins, where one is demanded and the gateway knows a provider.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oidc: Option<SignInOffer>,
 }
 
 /// The answer to a claim that won, or was repeated by the claimant.
@@ -302,11 +320,11 @@ pub trait LinkService: Send + Sync {
     /// # Errors
     /// A [`Refusal`].
     async fn decline(&self, request: &DeclineRequest, now: Timestamp) -> Result<StateAnswer, Refusal>;
-    /// E-mailed codes and sign-ins. Its form is not fixed yet, so the body comes unparsed.
+    /// A step of an e-mailed code or a sign-in. May wait a few seconds for the operator.
     ///
     /// # Errors
-    /// [`Refusal::NotAvailable`] unless an implementation offers it.
-    async fn code(&self, _body: &[u8], _now: Timestamp) -> Result<StateAnswer, Refusal> {
+    /// A [`Refusal`]; [`Refusal::NotAvailable`] unless an implementation offers it.
+    async fn code(&self, _request: &CodeRequest, _now: Timestamp) -> Result<CodeAnswer, Refusal> {
         Err(Refusal::NotAvailable)
     }
 }

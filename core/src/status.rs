@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use crate::delivery::{Completion, Manifest, Spec, Strategy};
 use crate::entry::{Attempt, Entry, MailState};
 use crate::error::Fault;
-use crate::link::State;
+use crate::link::verification::MAX_MAILS;
+use crate::link::{State, Verification};
 use crate::rotation::{By, Evidence, Scope};
 use crate::time::Timestamp;
 
@@ -252,12 +253,30 @@ fn retrieved(current: Option<&Attempt>) -> Words {
     }
     match link.state {
         _ if link.tampered.is_some() => ("False", "Tampered", "the record was altered; the link is withdrawn".into()),
-        State::Open | State::Claimed | State::Retrieved => ("False", "NotOpened", "nobody has opened it".into()),
+        State::Open | State::Claimed | State::Retrieved => ("False", "NotOpened", not_opened(attempt)),
         State::Expired => ("False", "Expired", "nobody opened it in time".into()),
         State::Revoked => ("False", "Revoked", "withdrawn before anybody opened it".into()),
         State::Declined => ("False", "Declined", "the recipient says that it was not meant for them".into()),
-        State::Locked => ("False", "Locked", "too many wrong passphrases".into()),
+        State::Locked => ("False", "Locked", "too many wrong passphrases or e-mailed codes".into()),
     }
+}
+
+/// How far the recipient has come where a code or a sign-in is demanded.
+fn not_opened(attempt: &Attempt) -> String {
+    let mut text = "nobody has opened it".to_owned();
+    let Some(verify) = attempt.verify.as_deref() else { return text };
+    let passed = |by: bool| if by { "passed" } else { "not passed" };
+    if verify.demands(Verification::EmailCode) {
+        let passed = passed(verify.code_passed.is_some());
+        text.push_str(&format!(
+            "; the e-mailed code is {passed}, {} of {MAX_MAILS} mails were asked for",
+            verify.mails
+        ));
+    }
+    if verify.demands(Verification::Oidc) {
+        text.push_str(&format!("; the sign-in is {}", passed(verify.sign_in_passed.is_some())));
+    }
+    text
 }
 
 /// `note` is what a rotation that is due waits for.

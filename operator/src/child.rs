@@ -7,13 +7,14 @@ use std::process::Stdio;
 
 use anyhow::Context as _;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use ps_core::service::SignInOffer;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
 
 /// Claims may be answered.
 const LIFT: u8 = b'f';
-/// We live.
+/// We live, and may have changed records.
 const ALIVE: u8 = b'c';
 
 /// How to start a gateway.
@@ -27,6 +28,8 @@ pub struct Gateway {
     pub listen: SocketAddr,
     /// Proxies whose forwarded address is believed.
     pub trusted_proxies: Vec<std::net::IpAddr>,
+    /// How pages begin a sign-in, where a provider is configured.
+    pub sign_in: Option<SignInOffer>,
     /// Its log format: `text` or `json`.
     pub log_format: &'static str,
     /// Its log filter.
@@ -86,6 +89,7 @@ impl Gateway {
             .args(["--silence", &self.silence.as_secs().max(1).to_string()])
             .args(["--wake-fd", &theirs[2].to_string(), "--log-format", self.log_format, "--log", &self.log])
             .args(self.trusted_proxies.iter().flat_map(|p| ["--trusted-proxy".to_owned(), p.to_string()]))
+            .args(self.sign_in.iter().flat_map(options))
             .env_clear()
             .stdin(Stdio::null())
             // Our own standard output may carry the audit mirror, and a shared descriptor could be made non-blocking:
@@ -105,6 +109,16 @@ impl Gateway {
         }
         Ok(Running { child, nudge: sender(nudge_ours)?, wake: receiver(wake_ours)?, buffer: vec![0; 256] })
     }
+}
+
+/// A sign-in as the gateway's options.
+fn options(offer: &SignInOffer) -> [String; 3] {
+    let SignInOffer { authorization_endpoint, client_id, scope } = offer;
+    [
+        format!("--oidc-authorization-endpoint={authorization_endpoint}"),
+        format!("--oidc-client-id={client_id}"),
+        format!("--oidc-scope={scope}"),
+    ]
 }
 
 /// The longest line of the gateway's that is repeated; the rest of it is dropped.
@@ -168,7 +182,7 @@ impl Running {
         Ok(())
     }
 
-    /// Says that this process lives.
+    /// Says that this process lives, and may have changed records.
     pub fn alive(&self) {
         // A full pipe means that it does not read; an end of it is heard of otherwise.
         if let Err(error) = nix::unistd::write(&self.nudge, &[ALIVE]) {

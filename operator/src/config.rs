@@ -10,9 +10,11 @@ use ps_core::time::Span;
 use serde::{Deserialize, Deserializer};
 
 pub use self::cluster::{Kubernetes, LeaderElection};
+pub use self::identity::Oidc;
 use crate::self_check::Mode;
 
 mod cluster;
+mod identity;
 
 /// The longest configuration file that is read.
 const MAX_BYTES: u64 = 256 * 1024;
@@ -44,6 +46,9 @@ pub struct Config {
     /// Mail handling.
     #[serde(default)]
     pub mail: Mail,
+    /// The identity provider for `verification.oidc`. Default: none.
+    #[serde(default)]
+    pub oidc: Option<Oidc>,
     /// Folder of secrets that manifests name: `NAMESPACE/NAME/KEY`, one value per file, readable by the operator only.
     #[serde(default)]
     pub secrets: Option<PathBuf>,
@@ -370,6 +375,7 @@ impl Config {
             );
         }
         self.kubernetes.check()?;
+        self.oidc.as_ref().map_or(Ok(()), Oidc::check)?;
         if !(4096..=ps_store::MAX_BYTES).contains(&self.store.max_bytes) {
             return field("store.maxBytes", "between 4096 and 524288");
         }
@@ -390,6 +396,12 @@ impl Config {
         fix(&mut self.secrets);
         fix(&mut self.audit.file);
         fix(&mut self.self_check.ca_file);
+        if let Some(oidc) = &mut self.oidc {
+            fix(&mut oidc.ca_file);
+            if oidc.client_secret_file.is_relative() {
+                oidc.client_secret_file = base.join(&oidc.client_secret_file);
+            }
+        }
         if let Some(smtp) = &mut self.smtp {
             fix(&mut smtp.ca_file);
             fix(&mut smtp.password_file);

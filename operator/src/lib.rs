@@ -10,6 +10,7 @@ pub mod config;
 mod engine;
 pub mod failpoints;
 mod first_round;
+pub mod identities;
 mod in_use;
 pub mod lease;
 pub mod logging;

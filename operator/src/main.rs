@@ -2,13 +2,16 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
+use ps_core::ports::Clock;
 use ps_hardening::WipeOnFree;
 use ps_kubernetes::Access;
+use ps_operator::clock::SystemClock;
 use ps_operator::config::Config;
-use ps_operator::{cluster, logging, mailing, obligations, preview, restore, standalone};
+use ps_operator::{cluster, identities, logging, mailing, obligations, preview, restore, standalone};
 
 #[global_allocator]
 static ALLOCATOR: WipeOnFree = WipeOnFree;
@@ -189,6 +192,8 @@ fn check_config(path: &Path) -> anyhow::Result<()> {
         Some(_) => drop(mailing::smtp_config(&config)?),
         None => drop(mailing::presentation(&config)?),
     }
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    identities::identities(&config, &clock)?;
     print(&format!("{} is fine\n", path.display()))
 }
 

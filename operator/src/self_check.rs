@@ -136,6 +136,7 @@ impl SelfCheck {
             opening_code: None,
             proof: revealed(unlocked.proof())?,
             token_hash: token.hash(),
+            exposed: false,
         };
         let answer: ClaimAnswer = self.settled("claim", &claim).await?;
         let payload = unlocked.open(None, &answer.ciphertext.0).map_err(ps_envelope::Error::fault)?;

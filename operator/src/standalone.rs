@@ -10,6 +10,7 @@ use ps_controller::folder::memory::ObjectMemory;
 use ps_controller::folder::{FolderSource, Folders};
 use ps_controller::{Controller, Ports, Queue, Settings};
 use ps_core::ports::{CasError, Clock, Random};
+use ps_core::service::SignInOffer;
 use ps_ledger::EmbeddedLedger;
 use ps_store::EmbeddedStore;
 use ps_vault::VaultClient;
@@ -23,6 +24,7 @@ use crate::clock::{SystemClock, SystemRandom, now};
 use crate::config::{Config, LogFormat};
 use crate::engine::{Engine, Leads};
 use crate::failpoints::{self, HookedNotes};
+use crate::identities::identities;
 use crate::lease::{self, Lease};
 use crate::mailing::mailer;
 use crate::metrics::Metrics;
@@ -40,6 +42,17 @@ pub struct Places {
     pub data: PathBuf,
     /// The gateway program.
     pub gateway: Option<PathBuf>,
+}
+
+/// How the gateway tells pages to begin a sign-in.
+fn sign_in(config: &Config) -> anyhow::Result<Option<SignInOffer>> {
+    let Some(oidc) = &config.oidc else { return Ok(None) };
+    let authorization_endpoint = oidc.authorization_endpoint.clone();
+    let authorization_endpoint = authorization_endpoint.context(
+        "oidc.authorizationEndpoint: name the provider's authorization_endpoint, so that the page can lead there",
+    )?;
+    let (client_id, scope) = (oidc.client_id.clone(), oidc.scope.clone());
+    Ok(Some(SignInOffer { authorization_endpoint, client_id, scope }))
 }
 
 /// [`run`], and again with a fresh links store each time that the old one turns out damaged.
@@ -105,6 +118,7 @@ pub async fn run(config: Config, places: Places) -> anyhow::Result<()> {
         links: links.clone(),
         listen: config.listen,
         trusted_proxies: config.trusted_proxies.clone(),
+        sign_in: sign_in(&config)?,
         log_format: if config.log.format == LogFormat::Json { "json" } else { "text" },
         log: gateway_log(&config.log.level),
         // A moment longer than the lease: until then claims are answered, whoever leads.
@@ -123,6 +137,7 @@ pub async fn run(config: Config, places: Places) -> anyhow::Result<()> {
     };
     let folder = Arc::new(FolderSource::open(folders, notes, clock.clone(), random.clone()).await?);
     let (mailer, smtp) = mailer(&config, &clock)?;
+    let identities = identities(&config, &clock)?;
     let ports = Ports {
         manifests: Arc::new(FolderManifests { folder: folder.clone(), clock: clock.clone(), lease: lease.clone() }),
         connections: folder.clone(),
@@ -130,6 +145,7 @@ pub async fn run(config: Config, places: Places) -> anyhow::Result<()> {
         store: store.clone(),
         vault: Arc::new(VaultClient::new(folder.clone(), clock.clone())),
         mailer,
+        identities,
         audit: Arc::new(BoundedAudit::new(trail.clone())),
         clock,
         random,

@@ -74,6 +74,7 @@ async fn keep_up(
     let file = StoreFile::of(&gateway.links)?;
     let Engine { first, health, metrics, .. } = keeper.engine;
     let mut running: Option<Running> = None;
+    let mut commits = store.commits();
     loop {
         if running.is_none() {
             running = start_gateway(gateway, first, metrics);
@@ -98,6 +99,12 @@ async fn keep_up(
                     child.alive();
                 }
                 beats = beats.wrapping_add(1);
+            }
+            // A verdict: the gateway's requests that wait for it look again. The sender lives as long as the store.
+            Ok(()) = commits.changed() => {
+                if let Some(child) = &running {
+                    child.alive();
+                }
             }
             () = first.over(), if !over => {
                 over = true;

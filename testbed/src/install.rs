@@ -1,6 +1,6 @@
 //! Getting the pieces: each `ensure_*` finds one, or installs it, or fails with the command that would.
 //!
-//! Versions and hashes are pinned in `requirements.txt`, the two `package-lock.json`, and `cluster/go.mod` with its
+//! Versions and hashes are pinned in `requirements.txt`, the three `package-lock.json`, and `cluster/go.mod` with its
 //! `go.sum`. Several processes may ask at once; a lock file lets one of them work.
 
 use std::fs::{self, File};
@@ -32,6 +32,8 @@ pub enum Piece {
     Postgres,
     /// Node packages of the SMTP server.
     Smtp,
+    /// Node packages of the OpenID provider.
+    Oidc,
     /// Chromium and the Node packages that drive it.
     Browser,
     /// The database of the Kubernetes API.
@@ -48,10 +50,11 @@ pub enum Piece {
 
 impl Piece {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::OpenBao,
         Self::Postgres,
         Self::Smtp,
+        Self::Oidc,
         Self::Browser,
         Self::Etcd,
         Self::ApiServer,
@@ -70,6 +73,7 @@ impl Piece {
             Self::OpenBao => "OpenBao",
             Self::Postgres => "PostgreSQL",
             Self::Smtp => "SMTP server",
+            Self::Oidc => "OpenID provider",
             Self::Browser => "Chromium",
             Self::Etcd => "etcd",
             Self::ApiServer => "Kubernetes API server",
@@ -95,7 +99,7 @@ impl Piece {
             Self::ControllerManager => Some(ClusterProgram::ControllerManager),
             Self::Kubectl => Some(ClusterProgram::Kubectl),
             Self::Helm => Some(ClusterProgram::Helm),
-            Self::OpenBao | Self::Postgres | Self::Smtp | Self::Browser => None,
+            Self::OpenBao | Self::Postgres | Self::Smtp | Self::Oidc | Self::Browser => None,
         }
     }
 
@@ -108,6 +112,7 @@ impl Piece {
             Self::OpenBao => ensure_openbao(),
             Self::Postgres => ensure_postgres(),
             Self::Smtp => ensure_node_packages("testbed/smtp"),
+            Self::Oidc => ensure_node_packages("testbed/oidc"),
             Self::Browser => ensure_node_packages("testbed/browser").and_then(|_| ensure_chromium()),
             Self::Etcd => ClusterProgram::Etcd.ensure(),
             Self::ApiServer => ClusterProgram::ApiServer.ensure(),

@@ -14,7 +14,7 @@
 //! the Kubernetes API.
 //!
 //! A test that seals, kills or faults a server starts one of its own ([`OpenBao::raft`], [`SmtpServer::start`],
-//! [`Cluster::start`]).
+//! [`OidcServer::start`], [`Cluster::start`]).
 //! Every server is a child that dies with this process, even if it is killed; what it writes lies under
 //! `target/testbed/run` and goes with it, its log stays in `target/testbed/log`. Nothing skips: a missing piece is
 //! installed (`install`), or the error names the command that gets it.
@@ -31,6 +31,7 @@ mod kubernetes_audit;
 mod kubernetes_bao;
 mod kubernetes_etcd;
 mod kubernetes_files;
+mod oidc;
 mod openbao;
 mod openbao_api;
 mod ports;
@@ -52,6 +53,7 @@ pub use kubernetes::{AuditLevel, Cluster, ClusterOptions};
 pub use kubernetes_api::Finished;
 pub use kubernetes_audit::AuditEvent;
 pub use kubernetes_bao::KubernetesRole;
+pub use oidc::{OidcCounts, OidcServer};
 pub use openbao::OpenBao;
 pub use openbao_api::{AppRole, KvVersion, Token, TokenOptions};
 pub use ports::{free_port, free_port_pair};

@@ -46,6 +46,7 @@ pub fn absorb(entry: &mut Entry, number: u32, record: Option<&Record>, now: Time
         put_at: attempt.begun_at,
         revoke_ordered: attempt.link.revoke.is_some(),
         journal_read: attempt.link.journal_read,
+        judge: attempt.judge(),
     };
     match (check(record, &expected, now), record) {
         (Ok(()), Some(Record::Link(link))) => read_journal(entry, number, link, now),
@@ -66,7 +67,8 @@ fn read_journal(entry: &mut Entry, number: u32, link: &Link, now: Timestamp) {
             JournalEvent::Revoked => (EventKind::Revoked, "the link is withdrawn"),
             JournalEvent::Declined => (EventKind::Declined, "the recipient said: not meant for me"),
             JournalEvent::Disputed => (EventKind::Disputed, "somebody else had opened it"),
-            JournalEvent::Locked => (EventKind::Locked, "too many wrong passphrases"),
+            JournalEvent::Locked => (EventKind::Locked, "too many wrong passphrases or e-mailed codes"),
+            JournalEvent::Exposed => (EventKind::Exposed, "the link's token had reached a path or a query"),
         };
         entry.emit_journal(kind, number, line.seq, at, reason);
         take_over(entry, number, line.event, link, at, now);
@@ -77,6 +79,9 @@ fn read_journal(entry: &mut Entry, number: u32, link: &Link, now: Timestamp) {
     if let Some(attempt) = entry.attempt_mut(number) {
         attempt.link.state = link.state;
         attempt.link.acknowledged = link.acknowledged_at.is_some();
+        if !link.state.is_live() {
+            attempt.forget_judging();
+        }
     }
 }
 
@@ -84,7 +89,8 @@ fn take_over(entry: &mut Entry, number: u32, event: JournalEvent, link: &Link, a
     let Some(attempt) = entry.attempt_mut(number) else { return };
     let terms = attempt.terms.clone();
     let revoke = attempt.link.revoke;
-    if !matches!(event, JournalEvent::Claimed | JournalEvent::Acknowledged | JournalEvent::Disputed) {
+    let goes_on = [JournalEvent::Claimed, JournalEvent::Acknowledged, JournalEvent::Disputed, JournalEvent::Exposed];
+    if !goes_on.contains(&event) {
         attempt.link.ended_at.get_or_insert(at);
     }
     // Somebody had the link, whatever became of the mail.
@@ -132,7 +138,17 @@ fn take_over(entry: &mut Entry, number: u32, event: JournalEvent, link: &Link, a
             if terms.on_locked {
                 raise(entry, number, Cause::Locked, now, now);
             }
-            tell(entry, number, NoticeKind::Locked, at, "Too many wrong passphrases: the link is locked.");
+            tell(
+                entry,
+                number,
+                NoticeKind::Locked,
+                at,
+                "Too many wrong passphrases or e-mailed codes: the link is locked.",
+            );
+        }
+        JournalEvent::Exposed => {
+            let text = "The link's token had reached a path or a query, where servers and proxies log: whoever reads their logs has the link.";
+            tell(entry, number, NoticeKind::Exposed, at, text);
         }
     }
 }

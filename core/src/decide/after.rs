@@ -1,11 +1,13 @@
 //! What is written down after, or just before, an effect: pure transitions of the entry that the acts persist.
 
-use super::absorb;
+use super::{absorb, verify};
 use crate::audit::EventKind;
 use crate::delivery::NoticeKind;
-use crate::entry::{Attempt, Entry, Hold, MailState, Notice, RevokeCause};
+use crate::entry::{Attempt, Entry, Hold, MailState, MailedCode, Notice, RevokeCause};
 use crate::error::Fault;
+use crate::ids::Digest;
 use crate::link::State;
+use crate::link::verification::{CODE_LIFE, CodeState, Request, SignInRefusal};
 use crate::time::{Span, Timestamp};
 
 /// For how long nobody else may supersede a pending attempt; its owner renews it at each try.
@@ -96,6 +98,88 @@ pub fn superseded(entry: &Entry, number: u32, reason: &str, now: Timestamp) -> E
         attempt.link.ended_at.get_or_insert(now);
     }
     next.emit(EventKind::Superseded, number, now, reason, &[]);
+    next
+}
+
+/// A code of this hash is about to be mailed in answer to a request: the intent. From here on it is one of the link's mails.
+#[must_use]
+pub fn code_begun(entry: &Entry, number: u32, request: u32, hash: Digest, now: Timestamp) -> Entry {
+    let mut next = verify::answered(entry, number, request);
+    verify::set(&mut next, number, |v| {
+        v.mails += 1;
+        v.state = CodeState::Sent;
+        v.wait_until = Timestamp::EPOCH;
+        v.code = Some(MailedCode { hash, at: now, until: now + CODE_LIFE, tries: 0 });
+    });
+    next.emit(EventKind::CodeMailed, number, now, "a code is mailed to the recipient", &[]);
+    next
+}
+
+/// The mail with this code was certainly not sent: the request is open again, and the mail is not counted. `None` if the
+/// entry has moved on.
+#[must_use]
+pub fn code_not_sent(entry: &Entry, number: u32, request: u32, hash: Digest) -> Option<Entry> {
+    let mut next = code_undone(entry, number, hash)?;
+    verify::set(&mut next, number, |v| {
+        v.mails = v.mails.saturating_sub(1);
+        v.answered = v.answered.min(request.saturating_sub(1));
+        v.state = CodeState::None;
+    });
+    Some(next)
+}
+
+/// The mail with this code was refused for good. `None` if the entry has moved on.
+#[must_use]
+pub fn code_refused(entry: &Entry, number: u32, hash: Digest, fault: &Fault, now: Timestamp) -> Option<Entry> {
+    let mut next = code_undone(entry, number, hash)?;
+    verify::set(&mut next, number, |v| v.state = CodeState::NotSent);
+    let code = [("code", fault.code.clone())];
+    next.emit(EventKind::CodeRefused, number, now, "the mail server refused the mail with a code", &code);
+    Some(next)
+}
+
+fn code_undone(entry: &Entry, number: u32, hash: Digest) -> Option<Entry> {
+    let mut next = entry.clone();
+    let code = &mut next.attempt_mut(number)?.verify.as_deref_mut()?.code;
+    // Tried already, so it was received after all.
+    code.take_if(|c| c.hash == hash && c.tries == 0)?;
+    Some(next)
+}
+
+/// A sign-in is about to be looked at: it counts, whatever comes of it.
+#[must_use]
+pub fn sign_in_begun(entry: &Entry, number: u32) -> Entry {
+    let mut next = entry.clone();
+    verify::set(&mut next, number, |v| v.sign_ins = v.sign_ins.saturating_add(1));
+    next
+}
+
+/// A sign-in was looked at.
+#[must_use]
+pub fn sign_in_judged(
+    entry: &Entry,
+    number: u32,
+    request: &Request,
+    verdict: Result<(), SignInRefusal>,
+    now: Timestamp,
+) -> Entry {
+    match verdict {
+        Ok(()) => verify::sign_in_passed(entry, number, request, now),
+        Err(why) => sign_in_refused(entry, number, request, why, now),
+    }
+}
+
+pub(super) fn sign_in_refused(
+    entry: &Entry,
+    number: u32,
+    request: &Request,
+    why: SignInRefusal,
+    now: Timestamp,
+) -> Entry {
+    let mut next = verify::answered(entry, number, request.seq);
+    verify::set(&mut next, number, |v| v.sign_in_refused = Some((request.token_hash, why)));
+    let facts = [("why", why.as_str().to_owned())];
+    next.emit(EventKind::SignInRefused, number, now, "a sign-in did not pass", &facts);
     next
 }
 

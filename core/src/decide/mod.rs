@@ -8,6 +8,7 @@
 //! | [`absorb`] | what do the records tell that the entry does not know yet? |
 //! | `tie` | does this object belong to this entry? |
 //! | `links` | which links must end now? |
+//! | `verify` | what do recipients ask for: a code by mail, a verdict? |
 //! | `owed` | which rotation is due, and what is its next step? |
 //! | `deliver` | must something be sent? |
 //! | [`after`] | what is written down after an effect |
@@ -20,6 +21,7 @@ mod links;
 mod owed;
 mod step;
 mod tie;
+mod verify;
 
 use std::collections::BTreeMap;
 
@@ -32,6 +34,7 @@ use crate::rotation::Step;
 use crate::time::{Span, Timestamp};
 
 pub use step::step;
+pub use verify::Order;
 
 /// All that a decision may know besides manifest and entry.
 #[derive(Clone, Debug, Default)]
@@ -52,6 +55,8 @@ pub struct Observation {
     pub mail_blocked: Option<Trouble>,
     /// What failed last for one attempt (the next attempt's number for one that could not begin).
     pub trouble: BTreeMap<u32, Trouble>,
+    /// The identity provider failed a moment ago.
+    pub identity_blocked: Option<Trouble>,
     /// The message that this process holds in memory.
     pub held: Option<Held>,
     /// How long a message may be held for a mail server that refuses it for now.
@@ -139,6 +144,14 @@ pub enum Action {
     Void(u32),
     /// Let time do its work on the record of an attempt.
     Settle(u32),
+    /// Make a code, write down its hash, and mail it.
+    MailCode(Order),
+    /// Have the identity provider check a sign-in, and write down what it says.
+    CheckSignIn(Order),
+    /// Put what was judged, and `R` where it is released, into the record of an attempt.
+    Judge(u32),
+    /// Lock the link of an attempt.
+    Lock(u32),
     /// Look at the source of an attempt.
     Observe(u32),
     /// One step of a rotation.
@@ -167,7 +180,11 @@ impl Action {
     #[must_use]
     pub const fn comes_after_links(&self) -> bool {
         match self {
-            Self::Observe(_)
+            Self::MailCode(_)
+            | Self::CheckSignIn(_)
+            | Self::Judge(_)
+            | Self::Lock(_)
+            | Self::Observe(_)
             | Self::Rotate { .. }
             | Self::Release
             | Self::Stamp(_)
@@ -281,6 +298,7 @@ fn known(manifest: Option<&Manifest>, entry: &Entry, obs: &Observation, now: Tim
         .or_else(|| tie::next(manifest, entry, obs, now, g))
         .or_else(|| links::order_ends(mine, entry, obs, now))
         .or_else(|| links::end(entry, obs, now, g))
+        .or_else(|| verify::next(entry, obs, now, g))
         .or_else(|| owed::next(entry, obs, now, g))
         .or_else(|| tie::release(manifest, entry))
         .or_else(|| tie::stamp(mine, entry))

@@ -7,15 +7,20 @@
 //! Retrieved ─decline─► Retrieved (disputed): rotate now
 //! ```
 //!
+//! Where an e-mailed code or a sign-in is demanded, an open link also carries what the recipient asks of the operator and
+//! what the operator has judged ([`verification`]).
+//!
 //! [`rules::apply`] is the only code that makes these transitions; the gateway and the operator both run it
 //! on top of a store's compare-and-swap. [`check::check`] is how the operator reads a record that a
 //! compromised gateway may have written.
 
 pub mod check;
+pub mod email_code;
 mod record;
 pub mod rules;
 #[cfg(test)]
 pub(crate) mod sample;
+pub mod verification;
 
 pub use record::{
     Claim, Decline, JournalEntry, JournalEvent, Kdf, Link, Record, Release, Sealed, State, Tries, Verification,

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::verification::{Request, Verdict};
 use crate::encode::{self, push_lp};
 use crate::ids::{Digest, LinkId};
 use crate::time::{Span, Timestamp};
@@ -289,6 +290,8 @@ pub enum JournalEvent {
     Disputed,
     /// Open → Locked.
     Locked,
+    /// The page says that the link's token had reached a path or a query. Noted once, in any state.
+    Exposed,
 }
 
 /// A link's record as long as its id has not been voided.
@@ -304,6 +307,12 @@ pub struct Link {
     /// Judgement: `R`, once a code or a sign-in was right. Operator only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<Release>,
+    /// What the recipient's side asks of the operator, while the link is open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<Box<Request>>,
+    /// Judgement: what the operator has answered, while the link is live. Operator only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Box<Verdict>>,
     /// The claim, kept by every later state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim: Option<Claim>,
@@ -336,6 +345,8 @@ impl Link {
             sealed,
             state: State::Open,
             release: None,
+            request: None,
+            verdict: None,
             claim: None,
             acknowledged_at: None,
             decline: None,

@@ -2,7 +2,8 @@
 
 use subtle::ConstantTimeEq as _;
 
-use super::record::{Claim, Decline, JournalEntry, JournalEvent, Link, Release, State};
+use super::record::{Claim, Decline, JournalEntry, JournalEvent, Link, Release, State, Verification};
+use super::verification::{Ask, CODE_LIFE, CodeState, MAIL_GAP, REQUEST_HOLDS, Request, Verdict};
 use crate::encode::lp;
 use crate::ids::{Digest, LinkId};
 use crate::time::{Span, Timestamp};
@@ -12,7 +13,7 @@ pub const MAX_WRONG_PROOFS: u32 = 10;
 /// The longest wait that wrong input can cause.
 pub const LONGEST_WAIT: Span = Span::from_secs(30);
 
-/// What may be asked of a link. The first four come through a gateway, the others from the operator alone.
+/// What may be asked of a link. Those with `access` come through a gateway, the others from the operator alone.
 #[derive(Clone, Debug)]
 pub enum Command {
     /// State and preview, for whoever holds the link.
@@ -56,14 +57,32 @@ pub enum Command {
         /// The decline value derived from `S`.
         preimage: [u8; 32],
     },
+    /// Have the operator mail a code, or judge a code or a sign-in.
+    Ask {
+        /// Shows that the caller holds the link.
+        access: [u8; 32],
+        /// Hash of the opening code that was typed.
+        code: Option<Digest>,
+        /// SHA-256 of the token that will claim.
+        token_hash: Digest,
+        /// What is asked.
+        ask: Ask,
+    },
     /// Let time do what it does: expire, or end the claim window.
     Settle,
     /// Withdraw the link.
     Revoke,
     /// Move the expiry, at most to `not_after`.
     SetExpiry(Timestamp),
-    /// Release `R` to one claim token.
-    SetRelease(Release),
+    /// Answer requests, and release `R` to the one claim token that the verdict names.
+    Judge {
+        /// The verdict.
+        verdict: Box<Verdict>,
+        /// `R`, exactly where the verdict releases it.
+        release: Option<Release>,
+    },
+    /// Lock the link: too many wrong e-mailed codes.
+    Lock,
 }
 
 /// The value that claims; it does not print.
@@ -96,6 +115,8 @@ pub enum Refusal {
     },
     /// An e-mailed code or a sign-in is still due for this token.
     VerificationDue,
+    /// The link does not demand what is handed in.
+    NotDemanded,
     /// Claimed, and not by this token.
     Claimed,
     /// The command does not fit this state or carries a wrong preimage.
@@ -149,12 +170,16 @@ pub fn apply(link: &Link, command: &Command, now: Timestamp) -> Step {
         Command::Decline { access, code, preimage } if holds(link, access) => {
             decline(&mut next, code.as_ref(), preimage, now)
         }
+        Command::Ask { access, code, token_hash, ask } if holds(link, access) => {
+            self::ask(&mut next, code.as_ref(), *token_hash, ask, now)
+        }
         // A wrong `access` learns nothing and changes nothing, not even what time would have changed.
         Command::Lookup { .. }
         | Command::Claim { .. }
         | Command::ClaimAgain { .. }
         | Command::Acknowledge { .. }
-        | Command::Decline { .. } => return Step { next: None, outcome: Outcome::Refused(Refusal::NotFound) },
+        | Command::Decline { .. }
+        | Command::Ask { .. } => return Step { next: None, outcome: Outcome::Refused(Refusal::NotFound) },
         Command::Settle => Outcome::Done(next.state),
         Command::Revoke => {
             if next.state.is_live() {
@@ -169,15 +194,35 @@ pub fn apply(link: &Link, command: &Command, now: Timestamp) -> Step {
             }
             Outcome::Done(next.state)
         }
-        Command::SetRelease(release) => {
+        Command::Judge { verdict, release } => {
             if next.state == State::Open {
-                next.release = Some(release.clone());
+                next.request = next.request.filter(|r| r.seq > verdict.answered);
+                next.verdict = Some(verdict.clone());
+                next.release.clone_from(release);
+            }
+            Outcome::Done(next.state)
+        }
+        Command::Lock => {
+            if next.state == State::Open {
+                end(&mut next, State::Locked, JournalEvent::Locked, now);
             }
             Outcome::Done(next.state)
         }
     };
     let changed = next != *link;
     Step { next: changed.then_some(next), outcome }
+}
+
+/// The link with a note that its token was exposed; `None` if `access` is not its own, or it is noted already.
+#[must_use]
+pub fn expose(link: &Link, access: &[u8; 32], now: Timestamp) -> Option<Link> {
+    if !holds(link, access) || link.journal.iter().any(|j| j.event == JournalEvent::Exposed) {
+        return None;
+    }
+    let mut next = link.clone();
+    settle(&mut next, now);
+    note(&mut next, JournalEvent::Exposed, now);
+    Some(next)
 }
 
 fn holds(link: &Link, access: &[u8; 32]) -> bool {
@@ -201,6 +246,8 @@ fn end(link: &mut Link, state: State, event: JournalEvent, now: Timestamp) {
     link.ciphertext = None;
     link.preview = None;
     link.release = None;
+    link.request = None;
+    link.verdict = None;
     note(link, event, now);
 }
 
@@ -230,6 +277,7 @@ fn claim(link: &mut Link, code: Option<&Digest>, proof: &Proof, token_hash: Dige
         return wrong_proof(link, now);
     }
     link.state = State::Claimed;
+    link.request = None;
     link.claim = Some(Claim { proof: proof.0, token_hash, at: now });
     note(link, JournalEvent::Claimed, now);
     Outcome::Released
@@ -300,6 +348,70 @@ fn decline(link: &mut Link, code: Option<&Digest>, preimage: &[u8; 32], now: Tim
     Outcome::Done(State::Declined)
 }
 
+/// Puts a request into the record, unless it needs none: what is asked for is there, or on its way.
+fn ask(link: &mut Link, code: Option<&Digest>, token_hash: Digest, ask: &Ask, now: Timestamp) -> Outcome {
+    match link.state {
+        State::Open => {}
+        State::Claimed => return Outcome::Refused(Refusal::Claimed),
+        over => return Outcome::Refused(Refusal::Gone(over)),
+    }
+    if !link.sealed.kinds.contains(&ask.kind()) {
+        return Outcome::Refused(Refusal::NotDemanded);
+    }
+    if !ask.is_well_formed() {
+        return Outcome::Refused(Refusal::Invalid);
+    }
+    if let Some(refusal) = waiting(link, now) {
+        return refusal;
+    }
+    if link.sealed.code.is_some()
+        && let Some(refusal) = check_code(link, code, now)
+    {
+        return refusal;
+    }
+    if let Some(open) = link.open_request()
+        && now < open.at + REQUEST_HOLDS
+    {
+        let same = open.ask == *ask && (*ask == Ask::Mail || open.token_hash == token_hash);
+        let busy = Outcome::Refused(Refusal::SlowDown(now + Span::from_secs(1)));
+        return if same { Outcome::Done(link.state) } else { busy };
+    }
+    if let Some(verdict) = &link.verdict {
+        if verdict.needs_nothing(ask, &token_hash, now) {
+            return Outcome::Done(link.state);
+        }
+        let wait = verdict.email_code.as_ref().map_or(Timestamp::EPOCH, |c| c.wait_until);
+        if matches!(ask, Ask::Code(_)) && now < wait {
+            return Outcome::Refused(Refusal::SlowDown(wait));
+        }
+    }
+    let answered = link.verdict.as_ref().map_or(0, |v| v.answered);
+    let seq = link.request.as_ref().map_or(answered, |r| r.seq.max(answered)).saturating_add(1);
+    link.request = Some(Box::new(Request { seq, at: now, token_hash, ask: ask.clone() }));
+    Outcome::Done(link.state)
+}
+
+impl Verdict {
+    /// Whether the operator would do nothing: passed already, no mail left or one on its way, no code to try.
+    fn needs_nothing(&self, ask: &Ask, token_hash: &Digest, now: Timestamp) -> bool {
+        let passed = match ask.kind() {
+            Verification::Oidc => self.sign_in.as_ref().and_then(|s| s.passed),
+            _ => self.email_code.as_ref().and_then(|c| c.passed),
+        };
+        let Some(codes) = &self.email_code else { return passed == Some(*token_hash) };
+        passed == Some(*token_hash)
+            || match ask {
+                Ask::Mail => {
+                    let out = matches!(codes.state, CodeState::Sent | CodeState::Wrong);
+                    let fresh = codes.expires_at.is_some_and(|until| now + CODE_LIFE < until + MAIL_GAP);
+                    codes.mails_left == 0 || (out && fresh)
+                }
+                Ask::Code(_) => codes.tries_left == 0 || codes.expires_at.is_none_or(|until| now >= until),
+                Ask::SignIn { .. } => false,
+            }
+    }
+}
+
 fn waiting(link: &Link, now: Timestamp) -> Option<Outcome> {
     (now < link.tries.wait_until).then_some(Outcome::Refused(Refusal::SlowDown(link.tries.wait_until)))
 }
@@ -331,7 +443,7 @@ fn wrong_proof(link: &mut Link, now: Timestamp) -> Outcome {
 }
 
 /// One second after the first failure, doubling, at most [`LONGEST_WAIT`].
-fn wait_after(failures: u32) -> Span {
+pub(crate) fn wait_after(failures: u32) -> Span {
     let exponent = failures.saturating_sub(1).min(5);
     Span::from_secs(1_i64 << exponent).min(LONGEST_WAIT)
 }

@@ -34,6 +34,9 @@ pub enum Refusal {
         /// How long until the next one is looked at.
         retry_after: Span,
     },
+    /// An e-mailed code or a sign-in is due first, with this token.
+    #[error("An e-mailed code or a sign-in is due first")]
+    VerificationDue,
     /// Unknown id or wrong `access`.
     #[error("No such link")]
     NotFound,
@@ -60,7 +63,7 @@ impl Refusal {
     pub const fn status(self) -> u16 {
         match self {
             Self::BadRequest | Self::NotAvailable => 400,
-            Self::WrongCode { .. } | Self::WrongProof { .. } => 403,
+            Self::WrongCode { .. } | Self::WrongProof { .. } | Self::VerificationDue => 403,
             Self::NotFound => 404,
             Self::Claimed => 409,
             Self::Gone(_) => 410,
@@ -79,6 +82,7 @@ impl Refusal {
             Self::NotAvailable => "not-available",
             Self::WrongCode { .. } => "wrong-code",
             Self::WrongProof { .. } => "wrong-proof",
+            Self::VerificationDue => "verification-due",
             Self::NotFound => "not-found",
             Self::Claimed => "claimed",
             Self::Gone(_) => "gone",
@@ -130,6 +134,7 @@ impl Refusal {
             (400, "not-available") => Self::NotAvailable,
             (403, "wrong-code") => Self::WrongCode { retry_after },
             (403, "wrong-proof") => Self::WrongProof { attempts_left: attempts_left.unwrap_or(0), retry_after },
+            (403, "verification-due") => Self::VerificationDue,
             (404, "not-found") => Self::NotFound,
             (409, "claimed") => Self::Claimed,
             (410, "gone") => Self::Gone((*state)?),
@@ -181,6 +186,7 @@ mod tests {
             Refusal::NotAvailable,
             Refusal::WrongCode { retry_after: span },
             Refusal::WrongProof { attempts_left: 9, retry_after: span },
+            Refusal::VerificationDue,
             Refusal::NotFound,
             Refusal::Claimed,
             Refusal::Gone(State::Declined),

@@ -7,7 +7,9 @@ use ps_core::decide::{Action, Decision, Observation, step};
 use ps_core::entry::{Attempt, Common, Entry};
 use ps_core::error::Fault;
 use ps_core::ids::Key;
-use ps_core::ports::{AuditSink, CasError, Clock, Connections, Ledger, LinkStore, Mailer, Manifests, Random, Vault};
+use ps_core::ports::{
+    AuditSink, CasError, Clock, Connections, Identities, Ledger, LinkStore, Mailer, Manifests, Random, Vault,
+};
 use ps_core::secret::SecretBytes;
 use ps_core::status;
 use ps_core::time::{Span, Timestamp};
@@ -31,6 +33,8 @@ pub struct Ports {
     pub vault: Arc<dyn Vault>,
     /// The mail server.
     pub mailer: Arc<dyn Mailer>,
+    /// The identity provider.
+    pub identities: Arc<dyn Identities>,
     /// The audit trail.
     pub audit: Arc<dyn AuditSink>,
     /// The time.
@@ -233,6 +237,7 @@ impl Controller {
         let generation = view.manifest.as_ref().map_or(0, |m| m.generation);
         match trip {
             Trip::Mail(fault) => self.desk.block_mail(fault, now, jitter),
+            Trip::Identity(fault) => self.desk.block_identity(fault, now, jitter),
             Trip::Store(fault) => self.desk.block_store(fault, now, jitter),
             Trip::Record { attempt, fault } => self.desk.block_record(key, attempt, fault, now, jitter),
             Trip::Vault { connection, fault, .. } if fault.is_transient() => {

@@ -44,6 +44,7 @@ struct State {
     deliveries: HashMap<Key, Scratch>,
     blocked: BTreeMap<ConnectionRef, Trouble>,
     mail: Option<Trouble>,
+    identity: Option<Trouble>,
     store: Option<Trouble>,
     steps: HashMap<Digest, LastStep>,
 }
@@ -86,6 +87,7 @@ impl Desk {
         obs.blocked.clone_from(&state.blocked);
         obs.mail_blocked.clone_from(&state.mail);
         obs.store_blocked.clone_from(&state.store);
+        obs.identity_blocked.clone_from(&state.identity);
         if let Some(scratch) = state.deliveries.get(key) {
             obs.sights.clone_from(&scratch.sights);
             obs.trouble.clone_from(&scratch.trouble);
@@ -170,6 +172,15 @@ impl Desk {
     pub(crate) fn block_mail(&self, fault: Fault, now: Timestamp, jitter: u16) {
         let mut state = self.state();
         state.mail = Some(trouble(state.mail.as_ref(), fault, 0, now, jitter));
+    }
+
+    pub(crate) fn block_identity(&self, fault: Fault, now: Timestamp, jitter: u16) {
+        let mut state = self.state();
+        state.identity = Some(trouble(state.identity.as_ref(), fault, 0, now, jitter));
+    }
+
+    pub(crate) fn unblock_identity(&self) {
+        self.state().identity = None;
     }
 
     pub(crate) fn block_store(&self, fault: Fault, now: Timestamp, jitter: u16) {

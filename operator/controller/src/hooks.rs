@@ -12,10 +12,11 @@ use ps_core::entry::{Common, Entry};
 use ps_core::error::{Class, Fault};
 use ps_core::ids::{Digest, Key, LinkId, Stamp};
 use ps_core::link::Record;
+use ps_core::link::verification::SignInRefusal;
 use ps_core::mail::{CodeMail, LinkMail, NoticeMail};
 use ps_core::ports::{
-    AuditSink, CasError, Connection, Connections, Ledger, LinkStore, MailError, Mailer, Manifests, Reading,
-    RecordSummary, Vault, Versioned,
+    AuditSink, CasError, Connection, Connections, Identities, Ledger, LinkStore, MailError, Mailer, Manifests, Reading,
+    RecordSummary, SignIn, Vault, Versioned,
 };
 use ps_core::rotation::Step;
 use ps_core::secret::{SecretBytes, SecretString};
@@ -93,6 +94,7 @@ impl Ports {
             store: Arc::new(Hooked { inner: self.store, hook: hook.clone() }),
             vault: Arc::new(Hooked { inner: self.vault, hook: hook.clone() }),
             mailer: Arc::new(Hooked { inner: self.mailer, hook: hook.clone() }),
+            identities: Arc::new(Hooked { inner: self.identities, hook: hook.clone() }),
             audit: Arc::new(Hooked { inner: self.audit, hook: hook.clone() }),
             clock: self.clock,
             random: self.random,
@@ -174,6 +176,11 @@ hooked!(Mailer, "mailer" {
     effect send_link(mail: &LinkMail) -> Result<(), MailError>;
     effect send_code(mail: &CodeMail) -> Result<(), MailError>;
     effect send_notice(mail: &NoticeMail) -> Result<(), MailError>;
+});
+
+hooked!(Identities, "identities" {
+    read ready() -> Result<(), Fault>;
+    effect sign_in(answer: &SignIn<'_>) -> Result<Result<(), SignInRefusal>, Fault>;
 });
 
 hooked!(AuditSink, "audit" {

@@ -133,7 +133,8 @@ async fn measure(store: Arc<EmbeddedStore>, plan: Arc<Plan>) {
 
 fn request(host: &str, id: LinkId) -> Vec<u8> {
     let (access, proof) = (Revealed(preimage(id, "access")), Revealed(preimage(id, "proof")));
-    let claim = ClaimRequest::First { id, access, opening_code: None, proof, token_hash: Digest::of(&id.0) };
+    let claim =
+        ClaimRequest::First { id, access, opening_code: None, proof, token_hash: Digest::of(&id.0), exposed: false };
     let body = serde_json::to_vec(&claim).unwrap();
     let head = format!(
         "POST /api/v1/links/claim HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",

@@ -69,6 +69,19 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SECONDS", requires = "nudge_fd", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) silence: Option<u64>,
 
+    /// Where the identity provider asks people to sign in (its authorization_endpoint), for links that demand a sign-in. The
+    /// operator is configured with the same provider and client.
+    #[arg(long, value_name = "URL", requires = "oidc_client_id")]
+    pub(crate) oidc_authorization_endpoint: Option<String>,
+
+    /// This installation's client id at the identity provider.
+    #[arg(long, value_name = "ID", requires = "oidc_authorization_endpoint")]
+    pub(crate) oidc_client_id: Option<String>,
+
+    /// What is asked for at the identity provider, separated by spaces.
+    #[arg(long, value_name = "SCOPES", default_value = "openid email", requires = "oidc_client_id")]
+    pub(crate) oidc_scope: String,
+
     /// Address for /healthz, /readyz and /metrics. Not for the internet.
     #[arg(long, value_name = "ADDR")]
     pub(crate) admin: Option<SocketAddr>,

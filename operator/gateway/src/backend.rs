@@ -4,8 +4,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use anyhow::Context as _;
-use ps_core::service::LinkService;
+use anyhow::{Context as _, ensure};
+use ps_core::service::{LinkService, SignInOffer};
 use ps_gateway::admin::{Local, Watched};
 use ps_gateway::inherited::Waker;
 use ps_kubernetes::Access;
@@ -20,6 +20,8 @@ pub(crate) struct Backend {
     pub(crate) service: Arc<dyn LinkService>,
     pub(crate) fence: Fence,
     pub(crate) watched: Arc<dyn Watched>,
+    /// To be called when the operator may have changed records.
+    pub(crate) changed: Box<dyn Fn() + Send + Sync>,
     /// What must be kept running; it ends only by a defect.
     pub(crate) background: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
@@ -37,7 +39,11 @@ pub(crate) async fn open(
     let links = args.links.as_ref().context("--links is missing")?;
     let store = EmbeddedStore::open(links).context("cannot open the link records")?;
     let fence = if commanded { Fence::raised() } else { Fence::lifted() };
-    let mut service = StoreLinkService::new(Arc::new(store), fence.clone());
+    let store = Arc::new(store);
+    let mut service = StoreLinkService::new(store.clone(), fence.clone());
+    if let Some(offer) = sign_in(args)? {
+        service = service.with_sign_in(offer);
+    }
     if let Some(waker) = waker {
         service = service.on_change(move |_| waker.wake());
     }
@@ -45,8 +51,26 @@ pub(crate) async fn open(
         service: Arc::new(service),
         fence,
         watched: Arc::new(Local),
+        changed: Box::new(move || store.nudge()),
         background: Box::pin(std::future::pending()),
     })
+}
+
+/// How a sign-in begins, if the arguments say so.
+fn sign_in(args: &Args) -> anyhow::Result<Option<SignInOffer>> {
+    let (Some(endpoint), Some(client_id)) = (&args.oidc_authorization_endpoint, &args.oidc_client_id) else {
+        return Ok(None);
+    };
+    let scope = args.oidc_scope.clone();
+    ensure!(scope.split(' ').any(|s| s == "openid"), "--oidc-scope must hold openid");
+    let plain = |text: &str| !text.is_empty() && text.len() <= 2000 && text.bytes().all(|b| b.is_ascii_graphic());
+    let leads = endpoint.strip_prefix("https://").or_else(|| endpoint.strip_prefix("http://"));
+    ensure!(
+        leads.is_some_and(|rest| !rest.starts_with('/') && plain(rest) && !rest.contains('#')),
+        "--oidc-authorization-endpoint must be an https address without a fragment"
+    );
+    let (authorization_endpoint, client_id) = (endpoint.clone(), client_id.clone());
+    Ok(Some(SignInOffer { authorization_endpoint, client_id, scope }))
 }
 
 /// How the arguments say to reach the cluster.
@@ -75,14 +99,19 @@ async fn cluster(args: &Args, replica: &str) -> anyhow::Result<Backend> {
     let settings = Settings::new(Rights::Gateway);
     let store = Arc::new(KubernetesStore::start(client, namespace, settings, fence.clone()));
     let door = store.clone();
-    let service = StoreLinkService::new(store.clone(), fence.clone()).with_door(move |id, access| {
+    let mut service = StoreLinkService::new(store.clone(), fence.clone()).with_door(move |id, access| {
         let door = door.clone();
         Box::pin(async move { door.knock(id, &access).await })
     });
+    if let Some(offer) = sign_in(args)? {
+        service = service.with_sign_in(offer);
+    }
     tracing::info!(namespace, replica, "records are Secrets; claims wait for the operator's answer in the fence");
     let gatekeeper = Gatekeeper::new(store.clone(), fence.clone(), replica);
     let background = Box::pin(gatekeeper.run());
-    Ok(Backend { service: Arc::new(service), fence, watched: Arc::new(Cluster(store)), background })
+    let (service, watched) = (Arc::new(service), Arc::new(Cluster(store)));
+    // The watch tells of changes by itself.
+    Ok(Backend { service, fence, watched, changed: Box::new(|| ()), background })
 }
 
 /// What the admin port tells of the cluster's store.

@@ -39,12 +39,13 @@ impl Verb {
 }
 
 /// Every code that is counted: `ok`, the codes of refusals, and `method` for what was not a POST.
-pub const CODES: [&str; 11] = [
+pub const CODES: [&str; 12] = [
     "ok",
     "bad-request",
     "not-available",
     "wrong-code",
     "wrong-proof",
+    "verification-due",
     "not-found",
     "claimed",
     "gone",
@@ -59,6 +60,8 @@ pub struct Counters {
     verbs: [[AtomicU64; CODES.len()]; Verb::ALL.len()],
     /// Files of the page served.
     pub pages: AtomicU64,
+    /// Requests whose path or query held a link's token. Whoever logs what passes by has it.
+    pub exposed: AtomicU64,
     /// Connections accepted since the start.
     pub accepted: AtomicU64,
     /// Connections closed at once because their client had too many.
@@ -108,6 +111,12 @@ impl Counters {
         }
         for (name, help, kind, value) in [
             ("pages_total", "Files of the page served.", "counter", signed(&self.pages)),
+            (
+                "exposed_links_total",
+                "Requests with a link's token in the path or query.",
+                "counter",
+                signed(&self.exposed),
+            ),
             ("connections_total", "Connections accepted.", "counter", signed(&self.accepted)),
             ("connections_turned_away_total", "Connections closed at once.", "counter", signed(&self.turned_away)),
             (
@@ -149,6 +158,7 @@ mod tests {
             Refusal::NotAvailable,
             Refusal::WrongCode { retry_after },
             Refusal::WrongProof { attempts_left: 1, retry_after },
+            Refusal::VerificationDue,
             Refusal::NotFound,
             Refusal::Claimed,
             Refusal::Gone(State::Expired),

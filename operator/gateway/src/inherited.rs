@@ -10,7 +10,7 @@ use ps_store::service::Fence;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe;
 
-/// The operator changed records. Reads go to the store each time, so there is nothing to do but to know that it lives.
+/// The operator lives, and may have changed records: who waits for a verdict looks again.
 pub const CHANGED: u8 = b'c';
 /// The operator has cleared the store: claims may be answered.
 pub const LIFT: u8 = b'f';
@@ -126,12 +126,18 @@ impl Nudges {
         take(number).map(|fd| Self(fd, number))
     }
 
-    /// Moves `fence` as the operator says, and calls `lifted` each time that it is lifted, until the operator is gone or
-    /// has said nothing for `silence`. Must run on a tokio runtime.
+    /// Moves `fence` as the operator says, calls `lifted` each time that it is lifted and `changed` when records may have
+    /// changed, until the operator is gone or has said nothing for `silence`. Must run on a tokio runtime.
     ///
     /// # Errors
     /// If it is not the reading end of a pipe.
-    pub async fn obey(self, fence: Fence, silence: Option<Duration>, lifted: impl Fn()) -> Result<(), NotInherited> {
+    pub async fn obey(
+        self,
+        fence: Fence,
+        silence: Option<Duration>,
+        lifted: impl Fn(),
+        changed: impl Fn(),
+    ) -> Result<(), NotInherited> {
         let mut pipe = pipe::Receiver::from_owned_fd(self.0).map_err(|_| NotInherited::NotAPipe(self.1))?;
         let mut bytes = [0_u8; 64];
         loop {
@@ -158,7 +164,7 @@ impl Nudges {
                         fence.raise();
                         tracing::info!("fence raised");
                     }
-                    CHANGED => {}
+                    CHANGED => changed(),
                     _ => tracing::warn!("an unknown byte from the operator"),
                 }
             }

@@ -14,6 +14,7 @@ pub mod admin;
 pub mod client;
 pub mod confine;
 pub mod counters;
+mod exposure;
 mod headers;
 pub mod inherited;
 pub mod limiter;

@@ -105,7 +105,7 @@ async fn work(
     nudges: Option<Nudges>,
 ) -> anyhow::Result<()> {
     let waker = waker.map(Arc::new);
-    let Backend { service, fence, watched, background } =
+    let Backend { service, fence, watched, changed, background } =
         backend::open(args, replica, nudges.is_some(), waker.clone()).await?;
     let lifted = move || {
         if let Some(waker) = &waker {
@@ -146,7 +146,7 @@ async fn work(
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle signals")?;
     let operator = async {
         match nudges {
-            Some(nudges) => nudges.obey(fence, args.silence.map(Duration::from_secs), lifted).await,
+            Some(nudges) => nudges.obey(fence, args.silence.map(Duration::from_secs), lifted, changed).await,
             None => std::future::pending().await,
         }
     };

@@ -21,6 +21,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::client::{Client, Net, Peer, address};
 use crate::counters::{Counters, Verb};
+use crate::exposure;
 use crate::headers::{Kind, seal};
 use crate::limiter::{Limiter, Rate};
 use crate::page;
@@ -99,6 +100,9 @@ async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
         let (response, code) = api(&app, verb, request).await;
         app.settings.counters.count(verb, code);
         return response;
+    }
+    if exposure::holds_token(request.uri()) {
+        app.settings.counters.exposed.fetch_add(1, Ordering::Relaxed);
     }
     let file = page::file(request.uri().path());
     let body = match *request.method() {
@@ -191,7 +195,7 @@ async fn perform(app: &App, verb: Verb, body: &[u8]) -> Result<Vec<u8>, Refusal>
         Verb::Claim => json(&service.claim(&parse(body)?, now).await?),
         Verb::Acknowledge => json(&service.acknowledge(&parse(body)?, now).await?),
         Verb::Decline => json(&service.decline(&parse(body)?, now).await?),
-        Verb::Code => json(&service.code(body, now).await?),
+        Verb::Code => json(&service.code(&parse(body)?, now).await?),
         Verb::Unknown => Err(Refusal::NotAvailable),
     }
 }

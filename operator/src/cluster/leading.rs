@@ -28,6 +28,7 @@ use crate::adapters::BoundedAudit;
 use crate::clock::{SystemClock, SystemRandom, now};
 use crate::engine::{Engine, Leads};
 use crate::failpoints;
+use crate::identities::identities;
 use crate::mailing::mailer;
 use crate::records::Expected;
 use crate::restore;
@@ -110,6 +111,7 @@ pub(super) async fn lead(ground: &Ground, lead: Lead, stop: &mut Stop) -> anyhow
     }
 
     let (mailer, smtp) = mailer(config, &clock)?;
+    let identities = identities(config, &clock)?;
     let leads = lead.guard();
     let ports = Ports {
         manifests: Arc::new(WhileLeading { source: source.clone(), held: lead.held() }),
@@ -118,6 +120,7 @@ pub(super) async fn lead(ground: &Ground, lead: Lead, stop: &mut Stop) -> anyhow
         store: store.clone(),
         vault: ground.vault.clone(),
         mailer,
+        identities,
         audit: Arc::new(BoundedAudit::new(trail.clone())),
         clock,
         random,

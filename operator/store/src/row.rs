@@ -85,6 +85,8 @@ fn without_content(link: &Link) -> Link {
         state: link.state,
         expires_at: link.expires_at,
         release: link.release.clone(),
+        request: link.request.clone(),
+        verdict: link.verdict.clone(),
         claim: link.claim.clone(),
         acknowledged_at: link.acknowledged_at,
         decline: link.decline.clone(),

@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 use ps_core::ids::Digest;
+use ps_core::link::verification::{Ask, CodeState, CodeVerdict, JudgeKey, Request, Verdict};
 use ps_core::link::{Claim, Decline, JournalEntry, JournalEvent, Release, Tries};
 
 use super::*;
@@ -28,6 +29,27 @@ fn any_record() -> impl Strategy<Value = Record> {
             claim.map(|(proof, at)| Claim { proof, token_hash: Digest::of(&proof), at: Timestamp::from_millis(at) });
         link.decline = decline.map(|(preimage, at)| Decline { preimage, at: Timestamp::from_millis(at) });
         link.release = release.map(|(r, hash)| Release { r, token_hash: Digest(hash) });
+        link.request = release.map(|(r, hash)| {
+            let ask = match tries.3 % 3 {
+                0 => Ask::Mail,
+                1 => Ask::Code(Digest(r)),
+                _ => Ask::SignIn { code: "c".repeat(2048), verifier: "v".repeat(128) },
+            };
+            Box::new(Request { seq: tries.0, at: Timestamp::from_millis(tries.2), token_hash: Digest(hash), ask })
+        });
+        link.verdict = release.map(|(r, hash)| {
+            let email_code = Some(CodeVerdict {
+                state: CodeState::Wrong,
+                expires_at: Some(Timestamp::from_millis(tries.2)),
+                tries_left: tries.0,
+                mails_left: tries.1,
+                wait_until: Timestamp::from_millis(tries.2),
+                passed: Some(Digest(hash)),
+            });
+            let mac = Digest(r);
+            let verdict = Verdict { answered: tries.1, email_code, sign_in: None, released: Some(Digest(hash)), mac };
+            Box::new(verdict.signed(id, &JudgeKey(r)))
+        });
         link.tries = Tries { wrong_codes: tries.0, wrong_proofs: tries.1, wait_until: Timestamp::from_millis(tries.2) };
         link.journal = (0..tries.3)
             .map(|seq| JournalEntry { seq, at: Timestamp::from_millis(tries.2), event: JournalEvent::Disputed })

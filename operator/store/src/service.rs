@@ -1,5 +1,8 @@
 //! The gateway's verbs over a store: get, apply [`ps_core::link::rules`], replace if nobody changed it, answer.
 
+mod verify;
+mod waiters;
+
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -7,14 +10,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use ps_core::ids::{Digest, LinkId};
-use ps_core::link::rules::MAX_WRONG_PROOFS;
-use ps_core::link::{self, Command, Link, Outcome, Proof, Record, State, apply};
+use ps_core::link::rules::{MAX_WRONG_PROOFS, expose};
+use ps_core::link::{self, Command, Link, Outcome, Proof, Record, State, Verification, apply};
 use ps_core::ports::{CasError, LinkStore, Versioned};
 use ps_core::service::{
-    AcknowledgeRequest, ClaimAnswer, ClaimRequest, DeclineRequest, LinkService, LookupAnswer, LookupRequest, Refusal,
-    Released, Revealed, Sealed, StateAnswer, TypedCode,
+    AcknowledgeRequest, ClaimAnswer, ClaimRequest, CodeAnswer, CodeRequest, DeclineRequest, LinkService, LookupAnswer,
+    LookupRequest, Refusal, Released, Revealed, Sealed, SignInOffer, StateAnswer, TypedCode,
 };
 use ps_core::time::Timestamp;
+
+use self::waiters::Waiters;
 
 /// How often a command is tried again because somebody else changed the record meanwhile. Each loser of a race has
 /// lost to a change that ended it (a claim, a wrong code), so a handful is plenty; more means a store gone wrong.
@@ -76,6 +81,17 @@ pub struct StoreLinkService<S: ?Sized> {
     fence: Fence,
     changed: Option<Hook>,
     door: Option<Door>,
+    offer: Option<SignInOffer>,
+    waiters: Waiters,
+}
+
+/// How a command is run, beside what it asks.
+#[derive(Clone, Copy, Default)]
+struct Asked {
+    /// Not while the fence is up.
+    fenced: bool,
+    /// The link's token had reached a path or a query.
+    exposed: bool,
 }
 
 impl<S: ?Sized> fmt::Debug for StoreLinkService<S> {
@@ -88,7 +104,7 @@ impl<S: LinkStore + ?Sized> StoreLinkService<S> {
     /// Serves `store` behind `fence`.
     #[must_use]
     pub fn new(store: Arc<S>, fence: Fence) -> Self {
-        Self { store, fence, changed: None, door: None }
+        Self { store, fence, changed: None, door: None, offer: None, waiters: Waiters::default() }
     }
 
     /// Calls `hook` after each durable change, on the task that made it: it must neither block nor panic.
@@ -106,15 +122,22 @@ impl<S: LinkStore + ?Sized> StoreLinkService<S> {
         self
     }
 
+    /// Tells pages how a sign-in begins. Without it, a link that demands one can't be opened here.
+    #[must_use]
+    pub fn with_sign_in(mut self, offer: SignInOffer) -> Self {
+        self.offer = Some(offer);
+        self
+    }
+
     /// Runs one command; answers only after its change, if it makes one, is durable. `Ok` holds the link as it is then.
     async fn run(
         &self,
         id: LinkId,
         access: &Revealed,
         command: &Command,
-        fenced: bool,
+        Asked { fenced, exposed }: Asked,
         now: Timestamp,
-    ) -> Result<(Link, Outcome), Refusal> {
+    ) -> Result<(Versioned<Link>, Outcome), Refusal> {
         if fenced {
             self.fence.check()?;
         }
@@ -134,20 +157,23 @@ impl<S: LinkStore + ?Sized> StoreLinkService<S> {
             if !link.sealed.access.matches(&access.0) {
                 return Err(Refusal::NotFound);
             }
-            let step = apply(&link, command, now);
-            let Some(next) = step.next else { return Ok((link, step.outcome)) };
+            let noted = if exposed { expose(&link, &access.0, now) } else { None };
+            let step = apply(noted.as_ref().unwrap_or(&link), command, now);
+            let Some(next) = step.next.or(noted) else {
+                return Ok((Versioned { value: link, version }, step.outcome));
+            };
             drop(link);
             if fenced {
                 self.fence.check()?;
             }
             let record = Record::Link(Box::new(next));
             match self.store.replace(&record, version).await {
-                Ok(_) => {
+                Ok(version) => {
                     if let Some(hook) = &self.changed {
                         hook(id);
                     }
                     return match record {
-                        Record::Link(link) => Ok((*link, step.outcome)),
+                        Record::Link(link) => Ok((Versioned { value: *link, version }, step.outcome)),
                         Record::Void { .. } => Err(Refusal::NotFound),
                     };
                 }
@@ -161,11 +187,11 @@ impl<S: LinkStore + ?Sized> StoreLinkService<S> {
 }
 
 #[async_trait]
-impl<S: LinkStore + ?Sized> LinkService for StoreLinkService<S> {
+impl<S: LinkStore + ?Sized + 'static> LinkService for StoreLinkService<S> {
     async fn lookup(&self, request: &LookupRequest, now: Timestamp) -> Result<LookupAnswer, Refusal> {
         let command = Command::Lookup { access: request.access.0 };
-        let (link, outcome) = self.run(request.id, &request.access, &command, false, now).await?;
-        let state = done(&outcome, now)?;
+        let (found, outcome) = self.run(request.id, &request.access, &command, Asked::default(), now).await?;
+        let (link, state) = (found.value, done(&outcome, now)?);
         let Link { sealed, expires_at, preview, .. } = &link;
         Ok(LookupAnswer {
             state,
@@ -177,21 +203,24 @@ impl<S: LinkStore + ?Sized> LinkService for StoreLinkService<S> {
             kdf: sealed.kdf,
             opening_code: sealed.claim_needs_code(),
             window_ends_at: link.window_ends_at().filter(|_| state == State::Claimed),
+            oidc: self.offer.clone().filter(|_| state.is_live() && sealed.kinds.contains(&Verification::Oidc)),
         })
     }
 
     async fn claim(&self, request: &ClaimRequest, now: Timestamp) -> Result<ClaimAnswer, Refusal> {
-        let (id, access, command) = match request {
-            ClaimRequest::First { id, access, opening_code, proof, token_hash } => {
+        let (id, access, exposed, command) = match request {
+            ClaimRequest::First { id, access, opening_code, proof, token_hash, exposed } => {
                 let code = opening_code.as_ref().map(|code| code.hash(*id));
                 let proof = Proof(proof.0);
-                (*id, access, Command::Claim { access: access.0, code, proof, token_hash: *token_hash })
+                (*id, access, *exposed, Command::Claim { access: access.0, code, proof, token_hash: *token_hash })
             }
-            ClaimRequest::Again { id, access, proof, token } => {
-                (*id, access, Command::ClaimAgain { access: access.0, proof: Proof(proof.0), token: token.0 })
+            ClaimRequest::Again { id, access, proof, token, exposed } => {
+                let proof = Proof(proof.0);
+                (*id, access, *exposed, Command::ClaimAgain { access: access.0, proof, token: token.0 })
             }
         };
-        let (link, outcome) = self.run(id, access, &command, true, now).await?;
+        let asked = Asked { fenced: true, exposed };
+        let (Versioned { value: link, .. }, outcome) = self.run(id, access, &command, asked, now).await?;
         match outcome {
             Outcome::Released => released(link),
             // Only the claimant gets this far, and has mistyped the passphrase. It is not counted and costs no wait.
@@ -206,15 +235,20 @@ impl<S: LinkStore + ?Sized> LinkService for StoreLinkService<S> {
 
     async fn acknowledge(&self, request: &AcknowledgeRequest, now: Timestamp) -> Result<StateAnswer, Refusal> {
         let command = Command::Acknowledge { access: request.access.0, token: request.token.0 };
-        let (_, outcome) = self.run(request.id, &request.access, &command, false, now).await?;
+        let (_, outcome) = self.run(request.id, &request.access, &command, Asked::default(), now).await?;
         done(&outcome, now).map(|state| StateAnswer { state })
     }
 
     async fn decline(&self, request: &DeclineRequest, now: Timestamp) -> Result<StateAnswer, Refusal> {
         let code = request.opening_code.as_ref().map(|code: &TypedCode| code.hash(request.id));
         let command = Command::Decline { access: request.access.0, code, preimage: request.decline.0 };
-        let (_, outcome) = self.run(request.id, &request.access, &command, true, now).await?;
+        let asked = Asked { fenced: true, exposed: request.exposed };
+        let (_, outcome) = self.run(request.id, &request.access, &command, asked, now).await?;
         done(&outcome, now).map(|state| StateAnswer { state })
+    }
+
+    async fn code(&self, request: &CodeRequest, now: Timestamp) -> Result<CodeAnswer, Refusal> {
+        self.verify(request, now).await
     }
 }
 
@@ -254,8 +288,8 @@ fn refused(refusal: link::Refusal, now: Timestamp) -> Refusal {
         link::Refusal::WrongProof { left, wait_until } => {
             Refusal::WrongProof { attempts_left: left, retry_after: wait_until.since(now) }
         }
-        // E-mailed codes and sign-ins are not served here, so a link that demands one cannot be opened here.
-        link::Refusal::VerificationDue => Refusal::NotAvailable,
+        link::Refusal::VerificationDue => Refusal::VerificationDue,
+        link::Refusal::NotDemanded => Refusal::NotAvailable,
         link::Refusal::Claimed => Refusal::Claimed,
         link::Refusal::Invalid => Refusal::BadRequest,
     }

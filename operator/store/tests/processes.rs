@@ -153,8 +153,13 @@ async fn a_killed_process_loses_nothing_that_it_acknowledged() {
             extra += usize::from(is != *stage);
             if let Some(found) = found {
                 let sealed = fresh(*number).sealed;
-                let expected =
-                    Expected { digest: sealed.digest(), put_at: NOW, revoke_ordered: false, journal_read: 0 };
+                let expected = Expected {
+                    digest: sealed.digest(),
+                    put_at: NOW,
+                    revoke_ordered: false,
+                    journal_read: 0,
+                    judge: None,
+                };
                 assert_eq!(check(Some(&found.value), &expected, NOW), Ok(()));
             }
         }

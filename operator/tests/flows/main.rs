@@ -27,3 +27,5 @@ mod static_role;
 mod taken_over_gateway;
 mod takeover;
 mod vault_outages;
+mod verification;
+mod verification_attacks;

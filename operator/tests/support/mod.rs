@@ -9,7 +9,7 @@ mod status;
 pub use files::{Needle, Search, copy_tree, files_below, holds, memory_of};
 pub use recipient::{Invitation, Recipient, client};
 pub use sources::{KvSource, RoleSource, kv_delivery, role_delivery};
-pub use stand::{Setup, Stand, program};
+pub use stand::{Setup, Stand, program, shared_smtp};
 pub use status::Seen;
 
 use std::time::Duration;

@@ -5,8 +5,10 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use ps_core::encode::{b64, from_b64};
+use ps_core::link::Verification;
+use ps_core::secret::SecretBytes;
 use ps_core::time::Timestamp;
-use ps_envelope::{ClaimToken, Facts, Opener, Payload};
+use ps_envelope::{ClaimToken, FactorSecret, Facts, Opener, Passphrase, Payload};
 use ps_testbed::Mail;
 use serde_json::{Value, json};
 
@@ -58,13 +60,57 @@ pub struct Recipient {
     opener: Opener,
     code: String,
     token: ClaimToken,
+    kinds: Vec<Verification>,
+    passphrase: Option<String>,
 }
 
 impl Recipient {
     pub fn new(invitation: &Invitation) -> Self {
         let (base, fragment) = invitation.link.split_once("/#").unwrap();
         let opener = Opener::from_fragment(fragment).unwrap();
-        Self { base: base.to_owned(), opener, code: invitation.code.clone(), token: fresh_token() }
+        let (base, code) = (base.to_owned(), invitation.code.clone());
+        Self { base, opener, code, token: fresh_token(), kinds: Vec::new(), passphrase: None }
+    }
+
+    /// The same for a link that demands something of its holder.
+    pub fn demanded(invitation: &Invitation, kinds: &[Verification], passphrase: Option<&str>) -> Self {
+        let passphrase = passphrase.map(str::to_owned);
+        Self { kinds: kinds.to_vec(), passphrase, ..Self::new(invitation) }
+    }
+
+    /// What the identity token must say: it binds a sign-in to this link and this browser.
+    pub fn nonce(&self) -> String {
+        b64(&ps_core::ids::Digest::of(&[&self.opener.id().0[..], &self.token.hash().0].concat()).0)
+    }
+
+    /// One step of the verb `code`.
+    pub async fn step(&self, step: Value) -> Answer {
+        let mut body = step;
+        body["tokenHash"] = b64(&self.token.hash().0).into();
+        if body["step"] != "status" {
+            body["openingCode"] = self.code.clone().into();
+        }
+        self.ask("code", body).await
+    }
+
+    /// A step, and its status until the operator has answered.
+    pub async fn judged(&self, step: Value) -> Answer {
+        let first = self.step(step).await;
+        if first.body.get("retryAfterMs").is_none() {
+            return first;
+        }
+        let last = ps_testbed::wait_until("the operator's verdict", super::SOON, async || {
+            let answer = self.step(json!({"step": "status"})).await;
+            answer.body.get("retryAfterMs").is_none().then_some(answer)
+        });
+        last.await.unwrap()
+    }
+
+    /// A claim whose link had reached a path or a query.
+    pub async fn claim_exposed(&self) -> Answer {
+        let mut body = self.claim_body();
+        body["exposed"] = true.into();
+        self.ask("claim", body).await
     }
 
     /// The record's name.
@@ -121,9 +167,15 @@ impl Recipient {
 
     /// Opens what a claim gave.
     pub fn unseal(&self, claimed: &Answer) -> BTreeMap<String, String> {
-        let facts = facts(&claimed.body, &[], None);
+        let kinds: Vec<&str> = self.kinds.iter().map(|k| k.as_str()).collect();
+        let kdf = self.passphrase.as_ref().map(|_| "argon2id-19456-2-1");
+        let facts = facts(&claimed.body, &kinds, kdf);
+        let r = claimed.body["r"].as_str().map(|r| SecretBytes::new(from_b64(r).unwrap()));
+        let r = r.map(|r| FactorSecret::from_bytes(r).unwrap());
         let message = from_b64(claimed.body["ciphertext"].as_str().unwrap()).unwrap();
-        let payload: Payload = self.opener.unlock(facts, None).unwrap().open(None, &message).unwrap();
+        let passphrase = self.passphrase();
+        let unlocked = self.opener.unlock(facts, passphrase.as_ref()).unwrap();
+        let payload: Payload = unlocked.open(r.as_ref(), &message).unwrap();
         payload.fields.iter().map(|f| (f.key.clone(), f.value.expose().to_owned())).collect()
     }
 
@@ -142,10 +194,19 @@ impl Recipient {
         stream.readable().await.unwrap();
     }
 
-    /// Without a passphrase it depends on the link alone.
-    fn proof(&self) -> String {
-        let facts = Facts::new(Timestamp::from_millis(0), &[]).unwrap();
-        b64(self.opener.unlock(facts, None).unwrap().proof().expose())
+    /// It depends on the link and the passphrase alone.
+    pub fn proof(&self) -> String {
+        let facts = Facts::new(Timestamp::from_millis(0), &self.kinds).unwrap();
+        b64(self.opener.unlock(facts, self.passphrase().as_ref()).unwrap().proof().expose())
+    }
+
+    fn passphrase(&self) -> Option<Passphrase> {
+        self.passphrase.as_ref().map(|text| Passphrase::new(text).unwrap())
+    }
+
+    /// SHA-256 of this browser's claim token.
+    pub fn token_hash(&self) -> ps_core::ids::Digest {
+        self.token.hash()
     }
 
     fn token(&self) -> String {

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use ps_testbed::process::{Process, Signal};
-use ps_testbed::{Mail, OpenBao, RunDir, SmtpServer, Testbed, TokenOptions, free_port, unique, wait_until};
+use ps_testbed::{Mail, OidcServer, OpenBao, RunDir, SmtpServer, Testbed, TokenOptions, free_port, unique, wait_until};
 
 use serde_json::Value;
 
@@ -127,6 +127,20 @@ impl Stand {
         command.env("PASSWORD_SENDER_LOG", self.setup.level);
         command.envs(self.setup.env.iter().map(|(name, value)| (name, value)));
         command
+    }
+
+    /// Has people sign in at this provider, from the next start on.
+    pub fn with_oidc(&self, server: &OidcServer) {
+        self.secret("oidc", "client", server.client_secret());
+        let config = format!(
+            "{}oidc: {{issuer: \"{}\", clientId: {}, clientSecretFile: secrets/default/oidc/client, \
+             authorizationEndpoint: \"{}\", timeout: 5s}}\n",
+            fs::read_to_string(self.path("config.yaml")).unwrap(),
+            server.issuer(),
+            server.client_id(),
+            server.authorization_endpoint()
+        );
+        fs::write(self.path("config.yaml"), config).unwrap();
     }
 
     /// Starts the operator, and waits until it is ready.
@@ -353,6 +367,6 @@ impl Stand {
     }
 }
 
-async fn shared_smtp() -> &'static SmtpServer {
+pub async fn shared_smtp() -> &'static SmtpServer {
     Testbed::connect_or_start().unwrap().smtp().await.unwrap()
 }

@@ -83,7 +83,7 @@ impl Part {
 }
 
 /// The servers that are no cluster, and the browser.
-const NO_CLUSTER: &[Piece] = &[Piece::OpenBao, Piece::Postgres, Piece::Smtp, Piece::Browser];
+const NO_CLUSTER: &[Piece] = &[Piece::OpenBao, Piece::Postgres, Piece::Smtp, Piece::Oidc, Piece::Browser];
 /// What a whole installation in a cluster speaks with.
 const IN_CLUSTER: &[Piece] = &[
     Piece::OpenBao,
@@ -127,6 +127,12 @@ pub(crate) const PARTS: &[Part] = &[
         description: "messages over SMTP, with faults in every phase",
         needs: &[Piece::Smtp],
         command: Command::Crates(&["ps-mail"]),
+    },
+    Part {
+        name: "identity",
+        description: "sign-ins at a real OpenID provider",
+        needs: &[Piece::Oidc],
+        command: Command::Crates(&["ps-identity"]),
     },
     Part {
         name: "browser",

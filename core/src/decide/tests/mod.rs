@@ -7,6 +7,7 @@ mod links;
 mod owed;
 mod step;
 mod tie;
+mod verify;
 
 use super::*;
 use crate::delivery::*;
@@ -34,6 +35,8 @@ pub(crate) fn spec() -> Spec {
         claim_window: Span::from_secs(100),
         deliver_before: None,
         passphrase: None,
+        email_code: false,
+        oidc: false,
         rotation: RotationSpec {
             strategy: Strategy::RotateRole,
             after_retrieval: Span::from_secs(500),
@@ -81,6 +84,7 @@ pub(crate) fn attempt(mail: MailState) -> Attempt {
         identity: Identity::Static { rotated: at(500) },
         tags: Tags::from([("password".into(), 1)]),
         release: None,
+        verify: None,
         recipient_digest: spec.recipient_digest(),
         source_digest: spec.source_digest(),
         terms: Terms {

@@ -4,8 +4,8 @@ use super::super::sample::*;
 use super::super::{Claim, Command, Decline, JournalEntry};
 use super::*;
 
-fn expected(link: &Link) -> Expected {
-    Expected { digest: link.sealed.digest(), put_at: at(1000), revoke_ordered: false, journal_read: 0 }
+fn expected(link: &Link) -> Expected<'static> {
+    Expected { digest: link.sealed.digest(), put_at: at(1000), revoke_ordered: false, journal_read: 0, judge: None }
 }
 
 fn judge(link: &Link) -> Result<(), Tamper> {

@@ -3,8 +3,10 @@
 use proptest::prelude::*;
 
 use super::super::sample::*;
+use super::super::verification::{JudgeKey, Verdict};
 use super::super::{JournalEvent, Link, Record, Release, State, Verification, check};
 use super::{Command, Outcome, Proof, Refusal, Step, apply};
+use crate::entry::ReleaseKey;
 use crate::ids::Digest;
 
 fn outcome(link: &Link, command: &Command, secs: i64) -> Outcome {
@@ -189,12 +191,11 @@ fn a_release_is_for_one_token_and_comes_before_the_proof() {
     let due = link(&[Verification::EmailCode]);
     assert_eq!(outcome(&due, &wrong_proof(), 1100), Outcome::Refused(Refusal::VerificationDue));
     assert_eq!(apply(&due, &wrong_proof(), at(1100)).next, None, "nothing is counted before");
-    let release = |token: &[u8; 32]| Command::SetRelease(Release { r: [7; 32], token_hash: Digest::of(token) });
     assert_eq!(
-        outcome(&after(&due, &release(&WRONG), 1100), &claim(), 1101),
+        outcome(&after(&due, &release_to(&WRONG), 1100), &claim(), 1101),
         Outcome::Refused(Refusal::VerificationDue)
     );
-    assert_eq!(outcome(&after(&due, &release(&TOKEN), 1100), &claim(), 1101), Outcome::Released);
+    assert_eq!(outcome(&after(&due, &release_to(&TOKEN), 1100), &claim(), 1101), Outcome::Released);
 }
 
 #[test]
@@ -227,6 +228,17 @@ fn the_expiry_moves_up_to_not_after_and_only_while_open() {
     assert_eq!(after(&claimed(), &Command::SetExpiry(at(2900)), 1110).expires_at, at(2000));
 }
 
+const JUDGE: JudgeKey = JudgeKey([8; 32]);
+const R: ReleaseKey = ReleaseKey([7; 32]);
+
+/// The operator's release of `R` to a token.
+fn release_to(token: &[u8; 32]) -> Command {
+    let token_hash = Digest::of(token);
+    let mac = Digest([0; 32]);
+    let verdict = Verdict { answered: 1, email_code: None, sign_in: None, released: Some(token_hash), mac };
+    Command::Judge { verdict: Box::new(verdict.signed(ID, &JUDGE)), release: Some(Release { r: R.0, token_hash }) }
+}
+
 fn command() -> impl Strategy<Value = Command> {
     let access = prop_oneof![9 => Just(ACCESS), 1 => Just(WRONG)];
     let proof = prop_oneof![3 => Just(Proof(PROOF)), 1 => Just(Proof(WRONG))];
@@ -243,7 +255,7 @@ fn command() -> impl Strategy<Value = Command> {
             6 => Command::Settle,
             7 if secs < 300 => Command::Revoke,
             7 => Command::SetExpiry(at(secs)),
-            _ => Command::SetRelease(Release { r: [7; 32], token_hash: Digest::of(&token) }),
+            _ => release_to(&token),
         },
     )
 }
@@ -293,7 +305,10 @@ proptest! {
             prop_assert!(link.claim.is_none() || next.claim == link.claim, "a claim is kept");
             // What the honest rules write is believed, and survives storage.
             let record = Record::Link(Box::new(next));
-            let expected = check::Expected { digest, put_at: at(1000), revoke_ordered: revoked, journal_read: 0 };
+            let tokens = [Digest::of(&TOKEN), Digest::of(&WRONG)];
+            let judge = check::Judge { keys: Some((&JUDGE, &R)), released: &tokens };
+            let judge = Some(judge);
+            let expected = check::Expected { digest, put_at: at(1000), revoke_ordered: revoked, journal_read: 0, judge };
             prop_assert_eq!(check::check(Some(&record), &expected, at(now)), Ok(()));
             let text = serde_json::to_string(&record).unwrap();
             let back: Record = serde_json::from_str(&text).unwrap();

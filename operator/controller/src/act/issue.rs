@@ -8,16 +8,16 @@ use std::sync::Arc;
 
 use ps_core::decide::{Issue, after};
 use ps_core::delivery::{Identity, Source, Spec, Strategy};
-use ps_core::entry::{Attempt, Entry, LinkFacts, MailState, Notice, Terms};
+use ps_core::entry::{Attempt, Entry, JudgeSecrets, LinkFacts, MailState, Notice, ReleaseKey, Terms, Verifying};
 use ps_core::error::{Class, Fault};
 use ps_core::ids::Key;
-use ps_core::link::{Link, Record, State};
+use ps_core::link::{Link, Record, State, Verification};
 use ps_core::mail::{LinkMail, NoticeMail};
 use ps_core::ports::{Connection, MailError, Reading};
 use ps_core::rotation::{Lifetime, Step, lifetime, tag};
 use ps_core::time::Timestamp;
 
-use super::seal::{Sealed, seal};
+use super::seal::{Judging, Sealed, seal};
 use super::{Trip, stored};
 use crate::controller::Controller;
 use crate::desk::HeldMail;
@@ -33,6 +33,10 @@ impl Controller {
             None => self.fresh_entry(key, view)?,
         };
         let (spec, number) = (&order.spec, order.number);
+        if spec.oidc {
+            let ready = self.ports.identities.ready().await;
+            ready.map_err(|fault| Trip::Delivery { attempt: number, fault })?;
+        }
         // Nothing is read from Vault for a mail that can't leave.
         self.ports.mailer.ready().await.map_err(mail_trip)?;
         self.desk.unblock_mail();
@@ -57,12 +61,13 @@ impl Controller {
             spec.rotation.keys.clone()
         };
         let identity = reading.identity.clone();
-        let Sealed { sealed, ciphertext, preview, link, opening_code } =
+        let Sealed { sealed, ciphertext, preview, link, opening_code, judging } =
             seal(spec, &sender, reading, passphrase, not_after, &self.settings.public_url, self.ports.random.clone())
                 .await
                 .map_err(|fault| Trip::Delivery { attempt: number, fault })?;
 
         let message_id = self.message_id()?;
+        let (release, verify) = judging.map(|judging| verifying(spec, &sender, judging)).unzip();
         let attempt = Attempt {
             number,
             record: sealed.id,
@@ -73,7 +78,8 @@ impl Controller {
             source_key: spec.source.index_key(&at.address, &at.vault_namespace),
             identity,
             tags,
-            release: None,
+            release,
+            verify,
             recipient_digest: spec.recipient_digest(),
             source_digest: spec.source_digest(),
             terms: terms(spec, keys, expires_at, not_after),
@@ -249,7 +255,7 @@ impl Controller {
         }
     }
 
-    fn message_id(&self) -> Result<String, Trip> {
+    pub(super) fn message_id(&self) -> Result<String, Trip> {
         let mut random = [0_u8; 16];
         self.ports.random.fill(&mut random).map_err(Trip::Storage)?;
         Ok(format!("{}@{}", ps_core::encode::b64(&random), self.settings.mail_domain))
@@ -277,10 +283,18 @@ pub(crate) fn pending_of(entry: &Entry, number: u32, me: &str) -> bool {
     entry.attempt(number).is_some_and(|a| matches!(&a.mail, MailState::Pending { owner, .. } if owner == me))
 }
 
-fn mail_trip(error: MailError) -> Trip {
+pub(super) fn mail_trip(error: MailError) -> Trip {
     match error {
         MailError::NotSent(fault) | MailError::Refused(fault) | MailError::Unknown(fault) => Trip::Mail(fault),
     }
+}
+
+fn verifying(spec: &Spec, sender: &str, judging: Judging) -> (ReleaseKey, Box<Verifying>) {
+    let Judging { release, code_key, judge_key } = judging;
+    let (recipient, sender) = (spec.recipient.clone(), sender.to_owned());
+    let secrets = JudgeSecrets { code_key, judge_key, recipient, sender };
+    let judged = |kind: &Verification| *kind != Verification::Passphrase;
+    (release, Box::new(Verifying::new(spec.kinds().into_iter().filter(judged).collect(), secrets)))
 }
 
 fn terms(spec: &Spec, keys: Vec<String>, expires_at: Timestamp, not_after: Timestamp) -> Terms {

@@ -23,7 +23,11 @@ impl Controller {
         self.command(key, attempt, &Command::Settle).await
     }
 
-    async fn command(&self, key: &Key, attempt: &Attempt, command: &Command) -> Result<(), Trip> {
+    pub(super) async fn lock(&self, key: &Key, attempt: &Attempt) -> Result<(), Trip> {
+        self.command(key, attempt, &Command::Lock).await
+    }
+
+    pub(super) async fn command(&self, key: &Key, attempt: &Attempt, command: &Command) -> Result<(), Trip> {
         let (number, id) = (attempt.number, attempt.record);
         let Some(before) = stored(number, self.ports.store.get(id).await)? else { return Ok(()) };
         let Some(link) = before.value.link() else { return Ok(()) };

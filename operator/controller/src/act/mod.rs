@@ -4,6 +4,7 @@
 mod issue;
 mod links;
 mod seal;
+mod verify;
 mod via;
 
 use ps_core::decide::{Action, Decision, after};
@@ -27,6 +28,8 @@ pub(crate) enum Trip {
     Lost,
     /// The mail server.
     Mail(Fault),
+    /// The identity provider.
+    Identity(Fault),
     /// Vault, through this connection, for this attempt.
     Vault { connection: Box<ConnectionRef>, attempt: u32, fault: Fault },
     /// This delivery alone.
@@ -48,7 +51,12 @@ impl Trip {
     pub(crate) const fn goes_on(&self) -> bool {
         matches!(
             self,
-            Self::Mail(_) | Self::Store(_) | Self::Record { .. } | Self::Vault { .. } | Self::Delivery { .. }
+            Self::Mail(_)
+                | Self::Identity(_)
+                | Self::Store(_)
+                | Self::Record { .. }
+                | Self::Vault { .. }
+                | Self::Delivery { .. }
         )
     }
 
@@ -56,6 +64,7 @@ impl Trip {
         match self {
             Self::Lost => Fault::new(Class::Transient, "lost-race", "somebody else was first"),
             Self::Mail(fault)
+            | Self::Identity(fault)
             | Self::Store(fault)
             | Self::Record { fault, .. }
             | Self::Vault { fault, .. }
@@ -83,6 +92,10 @@ impl Controller {
             Action::Revoke(attempt) => self.revoke(key, attempt_of(view, *attempt)?).await,
             Action::Void(attempt) => self.void(key, attempt_of(view, *attempt)?).await,
             Action::Settle(attempt) => self.settle(key, attempt_of(view, *attempt)?).await,
+            Action::MailCode(order) => self.mail_code(key, view, *order).await,
+            Action::CheckSignIn(order) => self.check_sign_in(key, view, *order).await,
+            Action::Judge(attempt) => self.judge(key, attempt_of(view, *attempt)?).await,
+            Action::Lock(attempt) => self.lock(key, attempt_of(view, *attempt)?).await,
             Action::Observe(attempt) => self.look(key, attempt_of(view, *attempt)?).await,
             Action::Rotate { attempt, step } => self.rotate(key, attempt_of(view, *attempt)?, step).await,
             Action::Notify(notice) => self.notify(key, notice).await,

@@ -3,12 +3,17 @@
 use std::sync::Arc;
 
 use ps_core::delivery::{FieldSpec, Spec, Strategy};
+use ps_core::entry::ReleaseKey;
 use ps_core::error::{Class, Fault};
 use ps_core::link;
+use ps_core::link::email_code::CodeKey;
+use ps_core::link::verification::JudgeKey;
 use ps_core::ports::{Random, Reading};
 use ps_core::secret::SecretString;
 use ps_core::time::Timestamp;
-use ps_envelope::{Field, FieldKind, FreshSecret, OpeningCode, Passphrase, Payload, Preview, SealInput};
+use ps_envelope::{
+    FactorSecret, Field, FieldKind, FreshSecret, LinkSecret, OpeningCode, Passphrase, Payload, Preview, SealInput,
+};
 
 /// A sealed link and what the mail needs.
 pub(super) struct Sealed {
@@ -17,6 +22,14 @@ pub(super) struct Sealed {
     pub(super) preview: Vec<u8>,
     pub(super) link: SecretString,
     pub(super) opening_code: SecretString,
+    pub(super) judging: Option<Judging>,
+}
+
+/// What the ledger keeps of a link that demands an e-mailed code or a sign-in.
+pub(super) struct Judging {
+    pub(super) release: ReleaseKey,
+    pub(super) code_key: CodeKey,
+    pub(super) judge_key: JudgeKey,
 }
 
 /// Seals what was read. With a passphrase it takes tens of milliseconds and 19 MiB, off the async threads.
@@ -31,7 +44,7 @@ pub(super) async fn seal(
 ) -> Result<Sealed, Fault> {
     let payload = payload(spec, sender, reading)?;
     let preview = Preview { title: secret(&spec.context.title), sender: secret(sender) };
-    let (window, url) = (spec.claim_window, public_url.to_owned());
+    let (window, url, kinds) = (spec.claim_window, public_url.to_owned(), spec.kinds());
     let work = move || {
         let passphrase =
             passphrase.map(|p| Passphrase::new(p.expose())).transpose().map_err(ps_envelope::Error::fault)?;
@@ -39,20 +52,23 @@ pub(super) async fn seal(
         let mut five = [0_u8; 5];
         random.fill(&mut five)?;
         let code = OpeningCode::from_random(five).map_err(ps_envelope::Error::fault)?;
-        let kinds: &[link::Verification] = if passphrase.is_some() { &[link::Verification::Passphrase] } else { &[] };
+        let judged = kinds.iter().any(|kind| *kind != link::Verification::Passphrase);
+        let factor = judged.then(|| FactorSecret::from_fill(|out| random.fill(out))).transpose()?;
         let done = ps_envelope::seal(SealInput {
             secret,
             passphrase: passphrase.as_ref(),
-            factor: None,
+            factor: factor.as_ref(),
             opening_code: Some(&code),
             payload: &payload,
             preview: &preview,
             not_after,
             claim_window: window,
-            kinds,
+            kinds: &kinds,
         })
         .map_err(ps_envelope::Error::fault)?;
+        let judging = factor.map(|r| judging(&r, &done.secret, &*random)).transpose()?;
         Ok(Sealed {
+            judging,
             link: done.secret.to_url(&url).map_err(ps_envelope::Error::fault)?,
             opening_code: code.shown().map_err(ps_envelope::Error::fault)?,
             sealed: done.sealed,
@@ -66,6 +82,16 @@ pub(super) async fn seal(
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|_| Fault::new(Class::Transient, "seal-interrupted", "sealing was interrupted"))?
+}
+
+fn judging(r: &FactorSecret, secret: &LinkSecret, random: &dyn Random) -> Result<Judging, Fault> {
+    let mut release = ReleaseKey([0; 32]);
+    // It has 32 bytes: that is what it was made of.
+    release.0.iter_mut().zip(r.expose()).for_each(|(to, from)| *to = *from);
+    let mut judge_key = JudgeKey([0; 32]);
+    random.fill(&mut judge_key.0)?;
+    let derived = ps_envelope::derive(secret).map_err(ps_envelope::Error::fault)?;
+    Ok(Judging { release, code_key: CodeKey::from_access(derived.access.expose()), judge_key })
 }
 
 fn payload(spec: &Spec, sender: &str, mut reading: Reading) -> Result<Payload, Fault> {

@@ -108,6 +108,15 @@ fn note(entry: &Entry, event: &Event) -> Option<EventNote> {
             "it was opened, and the recipient says that it was not them; it is rotated now".to_owned(),
         ),
         EventKind::Locked => of(Warning, "Locked", "too many wrong passphrases or codes".to_owned()),
+        EventKind::Exposed => of(
+            Warning,
+            "Exposed",
+            "the link's token had reached a path or a query: whoever reads the logs of what it passed has the link"
+                .to_owned(),
+        ),
+        EventKind::CodeRefused => {
+            of(Warning, "CodeRefused", "the mail server refused the mail with the recipient's code".to_owned())
+        }
         EventKind::Tampered => of(
             Warning,
             "Tampered",
@@ -143,6 +152,12 @@ fn note(entry: &Entry, event: &Event) -> Option<EventNote> {
         | EventKind::Acknowledged
         | EventKind::WindowOver
         | EventKind::RevokeOrdered
+        | EventKind::CodeMailed
+        | EventKind::CodeWrong
+        | EventKind::CodePassed
+        | EventKind::SignInRefused
+        | EventKind::SignInPassed
+        | EventKind::Verified
         | EventKind::RotationDue
         | EventKind::RotationBegun
         | EventKind::Notified

@@ -27,6 +27,7 @@ fn attempt() -> Attempt {
         identity: Identity::Static { rotated: at(500) },
         tags: [("password".into(), 1)].into(),
         release: None,
+        verify: None,
         recipient_digest: Digest([3; 32]),
         source_digest: Digest([4; 32]),
         terms: Terms {

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use ps_core::audit::{EventKind, Writer};
 use ps_core::delivery::Strategy;
 use ps_core::entry::{MailState, RevokeCause};
+use ps_core::ids::{Digest, LinkId};
 use ps_core::invariants::Invariant::*;
-use ps_core::link::State as LinkState;
 use ps_core::link::check::Tamper;
+use ps_core::link::{State as LinkState, Verification};
 
 use crate::world::{Shared, State};
 
@@ -38,6 +39,7 @@ pub fn always(world: &Shared) {
         assert!(*claims <= permits, "{SentOnce}: {key} was claimed {claims} times, {permits} allowed");
     }
 
+    factors(&w);
     for id in w.store.keys().filter(|_| w.restores == 0) {
         assert!(w.attempt_of(*id).is_some(), "{IntentFirst}: {id} is in the store, and the ledger knows nothing of it");
     }
@@ -71,6 +73,39 @@ pub fn always(world: &Shared) {
             let declined = !said_no || w.ever_declined.contains(&attempt.record);
             assert!(declined, "{GatewayIsNotBelieved}: nobody declined {name}");
         }
+    }
+}
+
+/// `R` is in a record only for a browser that has passed all that is demanded, and nobody is mailed more than three codes.
+fn factors(w: &State) {
+    let passed = |kinds: &[Verification], of: (LinkId, Digest)| {
+        (!kinds.contains(&Verification::EmailCode) || w.typed.contains(&of))
+            && (!kinds.contains(&Verification::Oidc) || w.signed_in.contains(&of))
+    };
+    for (id, (record, _)) in w.store.iter().filter(|(id, _)| !w.tampered.contains_key(id)) {
+        let Some(link) = record.link() else { continue };
+        if let Some(release) = &link.release {
+            assert!(passed(&link.sealed.kinds, (*id, release.token_hash)), "{GatewayIsNotBelieved}: R of {id} is out");
+        }
+        if let Some(claim) = link.claim.as_ref().filter(|_| link.sealed.needs_release()) {
+            assert!(passed(&link.sealed.kinds, (*id, claim.token_hash)), "{GatewayIsNotBelieved}: {id} was claimed");
+        }
+    }
+    for (entry, _) in w.ledger.values() {
+        for (attempt, verify) in entry.attempts.iter().filter_map(|a| Some((a, a.verify.as_deref()?))) {
+            for token in &verify.released {
+                let so = passed(&verify.kinds, (attempt.record, *token));
+                assert!(so, "{GatewayIsNotBelieved}: {} is released to nobody", attempt.record);
+            }
+            assert!(verify.mails <= 3 && verify.sign_ins <= 20);
+            let over = !attempt.link.state.is_live() && attempt.link.tampered.is_none();
+            let superseded = attempt.mail == MailState::Superseded;
+            let kept = attempt.release.is_some() || verify.secrets.is_some();
+            assert!(!(over && kept && !superseded && attempt.delivered()), "R of {} outlives its link", attempt.record);
+        }
+    }
+    for (record, codes) in w.codes.iter().filter(|_| w.restores == 0) {
+        assert!(codes.len() <= 3, "{record}: {} codes were mailed", codes.len());
     }
 }
 

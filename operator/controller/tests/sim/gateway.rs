@@ -2,7 +2,7 @@
 
 use ps_core::entry::MailState;
 use ps_core::ids::Digest;
-use ps_core::link::{Claim, Decline, JournalEntry, JournalEvent, Link, Record, State as LinkState};
+use ps_core::link::{Claim, Decline, JournalEntry, JournalEvent, Link, Record, Release, State as LinkState};
 use ps_core::time::Span;
 
 use crate::world::{Shared, State};
@@ -14,7 +14,8 @@ pub fn taken_over(world: &Shared) {
         return;
     }
     let at = w.random() as usize % w.mails.len();
-    let mail = w.mails[at].record;
+    let letter = w.mails[at].clone();
+    let mail = letter.record;
     let Some((Record::Link(link), _)) = w.store.get(&mail).cloned() else { return };
     let Some(attempt) = w.attempt_of(mail).cloned() else { return };
     let sent = matches!(attempt.mail, MailState::Accepted { .. } | MailState::Unknown { .. });
@@ -22,7 +23,7 @@ pub fn taken_over(world: &Shared) {
         return;
     }
     let live = link.state.is_live() && attempt.link.state.is_live();
-    let choice = w.dice(11);
+    let choice = w.dice(14);
     let mut next = *link.clone();
     let how = match choice {
         0 if live => return gone(&mut w, &link, "deleted"),
@@ -71,6 +72,27 @@ pub fn taken_over(world: &Shared) {
             w.say(format!("a taken-over gateway ends {mail} early: {state:?}"));
             return store(&mut w, next);
         }
+        11 if live && next.sealed.needs_release() => {
+            next.release = Some(Release { r: [9; 32], token_hash: Digest([8; 32]) });
+            "R forged"
+        }
+        12 if link.state == LinkState::Open && next.verdict.is_some() => {
+            let verdict = next.verdict.as_mut().unwrap();
+            verdict.released = Some(Digest([8; 32]));
+            "verdict forged"
+        }
+        13 if link.state == LinkState::Open && next.release.is_none() && next.sealed.needs_release() => {
+            // It has the proof from a claim that it refused.
+            let at = w.at();
+            let opener = ps_envelope::Opener::from_fragment(&letter.link).unwrap();
+            let facts = ps_envelope::Facts::new(next.sealed.not_after, &next.sealed.kinds).unwrap();
+            let proof = opener.unlock(facts, None).unwrap().proof().expose().try_into().unwrap();
+            next.state = LinkState::Claimed;
+            next.request = None;
+            next.claim = Some(Claim { proof, token_hash: Digest::of(&letter.token), at });
+            note(&w, &mut next, JournalEvent::Claimed);
+            "factor passed over"
+        }
         _ => return,
     };
     w.say(format!("a taken-over gateway: {how} ({mail})"));
@@ -86,6 +108,7 @@ fn end(w: &State, link: &mut Link, state: LinkState, event: JournalEvent) {
     link.state = state;
     link.ciphertext = None;
     link.preview = None;
+    (link.request, link.verdict, link.release) = (None, None, None);
     note(w, link, event);
 }
 

@@ -10,6 +10,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 
 mod check;
+mod codes;
 mod gateway;
 mod operators;
 mod people;
@@ -21,7 +22,7 @@ use world::World;
 
 const STEPS: usize = 1500;
 
-fn run(seed: u64) {
+fn run(seed: u64) -> world::Shared {
     let world = World::new(seed);
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         let mut operators = operators::Operators::new(&world, seed.is_multiple_of(3));
@@ -42,6 +43,7 @@ fn run(seed: u64) {
         drop(world);
         panic!("seed {seed} broke an invariant; PS_SIM_SEED={seed} runs it again");
     }
+    world
 }
 
 fn step(world: &world::Shared, operators: &mut operators::Operators) {

@@ -4,7 +4,7 @@ use ps_core::delivery::{OnRecreate, OnSourceRotated, Spec};
 use ps_core::entry::{Attempt, RevokeCause};
 use ps_core::error::{Class, Fault};
 use ps_core::ids::{Digest, Key, Stamp};
-use ps_core::link::check::{Expected, check};
+use ps_core::link::check::{Expected, Judge, check};
 use ps_core::link::{Command, Outcome, Proof, Record, apply, opening_code_hash};
 use ps_core::time::{Span, Timestamp};
 
@@ -21,6 +21,12 @@ pub fn recipient(world: &Shared) {
     let (choice, sure) = (w.dice(10), w.dice(3) == 0);
     // Gateways' clocks are off by seconds; now and then by more than is believed.
     let skew = if w.dice(40) == 0 { 100_000 } else { w.dice(20_000) as i64 - 10_000 };
+    let demanding = w.store.get(&mail.record).and_then(|(r, _)| r.link()).filter(|l| crate::codes::demands(l)).cloned();
+    if let Some(link) = demanding
+        && w.dice(3) != 0
+    {
+        return crate::codes::step(&mut w, &mail, &link, skew);
+    }
     let verb = match choice {
         0..=5 => "claim",
         6 => "mistype",
@@ -36,7 +42,7 @@ pub fn recipient(world: &Shared) {
 pub fn ask(w: &mut State, mail: &Mail, verb: &str, skew: i64) {
     let Some((Record::Link(link), _)) = w.store.get(&mail.record).cloned() else { return };
     let opener = ps_envelope::Opener::from_fragment(&mail.link).unwrap();
-    let facts = ps_envelope::Facts::new(link.sealed.not_after, &[]).unwrap();
+    let facts = ps_envelope::Facts::new(link.sealed.not_after, &link.sealed.kinds).unwrap();
     let access = opener.access().expose().try_into().unwrap();
     let proof = Proof(opener.unlock(facts, None).unwrap().proof().expose().try_into().unwrap());
     let code = Some(opening_code_hash(mail.record, &mail.code.replace('-', "")));
@@ -64,16 +70,17 @@ pub fn ask(w: &mut State, mail: &Mail, verb: &str, skew: i64) {
     // A cut journal that has grown again by another legal line, at a place that was read before, tells nothing any more:
     // the ledger remembers how far it has read, not what.
     let whole = w.attempt_of(mail.record).is_some_and(|a| next.journal.len() as u64 >= u64::from(a.link.journal_read));
-    if w.tampered.get(&mail.record) == Some(&"journal cut") && whole && is_legal(&next) {
+    let judge = w.attempt_of(mail.record).and_then(|a| a.judge());
+    if w.tampered.get(&mail.record) == Some(&"journal cut") && whole && is_legal(&next, judge) {
         w.tampered.remove(&mail.record);
     }
     let version = w.next_version();
     w.store.insert(mail.record, (Record::Link(Box::new(next)), version));
 }
 
-fn is_legal(link: &ps_core::link::Link) -> bool {
+fn is_legal(link: &ps_core::link::Link, judge: Option<Judge<'_>>) -> bool {
     let digest = link.sealed.digest();
-    let anything = Expected { digest, put_at: Timestamp::EPOCH, revoke_ordered: true, journal_read: 0 };
+    let anything = Expected { digest, put_at: Timestamp::EPOCH, revoke_ordered: true, journal_read: 0, judge };
     check(Some(&Record::Link(Box::new(link.clone()))), &anything, Timestamp::MAX).is_ok()
 }
 
@@ -224,8 +231,9 @@ pub fn hurry(world: &Shared, key: &Key) {
 /// is changed and leads to another server.
 pub fn something_breaks(world: &Shared) {
     let mut w = world.lock();
-    let name = match w.dice(6) {
+    let name = match w.dice(7) {
         0 => "store".to_owned(),
+        3 => "identity".to_owned(),
         1 => "manifests".to_owned(),
         2 => "audit".to_owned(),
         _ => format!("vault{}", w.dice(2)),

@@ -13,12 +13,15 @@ use ps_core::error::{Class, Fault};
 use ps_core::ids::{Digest, Key, LinkId, Stamp};
 use ps_core::invariants::Invariant::{EvidenceOnly, IntentFirst, RotationIsOwed};
 use ps_core::link::Record;
+use ps_core::link::email_code::EmailCode;
+use ps_core::link::verification::SignInRefusal;
 use ps_core::mail::{CodeMail, LinkMail, NoticeMail};
 use ps_core::ports::*;
 use ps_core::rotation::{Step, tag};
 use ps_core::secret::{SecretBytes, SecretString};
 use ps_core::status::Status;
 use ps_core::time::{Span, Timestamp};
+use ps_envelope::FactorSecret;
 
 use crate::world::{self, ELSEWHERE, Mail, Secret, Shared, Trap};
 
@@ -46,6 +49,7 @@ pub fn ports(world: &Shared, name: &str) -> Ports {
         store: sim.clone(),
         vault: sim.clone(),
         mailer: sim.clone(),
+        identities: sim.clone(),
         audit: sim.clone(),
         clock: sim.clone(),
         random: sim.clone(),
@@ -414,7 +418,8 @@ impl Mailer for Sim {
         assert!(limit.is_none_or(|limit| sent_at < limit), "{key} was sent after deliverBefore");
         let attempt = w.attempt_of(opener.id()).expect("invariant 5: what is mailed is in the ledger first");
         let (place, strategy) = (attempt.source.place(), attempt.terms.strategy);
-        let value = value_of(&w.store.get(&opener.id()).map(|(r, _)| r.clone()), &opener).unwrap_or_default();
+        let r = attempt.release.as_ref().map(|r| FactorSecret::from_bytes(SecretBytes::new(r.0.to_vec())).unwrap());
+        let value = value_of(&w.store.get(&opener.id()).map(|(r, _)| r.clone()), &opener, r).unwrap_or_default();
         let line = format!("{}: mail to {key}, record {}", self.name, opener.id());
         w.say(line);
         let record = opener.id();
@@ -425,8 +430,34 @@ impl Mailer for Sim {
         }
         Ok(())
     }
-    async fn send_code(&self, _mail: &CodeMail) -> Result<(), MailError> {
-        Err(MailError::NotSent(Fault::new(Class::Transient, "not-simulated", "nobody asks for a code here")))
+    async fn send_code(&self, mail: &CodeMail) -> Result<(), MailError> {
+        let mut w = self.world.lock();
+        assert!(!w.paused.contains(&self.name), "{} was told to send nothing", self.name);
+        let luck = if w.faults { w.dice(20) } else { 19 };
+        if luck == 0 {
+            return Err(MailError::NotSent(Fault::new(Class::Transient, "greylisted", "later")));
+        }
+        if luck == 1 {
+            return Err(MailError::Refused(Fault::new(Class::Permanent, "refused", "no such user")));
+        }
+        let code = EmailCode::parse(mail.code.expose()).unwrap();
+        let mailed = w.ledger.values().flat_map(|(e, _)| &e.attempts).find(|a| {
+            let Some(verify) = a.verify.as_deref() else { return false };
+            let hash = verify.secrets.as_ref().map(|s| s.code_key.hash(a.record, &code));
+            hash.is_some() && hash == verify.code.as_ref().map(|c| c.hash)
+        });
+        // Two operators: the other one may have gone on, or the link is over by now.
+        let Some(record) = mailed.map(|a| a.record) else { return Ok(()) };
+        let line = format!("{}: a code for {record}", self.name);
+        w.say(line);
+        let codes = w.codes.entry(record).or_default();
+        if codes.last().map(String::as_str) != Some(code.expose()) {
+            codes.push(code.expose().to_owned());
+        }
+        if luck == 2 {
+            return Err(MailError::Unknown(Fault::new(Class::Transient, "reply-lost", "closed after DATA")));
+        }
+        Ok(())
     }
     async fn send_notice(&self, mail: &NoticeMail) -> Result<(), MailError> {
         let mut w = self.world.lock();
@@ -444,11 +475,28 @@ impl Mailer for Sim {
 }
 
 /// What the recipient of this link would read.
-fn value_of(record: &Option<Record>, opener: &ps_envelope::Opener) -> Option<String> {
+fn value_of(record: &Option<Record>, opener: &ps_envelope::Opener, r: Option<FactorSecret>) -> Option<String> {
     let link = record.as_ref()?.link()?.clone();
     let facts = ps_envelope::Facts::new(link.sealed.not_after, &link.sealed.kinds).unwrap();
-    let payload = opener.unlock(facts, None).unwrap().open(None, link.ciphertext.as_ref()?).unwrap();
+    let payload = opener.unlock(facts, None).unwrap().open(r.as_ref(), link.ciphertext.as_ref()?).unwrap();
     payload.fields.iter().find(|f| f.key == "password").map(|f| f.value.expose().to_owned())
+}
+
+#[async_trait]
+impl Identities for Sim {
+    async fn ready(&self) -> Result<(), Fault> {
+        Ok(())
+    }
+    async fn sign_in(&self, answer: &SignIn<'_>) -> Result<Result<(), SignInRefusal>, Fault> {
+        let mut w = self.world.lock();
+        failing(&w, "identity")?;
+        if w.faults && w.dice(10) == 0 {
+            return Err(Fault::new(Class::Transient, "identity-timeout", "no answer"));
+        }
+        assert!(answer.email.ends_with("@vendor.example"));
+        let right = answer.code == crate::codes::right_answer(&answer.nonce);
+        Ok(if right { Ok(()) } else { Err(SignInRefusal::SignIn) })
+    }
 }
 
 #[async_trait]

@@ -7,7 +7,7 @@ use ps_core::audit::Event;
 use ps_core::delivery::*;
 use ps_core::entry::{Common, Entry};
 use ps_core::error::{Class, Fault};
-use ps_core::ids::{Key, LinkId};
+use ps_core::ids::{Digest, Key, LinkId};
 use ps_core::link::Record;
 use ps_core::status::Status;
 use ps_core::time::{Span, Timestamp};
@@ -106,6 +106,11 @@ pub struct State {
     pub deleted: BTreeSet<Key>,
     /// How often each delivery may be claimed: once, and once more for each time that sending again was asked for.
     pub permits: BTreeMap<Key, u32>,
+    /// Codes as received, by record, the latest last.
+    pub codes: BTreeMap<LinkId, Vec<String>>,
+    /// Who has typed a code that was mailed, and who has signed in as the recipient: record and hash of the token.
+    pub typed: BTreeSet<(LinkId, Digest)>,
+    pub signed_in: BTreeSet<(LinkId, Digest)>,
     /// Records that a taken-over gateway altered in a way that must be found.
     pub tampered: BTreeMap<LinkId, &'static str>,
     pub faults: bool,
@@ -134,7 +139,7 @@ pub const KV1: &str = "kv1:old/apps/c";
 pub const PERIODIC: &str = "database:db/static-creds/periodic";
 
 impl World {
-    /// Six deliveries of ten kinds, which share four sources.
+    /// Six deliveries of twelve kinds, which share four sources.
     pub fn new(seed: u64) -> Shared {
         let world = Self::empty(seed);
         let mut kinds: Vec<usize> = (0..KINDS).collect();
@@ -268,11 +273,11 @@ impl State {
 }
 
 /// How many kinds of deliveries there are.
-pub const KINDS: usize = 10;
+pub const KINDS: usize = 12;
 
 /// What the sender of `d<kind>` asks for at first.
 pub fn template(kind: usize) -> Spec {
-    let place = [ROLE, ROLE, ROLE, KV2, KV2, KV2, KV1, KV1, PERIODIC, PERIODIC][kind];
+    let place = [ROLE, ROLE, ROLE, KV2, KV2, KV2, KV1, KV1, PERIODIC, PERIODIC, ROLE, KV2][kind];
     let keys = vec![];
     let source = match place {
         KV2 => Source::Kv2 { mount: "secret".into(), path: "apps/b".into(), keys },
@@ -297,6 +302,8 @@ pub fn template(kind: usize) -> Spec {
         claim_window: Span::from_secs(300),
         deliver_before: None,
         passphrase: None,
+        email_code: kind >= 10,
+        oidc: kind == 11,
         rotation: RotationSpec {
             strategy,
             after_retrieval: Span::from_secs(600 * (1 + kind as i64 % 4)),

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use ps_core::link::{State, Verification};
-use ps_core::service::{ClaimAnswer, LinkService, LookupAnswer, Refusal, Sealed, StateAnswer};
+use ps_core::service::{ClaimAnswer, CodeStep, LinkService, LookupAnswer, Refusal, Sealed, StateAnswer};
 use ps_core::time::{Span, Timestamp};
 use tokio::task::JoinSet;
 
@@ -79,7 +79,8 @@ async fn strangers(bench: &dyn Bench) -> Case {
         same("acknowledge by a stranger", s.acknowledge(&caller.acknowledge(), T).await, Err(Refusal::NotFound))?;
         same("decline by a stranger", s.decline(&caller.not_mine(), T).await, Err(Refusal::NotFound))?;
     }
-    same("the code verb", s.code(b"{}", T).await, Err(Refusal::NotAvailable))?;
+    let status = holder.code(CodeStep::Status);
+    same("a code of a link that demands none", s.code(&status, T).await, Err(Refusal::NotAvailable))?;
     same("a claim after strangers", s.claim(&holder.claim(), T).await, opened(T))?;
     // Not even what time would have changed.
     same(
@@ -102,6 +103,7 @@ async fn lookup(bench: &dyn Bench) -> Case {
         kdf: None,
         opening_code: true,
         window_ends_at: None,
+        oidc: None,
     };
     for _ in 0..3 {
         same("lookup", s.lookup(&holder.lookup(), T).await, Ok(wanted.clone()))?;

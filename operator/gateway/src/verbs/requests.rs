@@ -3,7 +3,11 @@
 use std::fmt;
 
 use ps_core::ids::{Digest, LinkId};
-use ps_core::service::{AcknowledgeRequest, ClaimRequest, DeclineRequest, LookupRequest, Revealed, TypedCode};
+use ps_core::link::email_code::EmailCode;
+use ps_core::service::{
+    AcknowledgeRequest, ClaimRequest, CodeRequest, CodeStep, DeclineRequest, LookupRequest, Revealed, TypedCode,
+    WireAsk,
+};
 
 /// The opening code of every sample (its check character is right).
 pub(super) const CODE: &str = "00000000";
@@ -89,6 +93,7 @@ impl Holder {
             opening_code: self.code.and_then(TypedCode::parse),
             proof: Revealed(self.proof),
             token_hash: Digest::of(&self.token),
+            exposed: false,
         }
     }
 
@@ -100,6 +105,7 @@ impl Holder {
             access: Revealed(self.access),
             proof: Revealed(self.proof),
             token: Revealed(self.token),
+            exposed: false,
         }
     }
 
@@ -117,6 +123,31 @@ impl Holder {
             access: Revealed(self.access),
             opening_code: self.code.and_then(TypedCode::parse),
             decline: Revealed(self.decline),
+            exposed: false,
         }
+    }
+
+    /// A step of a verification.
+    #[must_use]
+    pub fn code(&self, step: CodeStep) -> CodeRequest {
+        CodeRequest { id: self.id, access: Revealed(self.access), token_hash: Digest::of(&self.token), step }
+    }
+
+    /// Asks for something of the operator.
+    #[must_use]
+    pub fn asks(&self, ask: WireAsk) -> CodeRequest {
+        self.code(CodeStep::Ask { opening_code: self.code.and_then(TypedCode::parse), ask, exposed: false })
+    }
+
+    /// Asks for a code by mail.
+    #[must_use]
+    pub fn mail(&self) -> CodeRequest {
+        self.asks(WireAsk::Mail)
+    }
+
+    /// Hands in a code.
+    #[must_use]
+    pub fn types(&self, code: EmailCode) -> CodeRequest {
+        self.asks(WireAsk::Code(code))
     }
 }

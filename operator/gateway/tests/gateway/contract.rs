@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use ps_core::ids::Digest;
 use ps_core::link::State;
 use ps_core::service::{
-    AcknowledgeRequest, ClaimAnswer, ClaimRequest, DeclineRequest, LinkService, LookupAnswer, LookupRequest, Refusal,
-    StateAnswer,
+    AcknowledgeRequest, ClaimAnswer, ClaimRequest, CodeStep, DeclineRequest, LinkService, LookupAnswer, LookupRequest,
+    Refusal, StateAnswer,
 };
 use ps_core::time::{Span, Timestamp};
 use ps_gateway::counters::Verb;
@@ -68,12 +68,12 @@ async fn every_row_of_the_table_of_refusals() {
         body(serde_json::json!({"id": "AAAAAAAAAAAAAAAAAAAAAA", "access": null})),
         body(serde_json::json!({"id": "AAAAAAAAAAAAAAAAAAAAAA==", "access": b32})),
     ] {
-        for verb in ["lookup", "claim", "acknowledge", "decline"] {
+        for verb in ["lookup", "claim", "acknowledge", "decline", "code"] {
             let reply = server.ask(&post_bytes(verb, "application/json", &bad)).await;
             assert_eq!(reply.refusal(), "400 bad-request", "{verb} {bad:?}");
         }
     }
-    assert_eq!(server.ask(&post_bytes("code", "application/json", b"{}")).await.refusal(), "400 not-available");
+    assert_eq!(server.call("code", &holder.code(CodeStep::Status)).await.refusal(), "400 not-available");
     assert_eq!(server.ask(&post_bytes("reveal", "application/json", b"{}")).await.refusal(), "400 not-available");
     for kind in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "*/*"] {
         let lookup = serde_json::to_vec(&holder.lookup()).unwrap();
@@ -113,6 +113,8 @@ async fn unknown_ids_and_wrong_access_get_the_same_bytes() {
             post("claim", &h.claim_again()),
             post("acknowledge", &h.acknowledge()),
             post("decline", &h.not_mine()),
+            post("code", &h.code(CodeStep::Status)),
+            post("code", &h.mail()),
         ]
     };
     for (unknown, wrong) in requests(&unknown).iter().zip(requests(&wrong)) {

@@ -17,3 +17,4 @@ mod several;
 mod support;
 mod uniform;
 mod verbs;
+mod verification;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use ps_core::error::{Class, Fault};
 use ps_core::ids::{Digest, LinkId};
+use ps_core::link::verification::Verdict;
 use ps_core::link::{Command, Record, Release, Verification, apply};
 use ps_core::ports::{CasError, LinkStore, RecordSummary, Versioned};
 use ps_core::service::{LinkService as _, Refusal, Released};
@@ -56,12 +57,15 @@ async fn a_link_that_waits_for_a_code_opens_only_after_its_release() {
     let Sample { holder, link } = Sample::new("release", &[Verification::EmailCode], T);
     let service = StoreLinkService::new(store.clone(), Fence::lifted());
     store.insert(&Record::Link(Box::new(link.clone()))).await.unwrap();
-    assert_eq!(service.claim(&holder.claim(), T).await, Err(Refusal::NotAvailable));
-    let release = Release { r: [7; 32], token_hash: Digest::of(&holder.token) };
+    assert_eq!(service.claim(&holder.claim(), T).await, Err(Refusal::VerificationDue));
+    let token_hash = Digest::of(&holder.token);
+    let mac = Digest([0; 32]);
+    let verdict = Verdict { answered: 1, email_code: None, sign_in: None, released: Some(token_hash), mac };
+    let judge = Command::Judge { verdict: Box::new(verdict), release: Some(Release { r: [7; 32], token_hash }) };
     let found = store.get(holder.id).await.unwrap().unwrap();
-    let next = apply(found.value.link().unwrap(), &Command::SetRelease(release), T).next.unwrap();
+    let next = apply(found.value.link().unwrap(), &judge, T).next.unwrap();
     store.replace(&Record::Link(Box::new(next)), found.version).await.unwrap();
-    assert_eq!(service.claim(&holder.elsewhere(1).claim(), T).await, Err(Refusal::NotAvailable));
+    assert_eq!(service.claim(&holder.elsewhere(1).claim(), T).await, Err(Refusal::VerificationDue));
     assert_eq!(service.claim(&holder.claim(), T).await.unwrap().r, Some(Released([7; 32])));
     assert_eq!(service.claim(&holder.claim_again(), T).await.unwrap().r, Some(Released([7; 32])));
 }

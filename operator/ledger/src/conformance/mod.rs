@@ -108,6 +108,7 @@ fn attempt(number: u32, source_key: Digest, record: LinkId, now: Timestamp) -> A
         identity: Identity::Kv1,
         tags: BTreeMap::new(),
         release: None,
+        verify: None,
         recipient_digest: digest,
         source_digest: digest,
         terms: Terms {

@@ -177,6 +177,7 @@ fn a_notice_says_what_happened_and_to_which_delivery() {
         NoticeKind::Locked,
         NoticeKind::Declined,
         NoticeKind::Tampered,
+        NoticeKind::Exposed,
         NoticeKind::Rotated,
         NoticeKind::RotationFailed,
     ];

@@ -79,9 +79,10 @@ fn kind(kind: NoticeKind) -> &'static str {
         NoticeKind::Retrieved => "The credential was opened",
         NoticeKind::Unacknowledged => "The credential was opened, but not confirmed as saved",
         NoticeKind::Expired => "The credential was not opened in time",
-        NoticeKind::Locked => "The link is locked after too many wrong passphrases",
+        NoticeKind::Locked => "The link is locked after too many wrong passphrases or codes",
         NoticeKind::Declined => "The recipient says that the credential was not meant for them",
         NoticeKind::Tampered => "The link's record was altered",
+        NoticeKind::Exposed => "The link was exposed on its way",
         NoticeKind::Rotated => "The credential was replaced",
         NoticeKind::RotationFailed => "The credential could not be replaced",
     }
