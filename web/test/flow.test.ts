@@ -2,9 +2,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { State } from '../src/flow.ts';
+import { careful } from '../src/memory.ts';
 import { b64, type Bytes } from '../src/protocol/bytes.ts';
 import { stretch } from '../src/protocol/kdf.ts';
-import { Session, type World } from '../src/session.ts';
+import { rules } from '../src/checks.ts';
+import type { Arrival, World } from '../src/desk.ts';
+import { faceWith } from '../src/secret.ts';
+import { Session } from '../src/session.ts';
 import { Gateway, type Recipe } from './gateway.ts';
 
 const CODE = '7K3M-9QZB';
@@ -17,6 +21,14 @@ class Browser {
   refuseNext: { status: number; body: unknown } | undefined;
   session!: Session;
   readonly shelf = new Map<string, string>();
+  readonly tab = new Map<string, string>();
+  readonly gone: string[] = [];
+  noFace = false;
+  readonly face = faceWith(async (_, passphrase, salt) => {
+    this.stretches += 1;
+    return stretch(passphrase, salt);
+  });
+  arrival: Arrival = {};
   readonly waits: number[] = [];
   readonly shown: string[] = [];
   storage = true;
@@ -36,7 +48,14 @@ class Browser {
   async load(): Promise<State> {
     const world: World = {
       base: 'https://links.example/',
-      shelf: this.storage ? { getItem: (key) => this.shelf.get(key) ?? null, setItem: (key, value) => void this.shelf.set(key, value), removeItem: (key) => void this.shelf.delete(key) } : { getItem: denied, setItem: denied, removeItem: denied },
+      tab: { getItem: (key) => this.tab.get(key) ?? null, setItem: (key, value) => void this.tab.set(key, value), removeItem: (key) => void this.tab.delete(key) },
+      go: (url) => void this.gone.push(url),
+      checks: async () => rules,
+      face: async () => {
+        if (this.noFace) throw new Error('not loaded');
+        return this.face;
+      },
+      shelf: this.storage ? { getItem: (key) => this.shelf.get(key) ?? null, setItem: (key, value) => void this.shelf.set(key, value), removeItem: (key) => void this.shelf.delete(key) } : careful(denied),
       fetch: async (url, init) => {
         if (this.refuseNext) {
           const { status, body } = this.refuseNext;
@@ -53,12 +72,8 @@ class Browser {
       now: () => this.now,
       random: (bytes) => crypto.getRandomValues(new Uint8Array(bytes)),
       wait: async (ms) => void this.waits.push(ms),
-      stretch: async (passphrase, salt) => {
-        this.stretches += 1;
-        return stretch(passphrase, salt);
-      },
     };
-    this.session = await Session.begin(world, this.secret.slice(), (state) => this.shown.push(state.at));
+    this.session = await Session.begin(world, this.secret.slice(), this.arrival, (state) => this.shown.push(state.at));
     return this.settled();
   }
 
@@ -67,8 +82,8 @@ class Browser {
     return this.session.state;
   }
 
-  submit(code = CODE, passphrase = ''): Promise<State> {
-    this.session.send({ is: 'submitted', typed: { code, passphrase }, now: this.now });
+  submit(code = CODE, passphrase = '', emailCode = ''): Promise<State> {
+    this.session.send({ is: 'submitted', typed: { code, passphrase, emailCode }, now: this.now });
     return this.settled();
   }
 
@@ -319,7 +334,8 @@ test('a damaged ciphertext is said, not acknowledged; an unknown check is not st
   assert.equal(is(await browser.submit(), 'over').how, 'unreadable');
   assert.ok(!browser.verbs().includes('acknowledge'));
   const other = new Browser();
-  await other.put({ kinds: ['emailCode'] });
+  // A gateway that knows no provider.
+  await other.put({ kinds: ['oidc'] });
   assert.equal(is(await other.load(), 'over').how, 'unsupported');
 });
 
@@ -349,7 +365,7 @@ test('leaving wipes, and late answers change nothing', async () => {
   const browser = new Browser();
   await browser.put();
   await browser.load();
-  browser.session.send({ is: 'submitted', typed: { code: CODE, passphrase: '' }, now: browser.now });
+  browser.session.send({ is: 'submitted', typed: { code: CODE, passphrase: '', emailCode: '' }, now: browser.now });
   browser.session.send({ is: 'left' });
   is(await browser.settled(), 'left');
   const file = { name: 'key.pem', type: 'text/html', data: b64(new Uint8Array([1, 2, 3])) };

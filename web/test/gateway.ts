@@ -2,7 +2,7 @@
 import { b64, concat, lp, unb64, utf8, type Bytes } from '../src/protocol/bytes.ts';
 import { associatedData, deriveKey, deriveProof, linkKeys, normalPassphrase, sha256, KDF, type Binding } from '../src/protocol/derive.ts';
 import { stretch } from '../src/protocol/kdf.ts';
-import { seal } from '../src/protocol/seal.ts';
+import { seal } from './seal.ts';
 import type { LinkState } from '../src/api.ts';
 
 export interface Recipe {
