@@ -22,8 +22,8 @@ const FIRST = ['index.html', 'app.js'];
 
 const common = { absWorkingDir: root, bundle: true, target: 'es2022', charset: 'utf8', legalComments: 'none', logLevel: 'warning' };
 
-/** Texts that belong to what is loaded later: opened secrets, e-mailed codes and sign-ins. */
-const LATER = /^(secret|clip|check|done|emailCode)\.|^problem\.(badEmailCode|wrongEmailCode|usedUp|codeExpired|notSent|noMail|signIn)/;
+/** Texts that belong to what is loaded later: opened secrets, e-mailed codes and sign-ins, ends. */
+const LATER = /^(secret|clip|check|done|emailCode|decline|declined|over)\.|^problem\.(badEmailCode|wrongEmailCode|usedUp|codeExpired|notSent|noMail|signIn)/;
 /** Texts whose names are put together in the sources, and so stay. */
 const NAMED = /^(over|problem|noLink)\.|\.(label|hint)$/;
 const english = JSON.parse(await readFile(at('src/i18n/en.json'), 'utf8'));
@@ -33,12 +33,19 @@ const short = Object.fromEntries(Object.keys(english).map((key, i) => [key, NAME
 /** The sources with short names of texts, and without what only a developer reads: every visitor loads them. */
 const shorten = {
   name: 'shorten',
-  setup: (build) =>
+  setup(build) {
+    build.onLoad({ filter: /\.css$/ }, async ({ path }) => ({ loader: 'text', contents: await css(path) }));
     build.onLoad({ filter: /web[/\\]src[/\\].*\.ts$/ }, async ({ path }) => ({
       loader: 'ts',
       contents: (await readFile(path, 'utf8')).replace(/'([a-z]\w*\.[\w.]+)'/g, (whole, key) => (short[key] ? `'${short[key]}'` : whole)).replace(/new FormError\(([\w ]+\+ )?'[^']*'\)/g, "new FormError('')"),
-    })),
+    }));
+  },
 };
+
+async function css(entry) {
+  const { outputFiles } = await build({ ...common, entryPoints: [entry], minify: true, write: false });
+  return outputFiles[0].text.trim();
+}
 
 async function script(entry, format) {
   const { outputFiles } = await build({ ...common, entryPoints: [entry], format, minify: true, write: false, plugins: [shorten] });
@@ -48,13 +55,13 @@ async function script(entry, format) {
 }
 
 async function bundle() {
-  const css = await build({ ...common, entryPoints: ['src/style.css'], minify: true, write: false });
+  const style = await css('src/style.css');
   const index = await readFile(at('src/index.html'), 'utf8');
   const files = {
     'app.js': await script('src/main.ts', 'esm'),
     'checks.js': await script('src/checks.ts', 'esm'),
     // In the page, so that it is painted with its first byte. The gateway puts the style's hash into the policy.
-    'index.html': Buffer.from(index.replace('<style></style>', () => `<style>${css.outputFiles[0].text.trim()}</style>`)),
+    'index.html': Buffer.from(index.replace('<style></style>', () => `<style>${style}</style>`)),
     'kdf-worker.js': await script('src/kdf-worker.ts', 'iife'),
     'qr.js': await script('src/qr.ts', 'esm'),
     'secret.js': await script('src/secret.ts', 'esm'),
@@ -109,7 +116,7 @@ if (process.argv.includes('--tests')) {
   const out = 'node_modules/.cache/web-test';
   await rm(at(out), { recursive: true, force: true });
   const tests = (await readdir(at('test/'))).filter((name) => name.endsWith('.test.ts')).sort();
-  await build({ ...common, entryPoints: tests.map((name) => 'test/' + name), format: 'esm', platform: 'node', sourcemap: 'inline', outdir: out, outExtension: { '.js': '.mjs' } });
+  await build({ ...common, entryPoints: tests.map((name) => 'test/' + name), format: 'esm', platform: 'node', sourcemap: 'inline', outdir: out, loader: { '.css': 'text' }, outExtension: { '.js': '.mjs' } });
 } else {
   const files = await bundle();
   report(files);

@@ -15,7 +15,7 @@ await mkdir(out, { recursive: true });
 const { base, put, gateway, close } = await serve();
 const browser = await chromium.launch({ executablePath: '/usr/bin/chromium' });
 const CODE = '7K3M-9QZB';
-const preview = { v: 1, title: SAMPLE.title, sender: SAMPLE.sender };
+const preview = { v: 1, title: SAMPLE.title, sender: SAMPLE.sender, worksForMs: 3_600_000 };
 let states = 0;
 
 const looks = {
@@ -91,8 +91,10 @@ for (const [look, options] of Object.entries(looks)) {
   await pass.getByText('Copied').waitFor();
   assert.equal(await page.evaluate(() => navigator.clipboard.readText()), 'k7#Vq9!mZp2$Lx8@Wn4^Tb6&');
   assert.equal(await page.locator('[data-key=evil] a').count(), 0);
-  const [download] = await Promise.all([page.waitForEvent('download'), id('download').click()]);
+  const [download] = await Promise.all([page.waitForEvent('download'), page.getByTestId('file').getByTestId('download').click()]);
   assert.equal(download.suggestedFilename(), 'ca.pem');
+  await id('qr').click();
+  await id('qr-code').waitFor();
   await shot('shown');
   await page.reload();
   await state('ask');

@@ -58,11 +58,13 @@ async function begin(root: HTMLElement, header: HTMLElement, footer: HTMLElement
   const found = find();
   let session: Session | undefined;
   let due: ReturnType<typeof setTimeout> | undefined;
-  const send = (event: FlowEvent): void => session?.send(event);
+  // "Try again" where even the words did not come.
+  const send = (event: FlowEvent): void => (event.is === 'retry' && session?.state.at !== 'trouble' ? location.reload() : session?.send(event));
   const view = new View({ root, base, send });
   const show = (state: State): void => {
     if (state.at === 'left') return view.clear();
-    view.show(state);
+    if (LATER.includes(state.at) && !more) void moreWords().then(() => session && view.show(session.state), () => view.show({ at: 'trouble', problem: { is: 'unreachable' } }));
+    else view.show(state);
     clearTimeout(due);
     const left = (dueAt(state) ?? 0) - Date.now();
     if (left > 0) due = setTimeout(send, Math.min(left + 500, LONGEST), { is: 'due' });
@@ -106,6 +108,19 @@ let speaking: Promise<string | undefined>;
 /** Whether the words of later files are wanted too. */
 let more = false;
 
+/** The states whose words come later, unless they are there. */
+const LATER: readonly State['at'][] = ['decline', 'declined', 'done', 'over'];
+
+async function moreWords(): Promise<void> {
+  const lang = await speaking;
+  if (more || lang === undefined) return;
+  const texts = await words(lang + '-later.json');
+  // Another language was chosen meanwhile.
+  if (lang !== (await speaking)) return moreWords();
+  add(texts);
+  more = true;
+}
+
 /** A file of the script's that is loaded when it is wanted, with its words. Tried again after a failure. */
 function later<M, T>(name: string, of: (module: M) => T): () => Promise<T> {
   let found: T | undefined;
@@ -115,11 +130,7 @@ function later<M, T>(name: string, of: (module: M) => T): () => Promise<T> {
     // A browser may remember that an address has failed.
     const module = import(base + name + (tries++ ? '?' + tries : '')) as Promise<M>;
     module.catch(() => undefined);
-    const lang = await speaking;
-    if (!more && lang !== undefined) {
-      add(await words(lang + '-later.json'));
-      more = true;
-    }
+    await moreWords();
     return (found = of(await module));
   };
 }

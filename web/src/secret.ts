@@ -1,4 +1,5 @@
 /** What was sent, on the screen. A file of its own, loaded while the person reads what there is to open. */
+import style from './secret.css';
 import { textFor } from './brand.ts';
 import type { Opened } from './flow/types.ts';
 import { claim, type Stretch } from './secret/claim.ts';
@@ -60,4 +61,16 @@ export function faceWith(stretch: Stretch): Face {
   return face;
 }
 
+/** The style of this file's screens. Where a browser knows no such sheets they are plain. */
+function dress(): void {
+  try {
+    const sheet = new CSSStyleSheet();
+    sheet.replaceSync(style);
+    document.adoptedStyleSheets.push(sheet);
+  } catch {
+    // Safari before 16.4.
+  }
+}
+
+dress();
 export const face = faceWith(stretchInWorker);

@@ -101,7 +101,7 @@ export class View {
       case 'noLink':
         return {
           heading: t(`noLink.${state.why}.h`),
-          parts: [p(t(`noLink.${state.why}.p`)), ...(state.why === 'insecure' ? [] : [h('code', { class: 'sample', dir: 'ltr' }, this.#stand.base + '#ps1.' + 'x'.repeat(43))])],
+          parts: [p(t(`noLink.${state.why}.p`)), ...(state.why === 'insecure' ? [] : [h('code', { dir: 'ltr' }, this.#stand.base + '#ps1.' + 'x'.repeat(43))])],
         };
       case 'trouble':
         return this.#trouble(state.problem);

@@ -67,11 +67,11 @@ export function time(ms: number): string {
 
 type Unit = 'second' | 'minute' | 'hour' | 'day';
 
-/** A duration in its greatest unit, rounded down: what is promised is there. Seconds are rounded up: for waiting. */
+/** A duration in its greatest unit, rounded down: what is promised is there. Seconds are rounded up: for waiting. One whole hour is an hour. */
 function inUnit(ms: number): [number, Unit] {
   const seconds = Math.ceil(ms / 1000);
   const [value, unit]: [number, Unit] =
-    seconds < 120 ? [seconds, 'second'] : seconds < 7200 ? [seconds / 60, 'minute'] : seconds < 172800 ? [seconds / 3600, 'hour'] : [seconds / 86400, 'day'];
+    seconds < 120 ? [seconds, 'second'] : seconds < 7200 && seconds !== 3600 ? [seconds / 60, 'minute'] : seconds < 172800 ? [seconds / 3600, 'hour'] : [seconds / 86400, 'day'];
   return [Math.floor(value), unit];
 }
 

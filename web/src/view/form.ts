@@ -1,5 +1,5 @@
 /** The forms: what is typed, what was wrong with it, how long to wait. Shared by opening, checking and declining. */
-import { apart, count, t, type Key } from '../i18n/index.ts';
+import { count, t, type Key } from '../i18n/index.ts';
 import type { Need, Problem, Typed } from '../flow.ts';
 import { button, h, set } from './dom.ts';
 
@@ -27,7 +27,7 @@ function about({ is }: Problem): Need | 'form' {
 }
 
 export function problemText(problem: Problem): string {
-  const left = problem.is === 'wrongProof' && problem.left !== undefined ? ' ' + t('problem.left', { left: apart(count(problem.left)) }) : '';
+  const left = problem.is === 'wrongProof' && problem.left !== undefined ? ' ' + t('problem.left', { left: count(problem.left) }) : '';
   return t(`problem.${problem.is}`) + left;
 }
 
