@@ -105,6 +105,7 @@ pub async fn run(config: Config, places: Places) -> anyhow::Result<()> {
         links: links.clone(),
         listen: config.listen,
         trusted_proxies: config.trusted_proxies.clone(),
+        page: config.page.clone(),
         log_format: if config.log.format == LogFormat::Json { "json" } else { "text" },
         log: gateway_log(&config.log.level),
         // A moment longer than the lease: until then claims are answered, whoever leads.

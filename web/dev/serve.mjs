@@ -34,6 +34,15 @@ export async function serve({ brand = {}, logo } = {}) {
       response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
       return;
     }
+    // A sign-in that lets everybody in, or sends everybody back.
+    if (name === 'authorize') {
+      const asked = new URL(request.url, 'http://x').searchParams;
+      const back = new URL(asked.get('redirect_uri'));
+      gateway.asked.push({ verb: 'authorize', body: Object.fromEntries(asked) });
+      back.searchParams.set('state', asked.get('state'));
+      back.searchParams.set(...(gateway.turnsBack ? ['error', 'access_denied'] : ['code', 'authorization-code']));
+      return void response.writeHead(302, { location: back.href }).end();
+    }
     if (name === 'favicon.ico') return void response.writeHead(204).end();
     response.setHeader('content-security-policy', csp);
     response.setHeader('referrer-policy', 'no-referrer');
@@ -46,6 +55,7 @@ export async function serve({ brand = {}, logo } = {}) {
   });
   await new Promise((done) => server.listen(0, '127.0.0.1', done));
   const base = `http://127.0.0.1:${server.address().port}/`;
+  gateway.provider = { authorizationEndpoint: base + 'authorize', clientId: 'password-sender', scope: 'openid email' };
   const put = async (recipe = {}) => {
     const secret = crypto.getRandomValues(new Uint8Array(32));
     const link = await gateway.put({ secret, payload: SAMPLE, now: Date.now(), ...recipe });

@@ -4,6 +4,7 @@ import type { CheckRules } from './checks/rules.ts';
 import type { Memory, Shelf } from './memory.ts';
 import type { Bytes } from './protocol/bytes.ts';
 import type { Binding, LinkKeys } from './protocol/derive.ts';
+import type { Seal } from './seal.ts';
 import type { Face } from './secret/face.ts';
 
 /** Everything outside: so that tests can put their own in its place. */
@@ -22,6 +23,8 @@ export interface World {
   go(url: string): void;
   /** The rules of checks, a file of its own. */
   checks(): Promise<CheckRules>;
+  /** The cipher, a file of its own. */
+  seal(): Promise<Seal>;
   /** How a secret is opened and shown, a file of its own. */
   face(): Promise<Face>;
 }
@@ -40,6 +43,8 @@ export interface Desk {
   readonly memory: Memory;
   readonly secret: Bytes;
   readonly keys: LinkKeys;
+  /** The cipher, once it has come. */
+  seal?: Seal;
   /** What the seals are bound to, once a lookup has told it. */
   binding?: Binding;
   /** The last passphrase and what came of it, so that a repeated claim does not compute again. */

@@ -8,6 +8,7 @@ import { LANGUAGES, add, choose, t, use, type Messages } from './i18n/index.ts';
 import { careful } from './memory.ts';
 import { unb64, type Bytes } from './protocol/bytes.ts';
 import { findLink, folderOf, fragmentOf } from './protocol/link.ts';
+import type { Seal } from './seal.ts';
 import { Session } from './session.ts';
 import { View } from './view.ts';
 
@@ -82,6 +83,7 @@ async function begin(root: HTMLElement, header: HTMLElement, footer: HTMLElement
     if (event.key === session?.key) send({ is: 'stirred' });
   });
   addEventListener('online', () => send({ is: 'stirred' }));
+  addEventListener('visibilitychange', () => document.hidden || send({ is: 'stirred' }));
 
   speaking = speak(view, header, footer);
   if (typeof found === 'string') show({ at: 'noLink', why: found });
@@ -97,6 +99,7 @@ async function begin(root: HTMLElement, header: HTMLElement, footer: HTMLElement
       wait: (ms) => new Promise((done) => setTimeout(done, ms)),
       go: (url) => location.assign(url),
       checks: later<{ rules: CheckRules }, CheckRules>('checks.js', ({ rules }) => rules),
+      seal: later<{ seal: Seal }, Seal>('seal.js', ({ seal }) => seal, false),
       face: later<{ face: Face }, Face>('secret.js', ({ face }) => face),
     };
     session = await Session.begin(world, found.secret, found.arrival, show);
@@ -122,7 +125,7 @@ async function moreWords(): Promise<void> {
 }
 
 /** A file of the script's that is loaded when it is wanted, with its words. Tried again after a failure. */
-function later<M, T>(name: string, of: (module: M) => T): () => Promise<T> {
+function later<M, T>(name: string, of: (module: M) => T, speaks = true): () => Promise<T> {
   let found: T | undefined;
   let tries = 0;
   return async () => {
@@ -130,7 +133,7 @@ function later<M, T>(name: string, of: (module: M) => T): () => Promise<T> {
     // A browser may remember that an address has failed.
     const module = import(base + name + (tries++ ? '?' + tries : '')) as Promise<M>;
     module.catch(() => undefined);
-    await moreWords();
+    if (speaks) await moreWords();
     return (found = of(await module));
   };
 }

@@ -7,8 +7,7 @@ import { Memory } from './memory.ts';
 import { wipe, type Bytes } from './protocol/bytes.ts';
 import { associatedData, linkKeys, sha256, type LinkKeys } from './protocol/derive.ts';
 import { bindingOf } from './protocol/facts.ts';
-import { parsePreview } from './protocol/payload.ts';
-import { PREVIEW_MAX, open } from './protocol/seal.ts';
+import type { Seal } from './seal.ts';
 
 export class Session {
   readonly #desk: Desk;
@@ -114,9 +113,11 @@ export class Session {
 
   async #lookup(): Promise<void> {
     const { api, arrival, keys, memory, world } = this.#desk;
-    const found = await api.lookup(keys);
+    const [found, seal] = await Promise.all([api.lookup(keys), world.seal().catch(() => undefined)]);
     if (!found.ok) return this.#tell(told(found, world));
-    const info = this.#judge(found.value);
+    if (!seal) return this.#tell(this.#refused('unreachable'));
+    this.#desk.seal = seal;
+    const info = this.#judge(found.value, seal);
     const { signIn } = arrival;
     const returned = signIn && (signIn === 'refused' ? signIn : 'answered');
     if (signIn === 'refused') this.#desk.arrival = {};
@@ -136,7 +137,7 @@ export class Session {
   }
 
   /** Believes a record that is still to be opened only if its preview opens: the seal covers all that the page goes by. */
-  #judge(found: Lookup): Info | 'altered' {
+  #judge(found: Lookup, seal: Seal): Info | 'altered' {
     const { state, expiresAt, windowEndsAt, openingCode, oidc } = found;
     const { keys, memory } = this.#desk;
     try {
@@ -144,7 +145,7 @@ export class Session {
       const info = { state, expiresAt, openingCode, kinds: binding.kinds, exposed: memory.draft.exposed, signIn: oidc, ...(windowEndsAt === undefined ? {} : { windowEndsAt }) };
       if (state !== 'open' && state !== 'claimed') return info;
       if (!found.preview) return 'altered';
-      const preview = parsePreview(open(keys.previewKey, associatedData('preview', binding), found.preview, PREVIEW_MAX));
+      const preview = seal.preview(keys.previewKey, associatedData('preview', binding), found.preview);
       this.#desk.binding = binding;
       return { ...info, preview };
     } catch {

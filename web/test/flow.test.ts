@@ -7,6 +7,7 @@ import { b64, type Bytes } from '../src/protocol/bytes.ts';
 import { stretch } from '../src/protocol/kdf.ts';
 import { rules } from '../src/checks.ts';
 import type { Arrival, World } from '../src/desk.ts';
+import { seal } from '../src/seal.ts';
 import { faceWith } from '../src/secret.ts';
 import { Session } from '../src/session.ts';
 import { Gateway, type Recipe } from './gateway.ts';
@@ -24,6 +25,7 @@ class Browser {
   readonly tab = new Map<string, string>();
   readonly gone: string[] = [];
   noFace = false;
+  noSeal = false;
   readonly face = faceWith(async (_, passphrase, salt) => {
     this.stretches += 1;
     return stretch(passphrase, salt);
@@ -51,6 +53,10 @@ class Browser {
       tab: { getItem: (key) => this.tab.get(key) ?? null, setItem: (key, value) => void this.tab.set(key, value), removeItem: (key) => void this.tab.delete(key) },
       go: (url) => void this.gone.push(url),
       checks: async () => rules,
+      seal: async () => {
+        if (this.noSeal) throw new Error('not loaded');
+        return seal;
+      },
       face: async () => {
         if (this.noFace) throw new Error('not loaded');
         return this.face;

@@ -69,6 +69,8 @@ export class Gateway {
   provider: { authorizationEndpoint: string; clientId: string; scope: string } | undefined;
   /** Whether a sign-in's answer is accepted: `passed`, or the reason why not. */
   signIn = 'passed';
+  /** Whether the person turns back at the sign-in. */
+  turnsBack = false;
 
   constructor(now: () => number) {
     this.now = now;

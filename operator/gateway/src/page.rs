@@ -26,6 +26,7 @@ macro_rules! built {
 built![
     "index.html",
     "app.js",
+    "seal.js",
     "secret.js",
     "checks.js",
     "kdf-worker.js",

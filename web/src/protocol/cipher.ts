@@ -1,7 +1,4 @@
-/**
- * ChaCha20-Poly1305 of RFC 8439, opening only, with the constant nonce of our protocol (each key opens one message). A library's:
- * a cipher of our own would be home-made cryptography (DESIGN.md), however small. (Changed by the founding engineer: see LEAD-READ-ME.md.)
- */
+/** ChaCha20-Poly1305 of RFC 8439, opening only, with the constant nonce of our protocol: each key opens one message. */
 import { chacha20poly1305 } from '@noble/ciphers/chacha.js';
 import { FormError, type Bytes } from './bytes.ts';
 

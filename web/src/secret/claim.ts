@@ -6,7 +6,6 @@ import { FormError, isCount, unb64, wipe, type Bytes } from '../protocol/bytes.t
 import { associatedData, deriveKey, deriveProof, normalPassphrase } from '../protocol/derive.ts';
 import { factorsFit } from '../protocol/facts.ts';
 import { parsePayload } from '../protocol/payload.ts';
-import { PAYLOAD_MAX, open } from '../protocol/seal.ts';
 import type { Face } from './face.ts';
 
 /** Argon2id; wipes the passphrase. */
@@ -14,8 +13,8 @@ export type Stretch = (base: string, passphrase: Bytes, salt: Bytes) => Promise<
 
 /** `wanted`: whether the person still waits for it, after the time that a passphrase takes. */
 export async function claim(effect: Effect & { do: 'claim' }, desk: Desk, wanted: () => boolean, stretch: Stretch, face: Face): Promise<Event | undefined> {
-  const { binding, memory, secret, world } = desk;
-  if (!binding) return { is: 'unreadable' };
+  const { binding, memory, seal, secret, world } = desk;
+  if (!binding || !seal) return { is: 'unreadable' };
   let p: Bytes | undefined;
   if (effect.passphrase !== undefined) {
     try {
@@ -34,7 +33,7 @@ export async function claim(effect: Effect & { do: 'claim' }, desk: Desk, wanted
   if (!factorsFit(binding, p, r)) return { is: 'unreadable' };
   const key = await deriveKey(secret, p, r);
   try {
-    const payload = parsePayload(open(key, associatedData('payload', binding), ciphertext, PAYLOAD_MAX));
+    const payload = parsePayload(seal.payload(key, associatedData('payload', binding), ciphertext));
     memory.note({ code: undefined });
     return { is: 'claimed', face, payload, claimedAt, windowEndsAt, kept: memory.kept };
   } catch {
