@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::Context as _;
-use ps_core::page::PageConfig;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use ps_core::page::PageConfig;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};

@@ -85,8 +85,8 @@ export default async function everyState({ page, context, axe, log }) {
   await id('code').fill('A1B2-C3D8');
   await page.keyboard.press('Enter');
   await page.getByText('not the code').waitFor();
-  await shot('wrong-code', ['light']);
   assert.equal(await id('open').getAttribute('aria-disabled'), 'true');
+  await shot('wrong-code', ['light']);
   link.codeUntil = 0;
   await page.locator('[data-testid=open]:not([aria-disabled])').waitFor();
 
@@ -97,6 +97,7 @@ export default async function everyState({ page, context, axe, log }) {
   assert.equal(await id('code').inputValue(), '7k3m');
   assert.equal(await page.evaluate(() => document.documentElement.lang), 'de');
   await page.locator('#foot select').selectOption('en');
+  await page.getByText('Opening code').waitFor();
 
   await id('code').fill(CODE.toLowerCase());
   await id('open').click();
@@ -227,7 +228,7 @@ export default async function everyState({ page, context, axe, log }) {
   await shot('check-sign-in');
   await id('code').fill(CODE);
   await id('sign-in').click();
-  await page.getByText('did not succeed').waitFor();
+  await page.getByText('did not succeed').first().waitFor();
   assert.equal(page.url(), base + '#' + signed.token);
   gateway.turnsBack = false;
   await id('sign-in').click();

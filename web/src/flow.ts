@@ -62,7 +62,7 @@ function opened(state: Opened, event: Event): Step {
       // What is on the screen stays: it may not be saved yet.
       return [{ ...state, over: true }];
     case 'stirred':
-      return state.busy ? [state] : [state, { do: 'lookup', afterMs: 0 }];
+      return state.busy ? [state] : [state, { do: 'lookup', afterMs: 0, quiet: true }];
     case 'lookedUp':
       // Saved in another tab: what they see need not stay in this one.
       return event.held === 'done' ? [done, { do: 'wipe' }] : [state];

@@ -72,7 +72,7 @@ export class Session {
       switch (effect.do) {
         case 'lookup':
           if (effect.afterMs > 0) await world.wait(effect.afterMs);
-          return await this.#lookup();
+          return await this.#lookup(effect.quiet);
         case 'check':
         case 'signIn':
           return this.#tell(await this.#rules?.run(effect, this.#desk));
@@ -111,9 +111,10 @@ export class Session {
     return { is: 'refused', refusal: { code }, now: this.#desk.world.now() };
   }
 
-  async #lookup(): Promise<void> {
+  async #lookup(quiet?: true): Promise<void> {
     const { api, arrival, keys, memory, world } = this.#desk;
     const [found, seal] = await Promise.all([api.lookup(keys), world.seal().catch(() => undefined)]);
+    if (quiet && !(found.ok && seal)) return;
     if (!found.ok) return this.#tell(told(found, world));
     if (!seal) return this.#tell(this.#refused('unreachable'));
     this.#desk.seal = seal;
@@ -121,7 +122,7 @@ export class Session {
     const { signIn } = arrival;
     const returned = signIn && (signIn === 'refused' ? signIn : 'answered');
     if (signIn === 'refused') this.#desk.arrival = {};
-    const event: LookedUp = { is: 'lookedUp', info, held: memory.held(), code: memory.draft.code, returned };
+    const event: LookedUp = { is: 'lookedUp', quiet, info, held: memory.held(), code: memory.draft.code, returned };
     if (typeof info === 'string' || !info.preview) return this.send(event);
     // Meanwhile the person reads.
     world.face().catch(() => undefined);

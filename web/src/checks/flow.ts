@@ -46,8 +46,9 @@ export function next(state: Check, event: Event): Step {
     }
     case 'due':
     case 'stirred':
-      return state.busy ? [state] : [state, { do: 'lookup', afterMs: 0 }];
+      return state.busy ? [state] : [state, { do: 'lookup', afterMs: 0, quiet: true }];
     case 'lookedUp': {
+      if (event.quiet && state.busy) return [state];
       const [found] = lookedUp({ ...event, code: event.code ?? state.code });
       // Nothing but a time has changed: what is typed and told stays.
       return [found.at === 'check' && found.stage === state.stage && !state.busy ? { ...state, info: found.info } : found];

@@ -46,8 +46,9 @@ export function asking(state: Ask, event: Event): Step {
     }
     case 'due':
     case 'stirred':
-      return state.busy ? [state] : [state, { do: 'lookup', afterMs: 0 }];
+      return state.busy ? [state] : [state, { do: 'lookup', afterMs: 0, quiet: true }];
     case 'lookedUp': {
+      if (event.quiet && state.busy) return [state];
       const [found] = lookedUp({ ...event, code: event.code ?? state.code });
       if (found.at !== 'ask') return [found, { do: 'wipe' }];
       // Nothing but a time has changed: what is typed and told stays.

@@ -128,6 +128,7 @@ export type State =
 
 export interface LookedUp {
   readonly is: 'lookedUp';
+  readonly quiet?: true | undefined;
   /** `altered`: the record contradicts its own seal. */
   readonly info: Info | 'altered';
   readonly held: Held;
@@ -158,7 +159,8 @@ export type CheckEffect =
   | { readonly do: 'signIn'; readonly code: string; readonly to: SignIn };
 
 export type Effect =
-  | { readonly do: 'lookup'; readonly afterMs: number }
+  /** `quiet`: nobody waits for it, so a failure is not told, and a claim that was sent meanwhile goes first. */
+  | { readonly do: 'lookup'; readonly afterMs: number; readonly quiet?: true }
   | CheckEffect
   | { readonly do: 'claim'; readonly again: boolean; readonly code?: string | undefined; readonly passphrase?: string | undefined }
   | { readonly do: 'acknowledge' }
