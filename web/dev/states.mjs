@@ -184,6 +184,33 @@ export default async function everyState({ page, context, axe, log }) {
   await page.goForward();
   await state('ask');
 
+  // The answer is lost, then the network: nothing is.
+  const lost = await put({ preview: PREVIEW });
+  await visit('#' + lost.token);
+  await state('ask');
+  await page.route('**/links/claim', async (route) => {
+    await route.fetch();
+    await route.abort();
+    await page.unroute('**/links/claim');
+  });
+  await id('code').fill(CODE);
+  await id('open').click();
+  await state('opened');
+  const dropped = await put({ preview: PREVIEW });
+  await visit('#' + dropped.token);
+  await state('ask');
+  await page.getByText('Opening code').waitFor();
+  await context.setOffline(true);
+  await id('code').fill(CODE);
+  await id('open').click();
+  await page.getByText('cannot be reached').first().waitFor();
+  await shot('unreachable', ['light']);
+  assert.equal(dropped.link.state, 'open');
+  await context.setOffline(false);
+  assert.equal(await id('code').inputValue(), CODE);
+  await id('open').click();
+  await state('opened');
+
   // A second tab: what is saved in the first does not stay in it.
   const shared = await put({ preview: PREVIEW });
   await visit('#' + shared.token);
@@ -251,7 +278,8 @@ export default async function everyState({ page, context, axe, log }) {
   await shot('not-found', ['light', 'phone']);
 
   // Expired while open.
-  const brief = await put({ preview: PREVIEW, ttl: 3000 });
+  const ahead = (await page.evaluate(() => Date.now())) - Date.now();
+  const brief = await put({ preview: PREVIEW, ttl: ahead + 5000 });
   await visit('#' + brief.token);
   await state('ask');
   gateway.erase(brief.link, 'expired');

@@ -259,7 +259,7 @@ mod tests {
         for (part, surfaces) in [(light, SURFACES_LIGHT), (dark, SURFACES_DARK)] {
             let value = |name: &str| {
                 let (_, rest) = part.split_once(name).unwrap();
-                let value = rest.trim_start_matches(':').split(';').next().unwrap();
+                let value = rest.trim_start_matches([':', ' ']).split(';').next().unwrap();
                 // The build writes #fff for #ffffff.
                 if value.len() == 4 {
                     value.chars().skip(1).fold("#".to_owned(), |s, c| format!("{s}{c}{c}"))

@@ -20,6 +20,7 @@ mod endings;
 mod kv;
 mod mail_outages;
 mod manifests;
+mod page;
 mod restore;
 mod rules;
 mod static_role;

@@ -75,6 +75,20 @@ async fn a_first_visit_asks_for_little() {
 }
 
 #[tokio::test]
+async fn without_scripts_it_says_what_to_do_and_consumes_nothing() {
+    let server = Server::start().await;
+    let Sent { id, link, .. } = put(&server).await;
+    let args = json!({"link": link, "contextOptions": {"javaScriptEnabled": false}});
+    let report = browser(3).await.run("no_script", args).await.unwrap();
+    let text = report.result["text"].as_str().unwrap();
+    assert!(text.contains("password-sender open") && text.contains("Nothing has been opened"), "{text}");
+    assert_eq!((&report.result["title"], &report.result["fields"]), (&json!("One-time link"), &json!(0)));
+    let files: Vec<_> = report.requests.iter().map(|r| r.url.as_str()).collect();
+    assert!(files.iter().all(|url| !url.contains("/api/")), "{files:?}");
+    assert_eq!(sent::state(&server, id).await, State::Open);
+}
+
+#[tokio::test]
 async fn nothing_that_a_scanner_does_opens_declines_or_locks_a_link() {
     let server = Server::start().await;
     let sent = put(&server).await;

@@ -9,6 +9,7 @@
 
 mod contract;
 mod hostile;
+mod page;
 mod process;
 mod support;
 mod verbs;
