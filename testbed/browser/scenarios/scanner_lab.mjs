@@ -61,7 +61,7 @@ export default async function scannerLab({ page, context, args, log }) {
     for (const headers of [{ purpose: 'prefetch' }, { 'sec-purpose': 'prefetch;prerender' }, { range: 'bytes=0-1023' }]) await fetchOne(address, { method: 'GET', headers });
     for (const agent of AGENTS) await fetchOne(address, { method: 'GET', headers: { 'user-agent': agent } });
   }
-  for (let wave = 0; wave < 5; wave++) {
+  for (let wave = 0; wave < 20; wave++) {
     const methods = ['GET', 'HEAD', 'OPTIONS', 'GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE'];
     await Promise.all(methods.map((method) => fetchOne(base + (wave % 2 ? '%23' + token : ''), { method })));
   }

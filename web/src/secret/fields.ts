@@ -119,5 +119,5 @@ function save(name: string, data: Uint8Array<ArrayBuffer>): void {
 function file({ name, data }: SentFile, { t }: Words): HTMLElement {
   const press = button('download', t('secret.download'), () => save(name, data), undefined, name);
   const size = data.length < 1024 ? data.length + ' B' : Math.ceil(data.length / 1024) + ' KiB';
-  return h('div', { class: 'row', 'data-testid': 'file', 'data-name': name }, h('div', { class: 'name' }, bdi(name), ' · ' + size), h('div', { class: 'tools' }, press));
+  return h('div', { class: 'row', 'data-testid': 'file', 'data-name': name }, h('div', { class: 'name' }, bdi(name), ' · ', bdi(size)), h('div', { class: 'tools' }, press));
 }
