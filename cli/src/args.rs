@@ -29,6 +29,8 @@ pub(crate) enum Command {
     },
     /// Check manifests without applying them
     Check(CheckArgs),
+    /// Print what the recipient's page is made of, or compare what a gateway serves with it
+    Page(PageArgs),
     /// Print a completion script for a shell
     Completions {
         /// Which shell
@@ -132,4 +134,15 @@ pub(crate) struct CheckArgs {
     /// Manifests, folders of them (*.yaml and *.yml, no sub-folders), or `-` for standard input
     #[arg(required = true, value_name = "FILE|DIR")]
     pub(crate) paths: Vec<PathBuf>,
+}
+
+/// `page`.
+#[derive(Debug, Args)]
+pub(crate) struct PageArgs {
+    /// Fetch the page from this address and compare: where links lead, without what follows `#`
+    #[arg(long, value_name = "URL")]
+    pub(crate) check: Option<String>,
+    /// Trust the certificate authorities in this PEM file, and no others
+    #[arg(long, value_name = "FILE", requires = "check")]
+    pub(crate) ca_file: Option<PathBuf>,
 }

@@ -125,11 +125,38 @@ impl Gateway {
         self.call("decline", request)
     }
 
+    /// A file of the page.
+    pub(crate) fn file(&self, name: &str) -> Result<Vec<u8>, NoAnswer> {
+        // From `api/v1/links/` back to the page's folder.
+        let url = self.verbs.join(&format!("../../../{name}"));
+        let url = url.map_err(|_| NoAnswer::Network("the address can't be used"))?;
+        match self.exchange(self.http.get(url))? {
+            (200, bytes) => Ok(bytes),
+            (502..=504, _) => Err(NoAnswer::Refused(Refusal::NotReady)),
+            (status, _) => Err(NoAnswer::Foreign(status)),
+        }
+    }
+
     fn call<A: DeserializeOwned>(&self, verb: &str, request: &impl Serialize) -> Result<A, NoAnswer> {
         let body = serde_json::to_vec(request).map_err(|_| NoAnswer::Network("the request can't be written"))?;
         let url = self.verbs.join(verb).map_err(|_| NoAnswer::Network("the address can't be used"))?;
-        let exchange = async {
-            let request = self.http.post(url).header(CONTENT_TYPE, "application/json").body(body);
+        let request = self.http.post(url).header(CONTENT_TYPE, "application/json").body(body);
+        let (status, answer) = self.exchange(request)?;
+        if status == 200 {
+            return serde_json::from_slice(&answer).map_err(|_| NoAnswer::Foreign(status));
+        }
+        let refusal = serde_json::from_slice::<RefusalBody>(&answer).ok();
+        Err(match refusal.and_then(|body| Refusal::from_wire(status, &body)) {
+            Some(refusal) => NoAnswer::Refused(refusal),
+            // A proxy in front of a gateway that is not up.
+            None if matches!(status, 429 | 500..=599) => NoAnswer::Refused(Refusal::NotReady),
+            None => NoAnswer::Foreign(status),
+        })
+    }
+
+    /// Sends a request; the answer's status and its body, which is bounded.
+    fn exchange(&self, request: reqwest::RequestBuilder) -> Result<(u16, Vec<u8>), NoAnswer> {
+        self.runtime.block_on(async {
             let mut response = request.send().await.map_err(|e| classify(&e))?;
             let status = response.status().as_u16();
             let mut answer = Vec::new();
@@ -140,17 +167,6 @@ impl Gateway {
                 answer.extend_from_slice(&chunk);
             }
             Ok((status, answer))
-        };
-        let (status, answer) = self.runtime.block_on(exchange)?;
-        if status == 200 {
-            return serde_json::from_slice(&answer).map_err(|_| NoAnswer::Foreign(status));
-        }
-        let refusal = serde_json::from_slice::<RefusalBody>(&answer).ok();
-        Err(match refusal.and_then(|body| Refusal::from_wire(status, &body)) {
-            Some(refusal) => NoAnswer::Refused(refusal),
-            // A proxy in front of a gateway that is not up.
-            None if matches!(status, 429 | 500..=599) => NoAnswer::Refused(Refusal::NotReady),
-            None => NoAnswer::Foreign(status),
         })
     }
 }

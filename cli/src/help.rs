@@ -28,6 +28,7 @@ pub(crate) fn command(program: &'static str) -> Command {
         .mut_subcommand("decline", |c| c.after_help(text(DECLINE)))
         .mut_subcommand("audit", |c| c.mut_subcommand("verify", |c| c.after_help(text(VERIFY))))
         .mut_subcommand("check", |c| c.after_help(text(CHECK)))
+        .mut_subcommand("page", |c| c.after_help(text(PAGE)))
         .mut_subcommand("completions", |c| c.after_help(text(COMPLETIONS)))
 }
 
@@ -96,6 +97,16 @@ Examples:
   {program} check - < delivery.yaml
 
 Exit codes: 0 nothing wrong, 1 faults, 2 the command line is wrong, or there is nothing to check.";
+
+const PAGE: &str = "\
+The page is the same for every link and holds no secret. Whoever serves another one could read what is opened on it: so \
+anyone can compare. An operator's name, colour and texts are data beside it (page.json, logo) and are not compared.
+
+Examples:
+  {program} page                                       hashes, as sha256sum prints them
+  {program} page --check https://links.example.com/
+
+Exit codes: 0 the same, 1 a file differs, or anything else, 2 the command line is wrong, 5 no connection.";
 
 const COMPLETIONS: &str = "\
 Examples:

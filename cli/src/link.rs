@@ -192,6 +192,24 @@ fn scheme_at(text: &str, at: usize) -> bool {
 }
 
 /// Whether an address stays on this machine, where plain HTTP hides nothing from anybody new.
+/// The folder of a page, from its address as a person types it; what follows `?` or `#` is dropped.
+pub(crate) fn page_address(text: &str) -> Result<Url, NoLink> {
+    let mut url = Url::parse(text.trim()).map_err(|_| NoLink::NoAddress)?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(NoLink::User);
+    }
+    if url.scheme() != "https" && !(url.scheme() == "http" && is_loopback(&url)) {
+        return Err(NoLink::Insecure);
+    }
+    url.set_query(None);
+    url.set_fragment(None);
+    if !url.path().ends_with('/') {
+        let path = format!("{}/", url.path());
+        url.set_path(&path);
+    }
+    Ok(url)
+}
+
 fn is_loopback(url: &Url) -> bool {
     match url.host_str() {
         Some("localhost" | "[::1]") => true,

@@ -17,6 +17,7 @@ mod help;
 mod inputs;
 mod link;
 mod open;
+mod page;
 mod printer;
 mod session;
 mod shown;
@@ -67,6 +68,7 @@ fn run(arguments: Vec<OsString>) -> Result<ExitCode, Failure> {
         Command::Decline(args) => decline::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Audit { command: AuditCommand::Verify(args) } => audit::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Page(args) => page::run(&args),
         Command::Completions { shell } => completions::run(shell).map(|()| ExitCode::SUCCESS),
     }
 }

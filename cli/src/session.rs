@@ -79,11 +79,14 @@ impl<'a> Session<'a> {
 
     /// Says on standard error what the link is: title, sender, until when.
     pub(crate) fn introduce(&self, looked: &Looked) {
-        if let Some(Preview { title, sender }) = &looked.preview {
+        if let Some(Preview { title, sender, works_for }) = &looked.preview {
             for (label, text) in [("What", title), ("From", sender)] {
                 if !text.is_empty() {
                     say(&format!("{label}    {}", &*shown::line(text.expose())));
                 }
+            }
+            if let (State::Open, Some(span)) = (looked.answer.state, works_for) {
+                say(&format!("Works   for {span} after you open it"));
             }
         }
         say(&format!("Where   {}", self.origin));

@@ -96,7 +96,8 @@ fn race<const N: usize>(total: Duration, mut candidates: [&mut dyn FnMut(); N]) 
 
 fn measure(kib: usize, total: Duration) {
     let payload = payload(kib * 1024);
-    let preview = Preview { title: SecretString::new("Key".into()), sender: SecretString::new("ops".into()) };
+    let preview =
+        Preview { title: SecretString::new("Key".into()), sender: SecretString::new("ops".into()), works_for: None };
     let code = OpeningCode::from_random([1, 2, 3, 4, 5]).unwrap();
     let link = sealed(&payload, &preview, &code);
     let opener = Opener::from_fragment(link.secret.to_fragment().unwrap().expose()).unwrap();

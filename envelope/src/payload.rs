@@ -192,6 +192,8 @@ pub struct Preview {
     pub title: SecretString,
     /// Who sent it; at most 320 characters, may be empty.
     pub sender: SecretString,
+    /// How long the credential works after the first opening, as in the payload; at most 2^53 ms.
+    pub works_for: Option<Span>,
 }
 
 impl Preview {

@@ -51,18 +51,22 @@ pub(super) fn preview(json: &[u8]) -> Result<Preview, Error> {
     if json.len() > MAX_PREVIEW_JSON {
         return Err(Error::TooLarge);
     }
-    let (mut version, mut title, mut sender) = (None, None, None);
+    let (mut version, mut title, mut sender, mut works_for) = (None, None, None, None);
     let mut reader = Reader::new(json)?;
     reader.object("preview", |reader, name| match name {
         "v" => once(&mut version, "v", reader.integer("v")),
         "title" => once(&mut title, "title", reader.string("title")),
         "sender" => once(&mut sender, "sender", reader.string("sender")),
+        "worksForMs" => once(&mut works_for, "worksForMs", reader.integer("worksForMs")),
         _ => reader.skip(),
     })?;
     reader.end()?;
     is_version_1(version)?;
-    let preview =
-        Preview { title: title.ok_or(Error::Missing("title"))?, sender: sender.ok_or(Error::Missing("sender"))? };
+    let preview = Preview {
+        title: title.ok_or(Error::Missing("title"))?,
+        sender: sender.ok_or(Error::Missing("sender"))?,
+        works_for: works_for.map(Span::from_millis),
+    };
     preview.validate()?;
     Ok(preview)
 }

@@ -54,9 +54,13 @@ fn with_overhead() -> usize {
 
 #[test]
 fn a_preview_is_held_to_the_limits() {
-    let preview = |title: &str, sender: &str| Preview { title: secret(title), sender: secret(sender) }.to_json().err();
+    let preview = |title: &str, sender: &str| {
+        Preview { title: secret(title), sender: secret(sender), works_for: None }.to_json().err()
+    };
     assert_eq!(preview("", ""), None);
     assert_eq!(preview(&"é".repeat(200), &"é".repeat(320)), None);
+    let long = Preview { works_for: Some(Span::from_millis(1 << 53)), ..Preview::default() };
+    assert_eq!(long.to_json().err(), Some(Error::Number("worksForMs")));
     assert_eq!(preview(&"é".repeat(201), ""), Some(Error::TooLong("title")));
     assert_eq!(preview("", &"é".repeat(321)), Some(Error::TooLong("sender")));
     // 520 control characters fit as text; escaped they are 3120 bytes, and that fits too.
@@ -90,7 +94,7 @@ fn a_saved_file_stays_in_its_folder() {
 fn nothing_prints() {
     let payload =
         Payload { title: Some(secret("Canary")), fields: vec![field("Canary", "Canary")], ..Payload::default() };
-    let preview = Preview { title: secret("Canary"), sender: secret("Canary") };
+    let preview = Preview { title: secret("Canary"), sender: secret("Canary"), works_for: None };
     let file = File { name: "Canary".into(), media_type: "Canary".into(), data: SecretBytes::new(b"Canary".to_vec()) };
     let told = format!("{payload:?} {:#?} {preview:?} {file:?}", payload.fields);
     assert!(!told.contains("Canary"), "{told}");

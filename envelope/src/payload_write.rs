@@ -1,5 +1,7 @@
 //! From payload and preview to JSON.
 
+use ps_core::time::Span;
+
 use super::{Content, Field, FieldKind, File, MAX_PAYLOAD_JSON, MAX_PREVIEW_JSON, Payload, Preview};
 use crate::Error;
 use crate::json::Sink;
@@ -12,8 +14,7 @@ impl Content for Payload {
         if self.fields.iter().any(|f| f.kind == FieldKind::Unknown) {
             return Err(Error::FieldKind);
         }
-        let too_long = self.works_for.is_some_and(|span| span.as_millis() >= 1 << 53);
-        if too_long { Err(Error::Number("worksForMs")) } else { Ok(()) }
+        works_for_fits(self.works_for)
     }
 
     fn write(&self, out: &mut impl Sink) {
@@ -34,10 +35,7 @@ impl Content for Payload {
                 out.text(text.expose());
             }
         }
-        if let Some(span) = works_for {
-            member(out, b",", "worksForMs");
-            out.raw(span.as_millis().to_string().as_bytes());
-        }
+        works_for_member(out, *works_for);
         member(out, b",", "fields");
         list(out, fields, field);
         if !files.is_empty() {
@@ -52,16 +50,30 @@ impl Content for Preview {
     const MAX: usize = MAX_PREVIEW_JSON;
 
     fn check(&self) -> Result<(), Error> {
-        self.validate()
+        self.validate()?;
+        works_for_fits(self.works_for)
     }
 
     fn write(&self, out: &mut impl Sink) {
-        let Self { title, sender } = self;
+        let Self { title, sender, works_for } = self;
         out.raw(b"{\"v\":1,\"title\":");
         out.text(title.expose());
         member(out, b",", "sender");
         out.text(sender.expose());
+        works_for_member(out, *works_for);
         out.raw(b"}");
+    }
+}
+
+fn works_for_fits(span: Option<Span>) -> Result<(), Error> {
+    let too_long = span.is_some_and(|span| span.as_millis() >= 1 << 53);
+    if too_long { Err(Error::Number("worksForMs")) } else { Ok(()) }
+}
+
+fn works_for_member(out: &mut impl Sink, span: Option<Span>) {
+    if let Some(span) = span {
+        member(out, b",", "worksForMs");
+        out.raw(span.as_millis().to_string().as_bytes());
     }
 }
 

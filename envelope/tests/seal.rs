@@ -26,7 +26,11 @@ fn payload(value: &str) -> Payload {
 }
 
 fn preview() -> Preview {
-    Preview { title: SecretString::new("Database".into()), sender: SecretString::new("ops@example.com".into()) }
+    Preview {
+        title: SecretString::new("Database".into()),
+        sender: SecretString::new("ops@example.com".into()),
+        works_for: None,
+    }
 }
 
 fn factor(byte: u8) -> FactorSecret {

@@ -91,7 +91,7 @@ suites! {
     padding "padding" run::padding, 20 accepted, 0 refused;
     frame "frame" run::frame, 6 accepted, 16 refused;
     payload "payload" run::payload, 25 accepted, 82 refused;
-    preview "preview" run::preview, 5 accepted, 14 refused;
+    preview "preview" run::preview, 6 accepted, 17 refused;
     open "open" run::open, 19 accepted, 71 refused;
 }
 

@@ -7,8 +7,9 @@ use std::process::Stdio;
 
 use anyhow::Context as _;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use ps_core::page::PageConfig;
 use ps_core::service::SignInOffer;
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
 
@@ -30,6 +31,8 @@ pub struct Gateway {
     pub trusted_proxies: Vec<std::net::IpAddr>,
     /// How pages begin a sign-in, where a provider is configured.
     pub sign_in: Option<SignInOffer>,
+    /// What the page says of its operator, which it gets through its standard input.
+    pub page: PageConfig,
     /// Its log format: `text` or `json`.
     pub log_format: &'static str,
     /// Its log filter.
@@ -90,8 +93,9 @@ impl Gateway {
             .args(["--wake-fd", &theirs[2].to_string(), "--log-format", self.log_format, "--log", &self.log])
             .args(self.trusted_proxies.iter().flat_map(|p| ["--trusted-proxy".to_owned(), p.to_string()]))
             .args(self.sign_in.iter().flat_map(options))
+            .args(["--page-config", "-"])
             .env_clear()
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             // Our own standard output may carry the audit mirror, and a shared descriptor could be made non-blocking:
             // it gets neither. What it says comes through a pipe, line by line.
             .stdout(Stdio::null())
@@ -106,6 +110,11 @@ impl Gateway {
         let mut child = child.with_context(|| format!("{} could not be started", self.program.display()))?;
         if let Some(said) = child.stderr.take() {
             tokio::spawn(repeat(said));
+        }
+        if let Some(mut input) = child.stdin.take() {
+            let page = serde_json::to_vec(&self.page).context("the page's configuration can't be written")?;
+            // JSON is YAML, too. The child reads all of it before it does anything else; one that died shows otherwise.
+            tokio::spawn(async move { input.write_all(&page).await.ok() });
         }
         Ok(Running { child, nudge: sender(nudge_ours)?, wake: receiver(wake_ours)?, buffer: vec![0; 256] })
     }

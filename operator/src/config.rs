@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use ps_core::page::PageConfig;
 use ps_core::secret::SecretString;
 use ps_core::time::Span;
 use serde::{Deserialize, Deserializer};
@@ -71,6 +72,9 @@ pub struct Config {
     /// Link records.
     #[serde(default)]
     pub store: Store,
+    /// The recipient's page: name, colour, logo, texts. Standalone; a gateway of its own takes the same as a file.
+    #[serde(default)]
+    pub page: PageConfig,
     /// The check that links can be opened through `publicUrl`.
     #[serde(default)]
     pub self_check: SelfCheck,
@@ -374,6 +378,7 @@ impl Config {
                 "goes only with a publicUrl that has a name: an address is connected to as it is",
             );
         }
+        self.page.brand().map_err(|fault| ConfigError::Field { field: "page", why: fault.to_string() })?;
         self.kubernetes.check()?;
         self.oidc.as_ref().map_or(Ok(()), Oidc::check)?;
         if !(4096..=ps_store::MAX_BYTES).contains(&self.store.max_bytes) {

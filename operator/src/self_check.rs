@@ -251,7 +251,7 @@ fn seal(public_url: &str) -> Result<(Record, Opener, SecretString), Fault> {
         factor: None,
         opening_code: None,
         payload: &payload,
-        preview: &Preview { title: SecretString::default(), sender: SecretString::default() },
+        preview: &Preview::default(),
         not_after: at + TTL + TTL,
         claim_window: TTL,
         kinds: &[],

@@ -119,6 +119,7 @@ pub async fn run(config: Config, places: Places) -> anyhow::Result<()> {
         listen: config.listen,
         trusted_proxies: config.trusted_proxies.clone(),
         sign_in: sign_in(&config)?,
+        page: config.page.clone(),
         log_format: if config.log.format == LogFormat::Json { "json" } else { "text" },
         log: gateway_log(&config.log.level),
         // A moment longer than the lease: until then claims are answered, whoever leads.

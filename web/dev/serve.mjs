@@ -1,21 +1,27 @@
 // Serves dist/ on 127.0.0.1 with the gateway's headers and the tests' gateway behind it. For looking at the page, never for use.
 //   node dev/serve.mjs   prints links to open
+import { createHash } from 'node:crypto';
 import { createServer } from 'node:http';
-import { readFile } from 'node:fs/promises';
+import { readFile, readdir } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 
-const TYPES = { '': 'text/html; charset=utf-8', 'app.js': 'text/javascript', 'kdf-worker.js': 'text/javascript', 'style.css': 'text/css' };
-export const CSP =
-  "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'none'; " +
-  "frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types ps";
+const dist = new URL('../dist/', import.meta.url);
+const type = (name) => (name.endsWith('.js') ? 'text/javascript' : name.endsWith('.json') ? 'application/json' : 'text/html; charset=utf-8');
+/** The gateway's policy, with the hash of the style in the page. */
+const policy = (index) =>
+  `default-src 'none'; script-src 'self'; style-src 'sha256-${createHash('sha256').update(/<style>([^]*)<\/style>/.exec(index)[1]).digest('base64')}'; connect-src 'self'; img-src 'self'; worker-src 'self'; ` +
+  "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types ps";
 
 async function load(entry) {
   const { outputFiles } = await build({ entryPoints: [fileURLToPath(new URL(entry, import.meta.url))], bundle: true, format: 'esm', platform: 'node', write: false });
   return import('data:text/javascript;base64,' + Buffer.from(outputFiles[0].contents).toString('base64'));
 }
 
-export async function serve() {
+/** `brand`: what `page.json` says, `logo`: a picture of it. */
+export async function serve({ brand = {}, logo } = {}) {
+  const names = await readdir(dist);
+  const csp = policy(await readFile(new URL('index.html', dist), 'utf8'));
   const { Gateway } = await load('../test/gateway.ts');
   const gateway = new Gateway(() => Date.now());
   const server = createServer(async (request, response) => {
@@ -28,15 +34,28 @@ export async function serve() {
       response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
       return;
     }
+    // A sign-in that lets everybody in, or sends everybody back.
+    if (name === 'authorize') {
+      const asked = new URL(request.url, 'http://x').searchParams;
+      const back = new URL(asked.get('redirect_uri'));
+      gateway.asked.push({ verb: 'authorize', body: Object.fromEntries(asked) });
+      back.searchParams.set('state', asked.get('state'));
+      back.searchParams.set(...(gateway.turnsBack ? ['error', 'access_denied'] : ['code', 'authorization-code']));
+      return void response.writeHead(302, { location: back.href }).end();
+    }
     if (name === 'favicon.ico') return void response.writeHead(204).end();
+    response.setHeader('content-security-policy', csp);
+    response.setHeader('referrer-policy', 'no-referrer');
+    if (name === 'page.json') return void response.setHeader('content-type', 'application/json').end(JSON.stringify(brand));
+    if (name === 'logo' && logo) return void response.setHeader('content-type', 'image/svg+xml').end(logo);
     // The page is the same for every address.
-    const file = TYPES[name] ? name : '';
-    response.setHeader('content-type', TYPES[file]);
-    response.setHeader('content-security-policy', CSP);
-    response.end(await readFile(new URL('../dist/' + (file || 'index.html'), import.meta.url)));
+    const file = names.includes(name) ? name : 'index.html';
+    response.setHeader('content-type', type(file));
+    response.end(await readFile(new URL(file, dist)));
   });
   await new Promise((done) => server.listen(0, '127.0.0.1', done));
   const base = `http://127.0.0.1:${server.address().port}/`;
+  gateway.provider = { authorizationEndpoint: base + 'authorize', clientId: 'password-sender', scope: 'openid email' };
   const put = async (recipe = {}) => {
     const secret = crypto.getRandomValues(new Uint8Array(32));
     const link = await gateway.put({ secret, payload: SAMPLE, now: Date.now(), ...recipe });
@@ -60,6 +79,7 @@ export const SAMPLE = {
     { key: 'host', label: 'Address', kind: 'url', value: 'https://db.example.com:5432/' },
     { key: 'ca', label: 'Connection settings', kind: 'multiline', value: 'sslmode=verify-full\nsslrootcert=ca.pem\nconnect_timeout=10' },
     { key: 'ssh', label: 'Bastion key', kind: 'sshKey', value: '-----BEGIN OPENSSH PRIVATE KEY-----\n' + 'b3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAABAAAAMwAAAAtzc2gtZWQy\n'.repeat(4) + '-----END OPENSSH PRIVATE KEY-----\n' },
+    { key: 'otp', label: 'One-time codes', kind: 'totp', value: 'JBSWY3DPEHPK3PXP' },
     { key: 'evil', label: '<img src=x onerror=alert(1)>', kind: 'url', value: 'javascript:alert(1)' },
   ],
   files: [{ name: 'ca.pem', type: 'text/plain', data: Buffer.from('not a certificate').toString('base64url') }],

@@ -1,4 +1,5 @@
 /** The gateway's verbs: section 8 of `docs/link-protocol.md`. Nothing here decides; nothing here throws. */
+import type { SignIn } from './checks/rules.ts';
 import { b64, isCount, unb64, type Bytes } from './protocol/bytes.ts';
 
 export const LINK_STATES = ['open', 'claimed', 'retrieved', 'expired', 'revoked', 'declined', 'locked'] as const;
@@ -25,24 +26,37 @@ export interface Lookup {
   /** Not judged here: see `bindingOf`. */
   readonly kinds: unknown;
   readonly kdf: unknown;
+  /** Where a sign-in begins. */
+  readonly oidc?: SignIn;
+}
+
+/** How an e-mailed code and a sign-in stand. Each member is there as the kinds demand. */
+export interface Checks {
+  readonly state?: LinkState;
+  readonly emailCode?: { readonly status: string; readonly triesLeft?: number; readonly mailsLeft?: number; readonly retryAfterMs?: number };
+  readonly oidc?: { readonly status: string; readonly reason?: string };
+  /** The operator has not answered: ask again after this. */
+  readonly retryAfterMs?: number;
 }
 
 export interface Claimed {
   readonly ciphertext: Bytes;
-  readonly notAfter: number;
   readonly claimedAt: number;
   readonly windowEndsAt: number;
   readonly r?: Bytes;
 }
 
 export type Fetch = (url: string, init: RequestInit) => Promise<Response>;
-type Json = Record<string, unknown>;
+export type Json = Record<string, unknown>;
 
 /** What every request carries. */
 export interface Holder {
   readonly id: Uint8Array;
   readonly access: Uint8Array;
 }
+
+/** Members of a request. What is absent is not sent. */
+export type Members = Record<string, string | true | Bytes | undefined>;
 
 /** Longer than a slow phone needs for a megabyte, shorter than a person's patience. */
 const PATIENCE_MS = 30_000;
@@ -58,7 +72,7 @@ export class Api {
   }
 
   lookup(holder: Holder): Promise<Answer<Lookup>> {
-    return this.#ask('lookup', holder, {}, (json) => ({
+    return this.ask('lookup', holder, {}, (json) => ({
       state: state(json.state),
       expiresAt: count(json.expiresAt),
       notAfter: count(json.notAfter),
@@ -68,31 +82,22 @@ export class Api {
       kdf: json.kdf,
       ...(json.windowEndsAt == null ? {} : { windowEndsAt: count(json.windowEndsAt) }),
       ...(json.preview == null ? {} : { preview: bytes(json.preview) }),
-    }));
-  }
-
-  /** The first claim names the hash of the token, a repeated one the token itself. */
-  claim(holder: Holder, how: { proof: Bytes; tokenHash: Bytes; openingCode?: string } | { proof: Bytes; token: Bytes }): Promise<Answer<Claimed>> {
-    return this.#ask('claim', holder, how, (json) => ({
-      ciphertext: bytes(json.ciphertext),
-      notAfter: count(json.notAfter),
-      claimedAt: count(json.claimedAt),
-      windowEndsAt: count(json.windowEndsAt),
-      ...(json.r == null ? {} : { r: bytes(json.r) }),
+      ...(json.oidc == null ? {} : { oidc: signIn(json.oidc as Json) }),
     }));
   }
 
   acknowledge(holder: Holder, token: Bytes): Promise<Answer<LinkState>> {
-    return this.#ask('acknowledge', holder, { token }, (json) => state(json.state));
+    return this.ask('acknowledge', holder, { token }, (json) => state(json.state));
   }
 
-  decline(holder: Holder, openingCode: string, decline: Bytes): Promise<Answer<LinkState>> {
-    return this.#ask('decline', holder, { openingCode, decline }, (json) => state(json.state));
+  decline(holder: Holder, members: Members): Promise<Answer<LinkState>> {
+    return this.ask('decline', holder, members, (json) => state(json.state));
   }
 
-  async #ask<T>(verb: string, holder: Holder, members: Record<string, string | Bytes>, read: (json: Json) => T): Promise<Answer<T>> {
-    const body: Record<string, string> = { id: b64(holder.id), access: b64(holder.access) };
-    for (const [name, value] of Object.entries(members)) body[name] = typeof value === 'string' ? value : b64(value);
+  /** Any verb; `read` throws where an answer is not what it should be. */
+  async ask<T>(verb: string, holder: Holder, members: Members, read: (json: Json) => T): Promise<Answer<T>> {
+    const body: Json = {};
+    for (const [name, value] of Object.entries({ id: holder.id, access: holder.access, ...members })) body[name] = value instanceof Uint8Array ? b64(value) : value;
     let json: Json;
     let status: number;
     try {
@@ -121,13 +126,21 @@ export class Api {
 }
 
 function refusal(error: Json): Refusal {
-  if (typeof error.code !== 'string') throw new TypeError('code');
-  return {
-    code: error.code,
-    ...(isCount(error.retryAfterMs) ? { retryAfterMs: error.retryAfterMs } : {}),
-    ...(isCount(error.attemptsLeft) ? { attemptsLeft: error.attemptsLeft } : {}),
-    ...(LINK_STATES.includes(error.state as LinkState) ? { state: error.state as LinkState } : {}),
-  };
+  return { code: text(error.code), ...counts(error, 'retryAfterMs', 'attemptsLeft'), ...(LINK_STATES.includes(error.state as LinkState) ? { state: error.state as LinkState } : {}) };
+}
+
+/** Those of these members that are there and are counts. */
+export function counts<K extends string>(json: Json, ...names: K[]): Partial<Record<K, number>> {
+  return Object.fromEntries(names.filter((name) => isCount(json[name])).map((name) => [name, json[name]])) as Partial<Record<K, number>>;
+}
+
+function signIn(json: Json): SignIn {
+  return { authorizationEndpoint: text(json.authorizationEndpoint), clientId: text(json.clientId), scope: text(json.scope) };
+}
+
+export function text(value: unknown): string {
+  if (typeof value !== 'string') throw new TypeError('text');
+  return value;
 }
 
 function count(value: unknown): number {
@@ -144,7 +157,7 @@ function bytes(value: unknown): Bytes {
   return unb64(value as string);
 }
 
-function state(value: unknown): LinkState {
+export function state(value: unknown): LinkState {
   if (!LINK_STATES.includes(value as LinkState)) throw new TypeError('state');
   return value as LinkState;
 }

@@ -1,57 +1,47 @@
-/** Performs the effects of `flow.ts` with real keys and a real gateway. The only place where state, keys and network meet. */
-import { Api, type Answer, type Claimed, type Fetch, type Lookup } from './api.ts';
-import { next, start, type Effect, type Event, type Info, type State, type Step } from './flow.ts';
-import { Memory, type Shelf } from './memory.ts';
-import { FormError, wipe, type Bytes } from './protocol/bytes.ts';
-import { associatedData, deriveKey, deriveProof, linkKeys, normalPassphrase, sha256, type Binding, type LinkKeys } from './protocol/derive.ts';
-import { bindingOf, factorsFit } from './protocol/facts.ts';
-import { parsePayload, parsePreview } from './protocol/payload.ts';
-import { PAYLOAD_MAX, PREVIEW_MAX, open } from './protocol/seal.ts';
-
-/** Everything outside: so that tests can put their own in its place. */
-export interface World {
-  readonly fetch: Fetch;
-  /** The folder of the page, with its slash. */
-  readonly base: string;
-  readonly shelf: Shelf | undefined;
-  now(): number;
-  random(bytes: number): Bytes;
-  wait(ms: number): Promise<void>;
-  /** Argon2id; wipes the passphrase. */
-  stretch(passphrase: Bytes, salt: Bytes): Promise<Bytes>;
-}
+/** Performs the effects of `flow.ts` with real keys and a real gateway: where state, keys and network meet. */
+import { Api, type Answer, type Lookup } from './api.ts';
+import type { CheckRules } from './checks/rules.ts';
+import type { Arrival, Desk, World } from './desk.ts';
+import { next, start, type Effect, type Event, type Info, type LookedUp, type State, type Step } from './flow.ts';
+import { Memory } from './memory.ts';
+import { wipe, type Bytes } from './protocol/bytes.ts';
+import { associatedData, linkKeys, sha256, type LinkKeys } from './protocol/derive.ts';
+import { bindingOf } from './protocol/facts.ts';
+import type { Seal } from './seal.ts';
 
 export class Session {
-  readonly #world: World;
-  readonly #secret: Bytes;
-  readonly #keys: LinkKeys;
-  readonly #api: Api;
-  readonly #memory: Memory;
+  readonly #desk: Desk;
   readonly #show: (state: State) => void;
   #state: State = { at: 'looking' };
-  #binding: Binding | undefined;
-  /** The last passphrase and what came of it, so that a repeated claim does not compute again. */
-  #stretched: { of: string; p: Bytes } | undefined;
+  #rules: CheckRules | undefined;
   #running: Promise<unknown> = Promise.resolve();
 
-  private constructor(world: World, secret: Bytes, keys: LinkKeys, show: (state: State) => void) {
-    this.#world = world;
-    this.#secret = secret;
-    this.#keys = keys;
-    this.#api = new Api(world.fetch, world.base);
-    this.#memory = new Memory(world.shelf, keys.id);
+  private constructor(world: World, secret: Bytes, keys: LinkKeys, arrival: Arrival, show: (state: State) => void) {
+    const memory = new Memory(world.shelf, world.tab, keys.id);
+    if (arrival.exposed) memory.note({ exposed: true });
+    const tokenHash = (): Promise<Bytes> => {
+      const token = memory.token() ?? world.random(32);
+      memory.keep(token);
+      return sha256(token);
+    };
+    this.#desk = { world, api: new Api(world.fetch, world.base), memory, secret, keys, arrival, tokenHash };
     this.#show = show;
   }
 
   /** Starts with a lookup. `show` is called with every state. */
-  static async begin(world: World, secret: Bytes, show: (state: State) => void): Promise<Session> {
-    const session = new Session(world, secret, await linkKeys(secret), show);
+  static async begin(world: World, secret: Bytes, arrival: Arrival, show: (state: State) => void): Promise<Session> {
+    const session = new Session(world, secret, await linkKeys(secret), arrival, show);
     session.#take(start());
     return session;
   }
 
   get state(): State {
     return this.#state;
+  }
+
+  /** The name under which storage keeps what belongs to the link: another tab's change of it concerns us. */
+  get key(): string {
+    return this.#desk.memory.key;
   }
 
   send(event: Event): void {
@@ -77,114 +67,95 @@ export class Session {
   }
 
   async #run(effect: Effect): Promise<void> {
+    const { api, keys, memory, secret, world } = this.#desk;
     try {
       switch (effect.do) {
         case 'lookup':
-          if (effect.afterMs > 0) await this.#world.wait(effect.afterMs);
-          return await this.#lookup();
-        case 'claim':
-          return await this.#claim(effect);
-        case 'acknowledge':
-          return await this.#acknowledge();
-        case 'decline':
-          return this.#tell(await this.#api.decline(this.#keys, effect.code, this.#keys.decline), () => ({ is: 'declined' }));
+          if (effect.afterMs > 0) await world.wait(effect.afterMs);
+          return await this.#lookup(effect.quiet);
+        case 'check':
+        case 'signIn':
+          return this.#tell(await this.#rules?.run(effect, this.#desk));
+        case 'claim': {
+          // What can't be shown is not opened.
+          const face = await world.face().catch(() => undefined);
+          return this.#tell(face ? await face.claim(effect, this.#desk, () => this.#state.at === 'ask') : this.#refused('unreachable'));
+        }
+        case 'acknowledge': {
+          const token = memory.token();
+          const answer = token && (await api.acknowledge(keys, token));
+          if (answer?.ok) memory.done();
+          return this.#tell(answer ? told(answer, world) ?? { is: 'acknowledged' } : this.#refused('unexpected'));
+        }
+        case 'decline': {
+          const answer = await api.decline(keys, { openingCode: effect.code, decline: keys.decline, exposed: memory.draft.exposed });
+          return this.#tell(told(answer, world) ?? { is: 'declined' });
+        }
         case 'forget':
-          wipe(this.#secret, ...Object.values<Bytes>({ ...this.#keys }));
-          return this.#wipe();
-        case 'wipe':
-          return this.#wipe();
+          wipe(secret, ...Object.values<Bytes>({ ...keys }));
       }
+      // Wiped in both of the remaining cases.
+      wipe(this.#desk.stretched?.p);
+      this.#desk.stretched = undefined;
     } catch {
       // No error of the platform may end in a page that hangs.
-      this.send({ is: 'refused', refusal: { code: 'unexpected' }, now: this.#world.now() });
+      this.#tell(this.#refused('unexpected'));
     }
   }
 
-  #wipe(): void {
-    wipe(this.#stretched?.p);
-    this.#stretched = undefined;
+  #tell(event: Event | undefined): void {
+    if (event) this.send(event);
   }
 
-  #tell<T>(answer: Answer<T>, event: (value: T) => Event): void {
-    this.send(answer.ok ? event(answer.value) : { is: 'refused', refusal: answer.refusal, now: this.#world.now() });
+  #refused(code: string): Event {
+    return { is: 'refused', refusal: { code }, now: this.#desk.world.now() };
   }
 
-  async #lookup(): Promise<void> {
-    this.#tell(await this.#api.lookup(this.#keys), (found) => ({ is: 'lookedUp', info: this.#judge(found), held: this.#memory.held() }));
+  async #lookup(quiet?: true): Promise<void> {
+    const { api, arrival, keys, memory, world } = this.#desk;
+    const [found, seal] = await Promise.all([api.lookup(keys), world.seal().catch(() => undefined)]);
+    if (quiet && !(found.ok && seal)) return;
+    if (!found.ok) return this.#tell(told(found, world));
+    if (!seal) return this.#tell(this.#refused('unreachable'));
+    this.#desk.seal = seal;
+    const info = this.#judge(found.value, seal);
+    const { signIn } = arrival;
+    const returned = signIn && (signIn === 'refused' ? signIn : 'answered');
+    if (signIn === 'refused') this.#desk.arrival = {};
+    const event: LookedUp = { is: 'lookedUp', quiet, info, held: memory.held(), code: memory.draft.code, returned };
+    if (typeof info === 'string' || !info.preview) return this.send(event);
+    // Meanwhile the person reads.
+    world.face().catch(() => undefined);
+    if (info.state !== 'open' || info.kinds.every((kind) => kind === 'passphrase')) return this.send(event);
+    try {
+      this.#rules ??= await world.checks();
+    } catch {
+      return this.#tell(this.#refused('unreachable'));
+    }
+    // With a token, a check may have been passed before a reload.
+    const stands = event.held === 'token' && returned !== 'answered' ? await this.#rules.run({ do: 'check', step: 'status', afterMs: 0 }, this.#desk) : undefined;
+    this.send({ ...event, rules: this.#rules, checks: stands?.is === 'checked' ? stands.checks : undefined });
   }
 
   /** Believes a record that is still to be opened only if its preview opens: the seal covers all that the page goes by. */
-  #judge(found: Lookup): Info | 'altered' | 'unsupported' {
-    const { state, expiresAt, windowEndsAt, openingCode } = found;
+  #judge(found: Lookup, seal: Seal): Info | 'altered' {
+    const { state, expiresAt, windowEndsAt, openingCode, oidc } = found;
+    const { keys, memory } = this.#desk;
     try {
-      const binding = bindingOf(this.#keys.id, found.notAfter, found.kinds, found.kdf);
-      const info = { state, expiresAt, openingCode, kinds: binding.kinds, ...(windowEndsAt === undefined ? {} : { windowEndsAt }) };
+      const binding = bindingOf(keys.id, found.notAfter, found.kinds, found.kdf);
+      const info = { state, expiresAt, openingCode, kinds: binding.kinds, exposed: memory.draft.exposed, signIn: oidc, ...(windowEndsAt === undefined ? {} : { windowEndsAt }) };
       if (state !== 'open' && state !== 'claimed') return info;
       if (!found.preview) return 'altered';
-      const preview = parsePreview(open(this.#keys.previewKey, associatedData('preview', binding), found.preview, PREVIEW_MAX));
-      this.#binding = binding;
-      return binding.kinds.some((kind) => kind !== 'passphrase') ? 'unsupported' : { ...info, preview };
+      const preview = seal.preview(keys.previewKey, associatedData('preview', binding), found.preview);
+      this.#desk.binding = binding;
+      return { ...info, preview };
     } catch {
       return 'altered';
     }
   }
-
-  async #claim(effect: Effect & { do: 'claim' }): Promise<void> {
-    const binding = this.#binding;
-    if (!binding) return this.send({ is: 'unreadable' });
-    let p: Bytes | undefined;
-    if (effect.passphrase !== undefined) {
-      try {
-        p = await this.#stretch(effect.passphrase);
-      } catch (error) {
-        return this.send({ is: error instanceof FormError ? 'badPassphrase' : 'noWorker' });
-      }
-      if (this.#state.at !== 'ask') return;
-    }
-    const proof = await deriveProof(this.#secret, p);
-    const answer = effect.again ? await this.#claimAgain(proof) : await this.#claimFirst(proof, effect.code);
-    if (!answer.ok) {
-      if (effect.again && answer.refusal.code === 'claimed') this.#memory.drop();
-      return this.send({ is: 'refused', refusal: answer.refusal, now: this.#world.now() });
-    }
-    const { ciphertext, claimedAt, windowEndsAt, r } = answer.value;
-    if (!factorsFit(binding, p, r)) return this.send({ is: 'unreadable' });
-    const key = await deriveKey(this.#secret, p, r);
-    try {
-      const payload = parsePayload(open(key, associatedData('payload', binding), ciphertext, PAYLOAD_MAX));
-      this.send({ is: 'claimed', payload, claimedAt, windowEndsAt, kept: this.#memory.kept });
-    } catch {
-      this.send({ is: 'unreadable' });
-    } finally {
-      wipe(key);
-    }
-  }
-
-  async #claimFirst(proof: Bytes, openingCode: string | undefined): Promise<Answer<Claimed>> {
-    // Kept before it is used: whatever happens to the answer, this browser can ask again.
-    const token = this.#memory.token() ?? this.#world.random(32);
-    this.#memory.keep(token);
-    const tokenHash = await sha256(token);
-    return this.#api.claim(this.#keys, { proof, tokenHash, ...(openingCode === undefined ? {} : { openingCode }) });
-  }
-
-  async #claimAgain(proof: Bytes): Promise<Answer<Claimed>> {
-    const token = this.#memory.token();
-    return token ? this.#api.claim(this.#keys, { proof, token }) : { ok: false, refusal: { code: 'claimed' } };
-  }
-
-  async #stretch(passphrase: string): Promise<Bytes> {
-    if (this.#stretched?.of === passphrase) return this.#stretched.p;
-    const p = await this.#world.stretch(normalPassphrase(passphrase), this.#keys.salt.slice());
-    this.#stretched = { of: passphrase, p };
-    return p;
-  }
-
-  async #acknowledge(): Promise<void> {
-    const token = this.#memory.token();
-    const answer = token ? await this.#api.acknowledge(this.#keys, token) : ({ ok: false, refusal: { code: 'unexpected' } } as const);
-    if (answer.ok) this.#memory.done();
-    this.#tell(answer, () => ({ is: 'acknowledged' }));
-  }
 }
 
+/** The refusal of an answer, if it is one. */
+function told(answer: Answer<unknown>, world: World): Event | undefined {
+  return answer.ok ? undefined : { is: 'refused', refusal: answer.refusal, now: world.now() };
+}

@@ -1,57 +1,71 @@
 /** Shows states as pages. One screen per state; a change inside a screen keeps what is typed and where the focus is. */
-import { duration, t, time, type Key } from './i18n/index.ts';
-import { canDecline, waitUntil, type Ask, type Event as FlowEvent, type Info, type Opened, type Problem, type State } from './flow.ts';
-import { address, bdi, button, facts, h } from './view/dom.ts';
+import { textFor, type Brand } from './brand.ts';
+import { canDecline, waitUntil, type Ask, type Check, type Event as FlowEvent, type Opened, type Problem, type State } from './flow.ts';
+import { ahead, apart, duration, t, time, words, type Key } from './i18n/index.ts';
+import type { Preview } from './protocol/payload.ts';
+import { bdi, button, facts, h, p } from './view/dom.ts';
 import { form, problemText } from './view/form.ts';
-import { fields } from './view/secret.ts';
+import type { Facts, Screen } from './view/screen.ts';
 
-/** A built screen: its parts, and how it follows its state. */
-interface Screen {
-  readonly parts: Node[];
-  readonly heading: string;
-  update?(state: State): void;
-  wait?(text: string): void;
+/** What a view needs of the page around it. */
+export interface Stand {
+  readonly root: HTMLElement;
+  /** The folder of the page. */
+  readonly base: string;
+  readonly send: (event: FlowEvent) => void;
 }
 
 export class View {
-  readonly #root: HTMLElement;
+  readonly #stand: Stand;
   readonly #status = h('p', { class: 'sr', role: 'status', 'data-testid': 'status' });
   readonly #page = h('div');
-  readonly #send: (event: FlowEvent) => void;
-  /** The folder of the page, for the example of a link. */
-  readonly #base: string;
-  readonly #exposed: boolean;
+  readonly #margin = h('div');
+  #brand: Brand = {};
+  #lang = '';
+  #state: State | undefined;
   #screen: Screen | undefined;
   #key = '';
   #timer: ReturnType<typeof setInterval> | undefined;
 
-  constructor(root: HTMLElement, base: string, exposed: boolean, send: (event: FlowEvent) => void) {
-    this.#root = root;
-    this.#base = base;
-    this.#exposed = exposed;
-    this.#send = send;
-    root.replaceChildren(this.#page, this.#status);
+  constructor(stand: Stand) {
+    this.#stand = stand;
+  }
+
+  /** Takes the language in use, and shows what is shown in it. What is typed stays. */
+  speak(lang: string, brand: Brand): void {
+    this.#lang = lang;
+    this.#brand = brand;
+    const typed = new Map([...this.#page.querySelectorAll('input')].map((input) => [input.id, input.value]));
+    const at = this.#key;
+    this.#screen = undefined;
+    if (this.#state) this.show(this.#state);
+    if (at === this.#key) for (const input of this.#page.querySelectorAll('input')) input.value = typed.get(input.id) ?? '';
   }
 
   show(state: State): void {
-    const key = [state.at, 'how' in state ? state.how : '', 'again' in state ? [state.again, state.needs] : ''].join();
+    this.#state = state;
+    // The words are still on their way.
+    if (this.#lang === '') return;
+    const key = [state.at, 'how' in state ? state.how : '', 'needs' in state ? [state.needs, 'stage' in state ? state.stage : state.again] : ''].join();
     if (key !== this.#key || !this.#screen) {
       const first = this.#key === '';
+      if (first) this.#stand.root.replaceChildren(this.#page, this.#margin, this.#status);
+      const same = this.#key === key;
       this.#key = key;
       this.#screen = this.#build(state);
       const heading = h('h1', { tabindex: '-1', 'data-testid': 'heading' }, this.#screen.heading);
       document.title = this.#screen.heading;
-      this.#root.dataset.state = state.at + ('how' in state ? ':' + state.how : '');
+      this.#stand.root.dataset.state = state.at + ('how' in state ? ':' + state.how : 'stage' in state ? ':' + state.stage : '');
       this.#status.textContent = '';
-      this.#page.replaceChildren(heading, ...this.#screen.parts);
-      // Not on the first screen, which says only that the page is working.
-      if (!first) {
+      this.#page.replaceChildren(heading, ...this.#screen.parts.filter((part) => part !== false));
+      // Not on the first screen, which says only that the page is working, and not where only the language changed.
+      if (!first && !same) {
         scrollTo(0, 0);
         heading.focus();
       }
     }
     this.#screen.update?.(state);
-    this.#count(waitUntil(state));
+    this.#count();
   }
 
   /** Removes everything from the document. */
@@ -61,15 +75,18 @@ export class View {
     this.#status.textContent = '';
   }
 
-  #count(until: number): void {
+  /** Keeps the times on the screen true: waiting, and until when. */
+  #count(): void {
     clearInterval(this.#timer);
     const screen = this.#screen;
+    const until = this.#state ? waitUntil(this.#state) : 0;
     const tick = (): void => {
       const left = until - Date.now();
-      screen?.wait?.(left > 0 ? t('wait', { left: duration(left) }) : '');
-      if (left <= 0) clearInterval(this.#timer);
+      screen?.wait?.(left > 0 ? t('page.wait', { left: duration(left) }) : '');
+      screen?.tick?.();
+      if (left <= 0 && !screen?.tick) clearInterval(this.#timer);
     };
-    if (until > Date.now()) this.#timer = setInterval(tick, 1000);
+    this.#timer = setInterval(tick, 1000);
     tick();
   }
 
@@ -84,11 +101,12 @@ export class View {
       case 'noLink':
         return {
           heading: t(`noLink.${state.why}.h`),
-          parts: [p(t(`noLink.${state.why}.p`)), ...(state.why === 'insecure' ? [] : [h('code', { class: 'sample' }, this.#base + '#ps1.' + 'x'.repeat(43))])],
+          parts: [p(t(`noLink.${state.why}.p`)), ...(state.why === 'insecure' ? [] : [h('code', { dir: 'ltr' }, this.#stand.base + '#ps1.' + 'x'.repeat(43))])],
         };
       case 'trouble':
         return this.#trouble(state.problem);
       case 'ask':
+      case 'check':
         return this.#ask(state);
       case 'opened':
         return this.#opened(state);
@@ -104,7 +122,7 @@ export class View {
       case 'over':
         return {
           heading: t(`over.${state.how}.h`),
-          parts: [p(t(`over.${state.how}.p`)), ...(canDecline(state) ? [this.#notMine(state.how === 'mine' || state.how === 'late' ? 'notMine' : 'notMe')] : [])],
+          parts: [p(t(`over.${state.how}.p`)), ...this.#contact(), ...(canDecline(state) ? [this.#notMine(state.how === 'mine' || state.how === 'late' ? 'do.notMine' : 'do.notMe')] : [])],
         };
       case 'left':
         return { heading: '', parts: [] };
@@ -112,13 +130,13 @@ export class View {
   }
 
   #trouble(problem: Problem): Screen {
-    const retry = button('retry', t('retry'), () => {
-      if (retry.getAttribute('aria-disabled') !== 'true') this.#send({ is: 'retry' });
+    const retry = button('retry', t('do.retry'), () => {
+      if (retry.getAttribute('aria-disabled') !== 'true') this.#stand.send({ is: 'retry' });
     }, 'main');
     const waiting = h('p', { class: 'hint', 'data-testid': 'wait' });
     return {
       heading: t('trouble.h'),
-      parts: [p(problemText(problem), 'error'), p(t('trouble.nothing')), retry, waiting],
+      parts: [p(problemText(problem), 'error'), p(t('trouble.p')), retry, waiting],
       wait(text) {
         waiting.textContent = text;
         retry.setAttribute('aria-disabled', String(text !== ''));
@@ -126,80 +144,79 @@ export class View {
     };
   }
 
-  #ask(state: Ask): Screen {
-    const { info, again } = state;
-    const entry = form(
-      state.needs,
-      { id: 'open', text: again ? 'open.again' : 'open', busy: 'open.busy', look: 'main' },
-      (typed) => this.#send({ is: 'submitted', typed, now: Date.now() }),
-      this.#say,
-    );
-    const left = info.expiresAt - Date.now();
-    const before = left > 0 ? t('in', { time: time(info.expiresAt), left: duration(left) }) : time(info.expiresAt);
+  #ask(state: Ask | Check): Screen {
+    const { send } = this.#stand;
+    const { info } = state;
+    const again = state.at === 'ask' && state.again;
+    const says = state.at === 'check' ? state.rules.words(state) : { submit: { id: 'open', text: again ? 'do.openAgain' : 'do.open', busy: 'do.opening', look: 'main' } as const, text: state.code && ('check.passed' as const), host: '', again: false };
+    const entry = form(state.needs, says.submit, (typed) => send({ is: 'submitted', typed, now: Date.now() }), this.#say);
+    const expires = h('span', { 'data-testid': 'expires' });
+    const worksForMs = info.preview?.worksForMs;
     return {
       heading: t(again ? 'ask.again.h' : 'ask.h'),
       parts: [
-        facts(...whatAndWho(info), [t('fact.expires'), !again && h('span', { 'data-testid': 'expires' }, before)]),
-        p(again ? t('ask.again.p', { time: time(info.windowEndsAt ?? info.expiresAt) }) : t('ask.ready')),
-        ...(this.#exposed ? [p(t('ask.exposed'), 'note')] : []),
+        facts(...whatAndWho(info.preview), [t('fact.expires'), !again && expires]),
+        p(again ? t('ask.again.p', { time: time(info.windowEndsAt ?? info.expiresAt) }) : t('ask.once') + (worksForMs === undefined ? '' : ' ' + t('ask.works', { time: duration(worksForMs) })), 'once'),
+        ...(info.exposed ? [p(t('ask.exposed'), 'note')] : []),
+        ...(says.text ? [p(t(says.text, { host: apart(says.host) }), 'check')] : []),
         entry.element,
-        this.#notMine('notMine'),
+        says.again && button('mail-again', t('check.mailAgain'), () => send({ is: 'mailAgain', code: entry.typed().code, now: Date.now() }), 'quiet'),
+        this.#notMine('do.notMine'),
       ],
-      update: (now) => now.at === 'ask' && entry.update(now.busy, now.problem),
+      update: (now) => 'needs' in now && entry.update(now.busy, now.problem),
       wait: entry.wait,
+      tick() {
+        const left = info.expiresAt - Date.now();
+        const text = time(info.expiresAt) + (left > 0 ? ` (${ahead(left)})` : '');
+        if (expires.textContent !== text) expires.textContent = text;
+      },
     };
   }
 
-  #opened({ payload, info, claimedAt, windowEndsAt, kept }: Opened): Screen {
-    const save = form([], { id: 'acknowledge', text: 'saved', busy: 'saved.busy', look: 'main' }, () => this.#send({ is: 'saved' }), this.#say);
-    const { title, sender, purpose, environment, url, note, worksForMs } = payload;
-    return {
-      heading: t('opened.h'),
-      parts: [
-        facts(
-          ...whatAndWho({ preview: { title: title ?? info.preview?.title ?? '', sender: sender ?? info.preview?.sender ?? '' } }),
-          [t('fact.purpose'), purpose && bdi(purpose)],
-          [t('fact.environment'), environment && bdi(environment)],
-          [t('fact.url'), url && address(url)],
-          [t('fact.note'), note && h('span', { class: 'lines' }, bdi(note))],
-        ),
-        fields(payload, this.#say),
-        ...(kept ? [] : [p(t('opened.volatile'), 'note')]),
-        ...(worksForMs === undefined ? [] : [p(t('opened.works', { time: time(claimedAt + worksForMs) }), 'works')]),
-        p(t('opened.save', { time: time(windowEndsAt) }), 'window'),
-        save.element,
-        this.#notMine('notMine'),
-      ],
-      update: (now) => now.at === 'opened' && save.update(now.busy, now.problem),
-      wait: save.wait,
-    };
+  #opened(state: Opened): Screen {
+    const { payload, info } = state;
+    const title = payload.title ?? info.preview?.title ?? '';
+    return state.face.screen(state, {
+      words,
+      form,
+      lang: this.#lang,
+      brand: this.#brand,
+      base: this.#stand.base,
+      facts: whatAndWho({ title, sender: payload.sender ?? info.preview?.sender ?? '' }),
+      tail: [...this.#contact(), this.#notMine('do.notMine')],
+      margin: this.#margin,
+      send: this.#stand.send,
+      say: this.#say,
+    });
   }
 
   #decline(): Screen {
     const entry = form(
       ['code'],
       { id: 'decline-confirm', text: 'decline.yes', busy: 'decline.busy', look: 'main danger' },
-      ({ code }) => this.#send({ is: 'declineSubmitted', code, now: Date.now() }),
+      ({ code }) => this.#stand.send({ is: 'declineSubmitted', code, now: Date.now() }),
       this.#say,
     );
     return {
       heading: t('decline.h'),
-      parts: [p(t('decline.p')), entry.element, button('back', t('back'), () => this.#send({ is: 'back' }), 'quiet')],
+      parts: [p(t('decline.p')), entry.element, button('back', t('do.back'), () => this.#stand.send({ is: 'back' }), 'quiet')],
       update: (now) => now.at === 'decline' && entry.update(now.busy, now.problem),
       wait: entry.wait,
     };
   }
 
+  /** How to reach the operator's people, where they have said it. */
+  #contact(): HTMLElement[] {
+    const text = textFor(this.#brand.contact, this.#lang);
+    return text === undefined ? [] : [p(text, 'contact')];
+  }
+
   #notMine(text: Key): HTMLElement {
-    return button('decline', t(text), () => this.#send({ is: 'notMine' }), 'quiet');
+    return button('decline', t(text), () => this.#stand.send({ is: 'notMine' }), 'quiet');
   }
 }
 
-function p(text: string, look = ''): HTMLElement {
-  return h('p', { class: look || undefined, 'data-testid': look || undefined }, text);
-}
-
-function whatAndWho({ preview }: Pick<Info, 'preview'>): [string, HTMLElement | false][] {
+function whatAndWho(preview: Preview | undefined): Facts {
   return [
     [t('fact.title'), !!preview?.title && h('strong', { 'data-testid': 'title' }, bdi(preview.title))],
     [t('fact.sender'), !!preview?.sender && h('span', { 'data-testid': 'sender' }, bdi(preview.sender))],

@@ -1,90 +1,8 @@
 /** The page's session against a gateway in memory: what is asked, what is shown, what is kept. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { State } from '../src/flow.ts';
-import { b64, type Bytes } from '../src/protocol/bytes.ts';
-import { stretch } from '../src/protocol/kdf.ts';
-import { Session, type World } from '../src/session.ts';
-import { Gateway, type Recipe } from './gateway.ts';
-
-const CODE = '7K3M-9QZB';
-const PAYLOAD = { v: 1, title: 'Database password', worksForMs: 3_600_000, fields: [{ key: 'user', label: 'Username', kind: 'text', value: 'app' }, { key: 'pass', label: '', kind: 'password', value: 'hunter2' }] };
-
-/** A browser with its own storage, before one gateway. `cut` loses that many answers, after they were acted upon. */
-class Browser {
-  now = 1_800_000_000_000;
-  cut = 0;
-  refuseNext: { status: number; body: unknown } | undefined;
-  session!: Session;
-  readonly shelf = new Map<string, string>();
-  readonly waits: number[] = [];
-  readonly shown: string[] = [];
-  storage = true;
-  stretches = 0;
-  readonly gateway: Gateway;
-
-  constructor(gateway?: Gateway) {
-    this.gateway = gateway ?? new Gateway(() => this.now);
-  }
-
-  secret: Bytes = crypto.getRandomValues(new Uint8Array(32));
-
-  async put(recipe: Partial<Recipe> = {}) {
-    return this.gateway.put({ secret: this.secret, payload: PAYLOAD, now: this.now, ...recipe });
-  }
-
-  async load(): Promise<State> {
-    const world: World = {
-      base: 'https://links.example/',
-      shelf: this.storage ? { getItem: (key) => this.shelf.get(key) ?? null, setItem: (key, value) => void this.shelf.set(key, value), removeItem: (key) => void this.shelf.delete(key) } : { getItem: denied, setItem: denied, removeItem: denied },
-      fetch: async (url, init) => {
-        if (this.refuseNext) {
-          const { status, body } = this.refuseNext;
-          this.refuseNext = undefined;
-          return new Response(JSON.stringify(body), { status });
-        }
-        const response = await this.gateway.fetch(url, init);
-        if (this.cut > 0 && !url.endsWith('/lookup')) {
-          this.cut -= 1;
-          throw new TypeError('network');
-        }
-        return response;
-      },
-      now: () => this.now,
-      random: (bytes) => crypto.getRandomValues(new Uint8Array(bytes)),
-      wait: async (ms) => void this.waits.push(ms),
-      stretch: async (passphrase, salt) => {
-        this.stretches += 1;
-        return stretch(passphrase, salt);
-      },
-    };
-    this.session = await Session.begin(world, this.secret.slice(), (state) => this.shown.push(state.at));
-    return this.settled();
-  }
-
-  async settled(): Promise<State> {
-    await this.session.settled();
-    return this.session.state;
-  }
-
-  submit(code = CODE, passphrase = ''): Promise<State> {
-    this.session.send({ is: 'submitted', typed: { code, passphrase }, now: this.now });
-    return this.settled();
-  }
-
-  verbs(): string[] {
-    return this.gateway.asked.map((one) => one.verb);
-  }
-}
-
-function denied(): never {
-  throw new Error('denied');
-}
-
-function is<K extends State['at']>(state: State, at: K): Extract<State, { at: K }> {
-  assert.equal(state.at, at, JSON.stringify(state));
-  return state as Extract<State, { at: K }>;
-}
+import { b64 } from '../src/protocol/bytes.ts';
+import { Browser, CODE, is } from './browser.ts';
 
 test('the whole way: look up, open, save', async () => {
   const browser = new Browser();
@@ -319,7 +237,8 @@ test('a damaged ciphertext is said, not acknowledged; an unknown check is not st
   assert.equal(is(await browser.submit(), 'over').how, 'unreadable');
   assert.ok(!browser.verbs().includes('acknowledge'));
   const other = new Browser();
-  await other.put({ kinds: ['emailCode'] });
+  // A gateway that knows no provider.
+  await other.put({ kinds: ['oidc'] });
   assert.equal(is(await other.load(), 'over').how, 'unsupported');
 });
 
@@ -349,7 +268,7 @@ test('leaving wipes, and late answers change nothing', async () => {
   const browser = new Browser();
   await browser.put();
   await browser.load();
-  browser.session.send({ is: 'submitted', typed: { code: CODE, passphrase: '' }, now: browser.now });
+  browser.session.send({ is: 'submitted', typed: { code: CODE, passphrase: '', emailCode: '' }, now: browser.now });
   browser.session.send({ is: 'left' });
   is(await browser.settled(), 'left');
   const file = { name: 'key.pem', type: 'text/html', data: b64(new Uint8Array([1, 2, 3])) };

@@ -2,7 +2,7 @@
 import { b64, concat, lp, unb64, utf8, type Bytes } from '../src/protocol/bytes.ts';
 import { associatedData, deriveKey, deriveProof, linkKeys, normalPassphrase, sha256, KDF, type Binding } from '../src/protocol/derive.ts';
 import { stretch } from '../src/protocol/kdf.ts';
-import { seal } from '../src/protocol/seal.ts';
+import { seal } from './seal.ts';
 import type { LinkState } from '../src/api.ts';
 
 export interface Recipe {
@@ -14,6 +14,22 @@ export interface Recipe {
   kinds?: string[];
   now: number;
   ttl?: number;
+}
+
+/** The verification that the operator would do: what is asked, and what is passed for which token. */
+interface Verification {
+  r: Bytes;
+  /** The code that is out, as the mail shows it. */
+  mailed?: string;
+  mails: number;
+  tries: number;
+  emailCode: string;
+  emailCodeBy?: string | undefined;
+  oidc: string;
+  reason?: string | undefined;
+  oidcBy?: string | undefined;
+  /** Answers that are given as still to come. */
+  pending: number;
 }
 
 interface Link {
@@ -32,6 +48,8 @@ interface Link {
   disputed?: boolean;
   left: number;
   codeUntil: number;
+  exposed?: boolean;
+  verification: Verification | undefined;
 }
 
 type Body = Record<string, string>;
@@ -47,6 +65,12 @@ export class Gateway {
   /** Every verb that was asked, in order. */
   readonly asked: { verb: string; body: Body }[] = [];
   now: () => number;
+  /** The sign-in that a lookup tells of. */
+  provider: { authorizationEndpoint: string; clientId: string; scope: string } | undefined;
+  /** Whether a sign-in's answer is accepted: `passed`, or the reason why not. */
+  signIn = 'passed';
+  /** Whether the person turns back at the sign-in. */
+  turnsBack = false;
 
   constructor(now: () => number) {
     this.now = now;
@@ -59,6 +83,8 @@ export class Gateway {
     const expiresAt = now + (recipe.ttl ?? 4 * 3_600_000);
     const binding = { id: keys.id, notAfter: expiresAt + WINDOW_MS, kinds, kdf: passphrase === undefined ? '' : KDF };
     const p = passphrase === undefined ? undefined : stretch(normalPassphrase(passphrase), keys.salt);
+    const verified = kinds.some((kind) => kind !== 'passphrase');
+    const r = verified ? crypto.getRandomValues(new Uint8Array(32)) : undefined;
     const preview = recipe.preview ?? { v: 1, title: 'Database password', sender: 'Platform team' };
     const link: Link = {
       state: 'open',
@@ -68,10 +94,11 @@ export class Gateway {
       code: recipe.code ?? '7K3M9QZB',
       expiresAt,
       binding,
-      ciphertext: seal(await deriveKey(secret, p), associatedData('payload', binding), utf8(JSON.stringify(recipe.payload))),
+      ciphertext: seal(await deriveKey(secret, p, r), associatedData('payload', binding), utf8(JSON.stringify(recipe.payload))),
       preview: seal(keys.previewKey, associatedData('preview', binding), utf8(JSON.stringify(preview))),
       left: 5,
       codeUntil: 0,
+      verification: r && { r, mails: 0, tries: 0, emailCode: 'none', oidc: 'none', pending: 0 },
     };
     this.links.set(b64(keys.id), link);
     return link;
@@ -106,6 +133,7 @@ export class Gateway {
             openingCode: !passphrase,
             ...(binding.kdf ? { kdf: binding.kdf } : {}),
             ...(link.preview ? { preview: b64(link.preview) } : {}),
+            ...(binding.kinds.includes('oidc') && this.provider ? { oidc: this.provider } : {}),
             ...(link.windowEndsAt ? { windowEndsAt: link.windowEndsAt } : {}),
           },
         };
@@ -120,18 +148,36 @@ export class Gateway {
           if (link.state === 'claimed') return refuse(409, 'claimed');
           const bad = passphrase ? undefined : await badCode();
           if (bad) return bad;
+          const { verification: v } = link;
+          const due = v && ((binding.kinds.includes('emailCode') && v.emailCodeBy !== body.tokenHash) || (binding.kinds.includes('oidc') && v.oidcBy !== body.tokenHash));
+          if (due) return refuse(403, 'verification-due');
           if (!rightProof) {
             link.left -= 1;
             if (link.left > 0) return refuse(403, 'wrong-proof', { attemptsLeft: link.left, retryAfterMs: 0 });
             this.erase(link, 'locked');
             return gone();
           }
+          if (body.exposed) link.exposed = true;
           Object.assign(link, { state: 'claimed', tokenHash: body.tokenHash, claimedAt: this.now(), windowEndsAt: this.now() + WINDOW_MS });
         }
         return {
           status: 200,
-          body: { ciphertext: b64(link.ciphertext ?? new Uint8Array()), notAfter: binding.notAfter, claimedAt: link.claimedAt, windowEndsAt: link.windowEndsAt },
+          body: { ciphertext: b64(link.ciphertext ?? new Uint8Array()), notAfter: binding.notAfter, claimedAt: link.claimedAt, windowEndsAt: link.windowEndsAt, ...(link.verification ? { r: b64(link.verification.r) } : {}) },
         };
+      }
+      case 'code': {
+        const { verification: v } = link;
+        if (!v || (body.step === 'status' && body.exposed !== undefined)) return refuse(400, v ? 'bad-request' : 'not-available');
+        if (body.step !== 'status') {
+          if (link.state === 'claimed') return refuse(409, 'claimed');
+          if (link.state !== 'open') return gone();
+          const bad = await badCode();
+          if (bad) return bad;
+          if (body.exposed) link.exposed = true;
+          this.#judge(link, v, body);
+          if (link.state !== 'open') return gone();
+        }
+        return { status: 200, body: this.#standing(link, v, body.tokenHash ?? '') };
       }
       case 'acknowledge':
         if (link.tokenHash === undefined || (await hash(body.token)) !== link.tokenHash) return refuse(409, 'claimed');
@@ -149,6 +195,33 @@ export class Gateway {
       default:
         return refuse(400, 'not-available');
     }
+  }
+
+  /** The operator's part of a step. */
+  #judge(link: Link, v: Verification, { step, emailCode, authorizationCode, tokenHash }: Body): void {
+    if (step === 'mail' && v.mails < 3) {
+      Object.assign(v, { mails: v.mails + 1, tries: 0, emailCode: 'sent', mailed: String(10_000_000 + v.mails), emailCodeBy: undefined });
+    } else if (step === 'code') {
+      v.tries += 1;
+      if (emailCode === v.mailed) Object.assign(v, { emailCode: 'passed', emailCodeBy: tokenHash });
+      else v.emailCode = v.tries < 5 ? 'wrong' : 'usedUp';
+      if (v.tries === 5 && v.mails === 3) this.erase(link, 'locked');
+    } else if (step === 'oidc') {
+      if (this.signIn === 'passed' && authorizationCode) Object.assign(v, { oidc: 'passed', oidcBy: tokenHash });
+      else Object.assign(v, { oidc: 'refused', reason: this.signIn });
+    }
+  }
+
+  #standing({ binding: { kinds }, state }: Link, v: Verification, tokenHash: string): object {
+    const pending = v.pending > 0;
+    if (pending) v.pending -= 1;
+    const as = (status: string, by: string | undefined): string => (pending ? 'checking' : status === 'passed' && by !== tokenHash ? 'none' : status);
+    return {
+      state,
+      ...(kinds.includes('emailCode') ? { emailCode: { status: as(v.emailCode, v.emailCodeBy), mailsLeft: 3 - v.mails, triesLeft: 5 - v.tries } } : {}),
+      ...(kinds.includes('oidc') ? { oidc: { status: as(v.oidc, v.oidcBy), ...(v.oidc === 'refused' ? { reason: v.reason } : {}) } } : {}),
+      ...(pending ? { retryAfterMs: 700 } : {}),
+    };
   }
 
   erase(link: Link, state: LinkState): void {

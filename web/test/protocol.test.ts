@@ -5,7 +5,8 @@ import { b64, unb64 } from '../src/protocol/bytes.ts';
 import { normalCode, tidyCode } from '../src/protocol/code.ts';
 import { findLink, folderOf, fragmentOf } from '../src/protocol/link.ts';
 import { parsePayload } from '../src/protocol/payload.ts';
-import { PAYLOAD_MAX, open, padme, seal } from '../src/protocol/seal.ts';
+import { PAYLOAD_MAX, open, padme } from '../src/protocol/seal.ts';
+import { seal } from './seal.ts';
 
 const S = new Uint8Array(32).map((_, at) => at * 7 + 250);
 const TOKEN = fragmentOf(S);

@@ -16,6 +16,7 @@ fn help_is_as_it_was_read_last() {
         ("audit", &["audit", "--help"]),
         ("audit-verify", &["audit", "verify", "--help"]),
         ("check", &["check", "--help"]),
+        ("page", &["page", "--help"]),
         ("completions", &["completions", "--help"]),
     ] {
         let ran = run(command(home.path(), args)).exits(0);

@@ -11,6 +11,7 @@ mod check;
 mod decline;
 mod help;
 mod open;
+mod page;
 mod support;
 mod terminal;
 mod tls;

@@ -146,6 +146,7 @@ impl World {
             preview: &Preview {
                 title: SecretString::new("Shop database".into()),
                 sender: SecretString::new("Platform \x1b[31mteam".into()),
+                works_for: payload.works_for,
             },
             not_after: T + TTL,
             claim_window: WINDOW,

@@ -118,7 +118,11 @@ pub(crate) fn preview(input: &Value) -> Result<Value, Error> {
     let preview = Preview::from_json(&bytes(&input["json"]))?;
     let written = Preview::from_json(preview.to_json()?.expose())?;
     assert_eq!(written.title.expose(), preview.title.expose());
-    Ok(json!({"title": preview.title.expose(), "sender": preview.sender.expose()}))
+    let mut out = json!({"title": preview.title.expose(), "sender": preview.sender.expose()});
+    if let Some(span) = preview.works_for {
+        out["worksForMs"] = span.as_millis().into();
+    }
+    Ok(out)
 }
 
 fn shown(payload: &Payload) -> Value {

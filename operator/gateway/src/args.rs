@@ -90,6 +90,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "CIDR")]
     pub(crate) trusted_proxy: Vec<Net>,
 
+    /// Name, colour, logo and texts of the page: a YAML file, `-` for standard input. Read at start.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) page_config: Option<PathBuf>,
+
     /// API requests per second that one client (an IPv4 address, an IPv6 /64) may make in the long run; 0 for no limit.
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     pub(crate) rate: u32,

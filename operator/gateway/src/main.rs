@@ -14,14 +14,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail};
 use clap::Parser as _;
+use ps_core::page::Brand;
 use ps_core::ports::Clock;
 use ps_core::time::Timestamp;
 use ps_gateway::confine::{self, Confinement, Needs};
 use ps_gateway::inherited::{self, Nudges, Waker};
 use ps_gateway::limiter::Rate;
+use ps_gateway::page::Page;
 use ps_gateway::reach::Reach;
 use ps_gateway::server::{Bounds, serve};
-use ps_gateway::{Settings, admin, router};
+use ps_gateway::{Settings, admin, page_config, router};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
@@ -63,6 +65,10 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
     };
     let admin = args.admin.map(|address| bind(address).with_context(|| format!("cannot listen on {address}")));
     let admin = admin.transpose()?;
+    let page = match &args.page_config {
+        Some(file) => page_config::load(file).with_context(|| format!("--page-config {}", file.display()))?,
+        None => Brand::default(),
+    };
     // Before the confinement: the host's name is not for reading later.
     let replica = backend::replica(args);
     let needs = needs(args)?;
@@ -80,7 +86,7 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
         .thread_name("gateway")
         .build()
         .context("cannot start threads")?
-        .block_on(work(args, &replica, public, admin, waker, nudges))
+        .block_on(work(args, &replica, &page, public, admin, waker, nudges))
         .map(|()| ExitCode::SUCCESS)
 }
 
@@ -99,6 +105,7 @@ fn needs(args: &Args) -> anyhow::Result<Needs> {
 async fn work(
     args: &Args,
     replica: &str,
+    page: &Brand,
     public: TcpListener,
     admin: Option<TcpListener>,
     waker: Option<Waker>,
@@ -116,6 +123,7 @@ async fn work(
     settings.rate = (args.rate > 0).then_some(Rate { per_second: args.rate, burst: args.burst });
     settings.max_in_flight = usize::try_from(args.max_in_flight)?;
     settings.trusted_proxies.clone_from(&args.trusted_proxy);
+    settings.page = Arc::new(Page::new(page));
     let counters = settings.counters.clone();
     let bounds = Bounds {
         connections: usize::try_from(args.max_connections)?,

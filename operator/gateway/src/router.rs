@@ -22,9 +22,9 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::client::{Client, Net, Peer, address};
 use crate::counters::{Counters, Verb};
 use crate::exposure;
-use crate::headers::{Kind, seal};
+use crate::headers::{DATA_POLICY, PICTURE_POLICY, seal};
 use crate::limiter::{Limiter, Rate};
-use crate::page;
+use crate::page::{self, Page};
 
 /// How the router behaves.
 #[derive(Clone)]
@@ -44,6 +44,8 @@ pub struct Settings {
     pub trusted_proxies: Vec<Net>,
     /// Where answers are counted.
     pub counters: Arc<Counters>,
+    /// What is served besides the API.
+    pub page: Arc<Page>,
 }
 
 impl Settings {
@@ -58,6 +60,7 @@ impl Settings {
             stranger_waits: Duration::from_millis(10),
             trusted_proxies: Vec::new(),
             counters: Arc::default(),
+            page: Arc::default(),
         }
     }
 }
@@ -79,6 +82,7 @@ struct App {
 /// Serves `service` and the page. Requests should carry a [`Peer`] extension; [`crate::server::serve`] puts it there.
 pub fn router(service: Arc<dyn LinkService>, settings: Settings) -> Router {
     let counters = settings.counters.clone();
+    let hsts = settings.page.hsts.clone();
     let app = App {
         limiter: settings.rate.map(Limiter::new),
         in_flight: Arc::new(Semaphore::new(settings.max_in_flight.clamp(1, Semaphore::MAX_PERMITS))),
@@ -92,7 +96,14 @@ pub fn router(service: Arc<dyn LinkService>, settings: Settings) -> Router {
         tracing::error!("a request handler panicked");
         refuse(Refusal::NotReady)
     };
-    Router::new().fallback(handle).with_state(Arc::new(app)).layer(CatchPanicLayer::custom(panicked))
+    let told = move |mut response: Response| {
+        if let Some(hsts) = &hsts {
+            response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, hsts.clone());
+        }
+        std::future::ready(response)
+    };
+    let router = Router::new().fallback(handle).with_state(Arc::new(app));
+    router.layer(CatchPanicLayer::custom(panicked)).layer(axum::middleware::map_response(told))
 }
 
 async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
@@ -104,9 +115,11 @@ async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
     if exposure::holds_token(request.uri()) {
         app.settings.counters.exposed.fetch_add(1, Ordering::Relaxed);
     }
-    let file = page::file(request.uri().path());
+    let file = app.settings.page.file(request.uri().path());
+    let (bytes, compressed) = file.body(page::takes_gzip(request.headers()));
+    let length = bytes.len();
     let body = match *request.method() {
-        Method::GET => Body::from(file.bytes),
+        Method::GET => Body::from(bytes),
         Method::HEAD => Body::empty(),
         _ => return not_allowed("GET, HEAD"),
     };
@@ -114,8 +127,12 @@ async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
     let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(file.content_type));
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(file.bytes.len()));
-    seal(response, Kind::Page)
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+    if compressed {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    seal(response, if file.picture { PICTURE_POLICY } else { app.settings.page.policy.clone() })
 }
 
 /// The verb that a path names; `None` for paths of the page.
@@ -265,7 +282,7 @@ fn data(status: StatusCode, json: Vec<u8>) -> Response {
     let mut response = Response::new(Body::from(json));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    seal(response, Kind::Data)
+    seal(response, DATA_POLICY)
 }
 
 #[cfg(test)]

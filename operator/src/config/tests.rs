@@ -19,6 +19,7 @@ fn the_least_configuration_has_defaults() {
 fn an_unknown_field_is_refused_with_the_nearest_name() {
     assert!(refuse(&format!("{LEAST}trustedProxys: []\n")).contains("Did you mean `trustedProxies`?"));
     assert!(refuse(&format!("{LEAST}log: {{levle: info}}\n")).contains("Did you mean `level`?"));
+    assert!(refuse(&format!("{LEAST}page: {{colour: '#000000'}}\n")).contains("Did you mean `color`?"));
 }
 
 #[test]
@@ -35,6 +36,7 @@ fn each_bad_value_names_its_field() {
         ("publicUrl: https://10.0.0.1\noutbox: o\nselfCheck: {connectTo: \"127.0.0.1:1\"}\n", "selfCheck.connectTo"),
         ("publicUrl: https://l.example\noutbox: o\nstore: {maxBytes: 524289}\n", "store.maxBytes"),
         ("publicUrl: https://l.example\noutbox: o\nlog: {level: loud}\n", "log.level"),
+        ("publicUrl: https://l.example\noutbox: o\npage: {color: red}\n", "page: color"),
     ] {
         assert!(refuse(text).starts_with(field), "{text}: {}", refuse(text));
     }

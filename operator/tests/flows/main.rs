@@ -21,6 +21,7 @@ mod kv;
 mod languages;
 mod mail_outages;
 mod manifests;
+mod page;
 mod restore;
 mod rules;
 mod static_role;

@@ -103,7 +103,7 @@ impl Stand {
         }
         format!(
             "publicUrl: http://127.0.0.1:{port}\nlisten: 127.0.0.1:{port}\nadmin: {{listen: 127.0.0.1:{admin}}}\n\
-             sender: Platform team\nsecrets: secrets\n{lease}log: {{level: {level}}}\nmail: {{hold: {hold}}}\n{audit}\
+             sender: Platform team\nsecrets: secrets\npage: {{name: The stand, hstsSeconds: 60}}\n{lease}log: {{level: {level}}}\nmail: {{hold: {hold}}}\n{audit}\
              smtp: {{host: localhost, port: {smtp}, caFile: ca.pem, username: {user}, timeout: {smtp_timeout}, \
              passwordFile: secrets/default/mail/password, from: \"Password Sender <noreply@sender.example>\"}}\n"
         )

@@ -4,6 +4,8 @@ import { FormError, isCount, unb64, type Bytes } from './bytes.ts';
 export interface Preview {
   readonly title: string;
   readonly sender: string;
+  /** How long the credential works after the first opening. */
+  readonly worksForMs?: number;
 }
 
 const KINDS = ['text', 'password', 'url', 'multiline', 'totp', 'sshKey'] as const;
@@ -36,14 +38,14 @@ type Json = Record<string, unknown>;
 /** How deep unknown members may nest. */
 const MAX_DEPTH = 64;
 
-const PREVIEW_NAMES = ['v', 'title', 'sender'];
+const PREVIEW_NAMES = ['v', 'title', 'sender', 'worksForMs'];
 const PAYLOAD_NAMES = ['v', ...TEXTS, 'worksForMs', 'fields', 'files'];
 const FIELD_NAMES = ['key', 'label', 'kind', 'value'];
 const FILE_NAMES = ['name', 'type', 'data'];
 
 export function parsePreview(text: string): Preview {
   const json = parse(text, (path) => (path === '' ? PREVIEW_NAMES : []));
-  return { title: short(string(json, 'title'), 200), sender: short(string(json, 'sender'), 320) };
+  return { title: short(string(json, 'title'), 200), sender: short(string(json, 'sender'), 320), ...worksFor(json) };
 }
 
 export function parsePayload(text: string): Payload {
@@ -65,10 +67,14 @@ export function parsePayload(text: string): Payload {
   if (new Set(fields.map((field) => field.key)).size !== fields.length) throw new FormError('two fields have one key');
   const texts: Partial<Record<(typeof TEXTS)[number], string>> = {};
   for (const name of TEXTS) if (name in json) texts[name] = string(json, name);
-  const worksForMs = json.worksForMs;
-  if ('worksForMs' in json && !isCount(worksForMs)) throw new FormError('worksForMs is not a duration');
+  return { ...texts, ...worksFor(json), fields, files };
+}
+
+function worksFor(json: Json): { worksForMs?: number } {
+  if (!('worksForMs' in json)) return {};
+  if (!isCount(json.worksForMs)) throw new FormError('worksForMs is not a duration');
   // JSON can say -0; adding makes it 0.
-  return { ...texts, ...(isCount(worksForMs) ? { worksForMs: worksForMs + 0 } : {}), fields, files };
+  return { worksForMs: json.worksForMs + 0 };
 }
 
 function kindOf(name: string): Kind {

@@ -1,26 +1,16 @@
-/** Sealing and opening: section 4 of `docs/link-protocol.md`. ChaCha20-Poly1305 of RFC 8439, one message per key. */
-import { chacha20poly1305 } from '@noble/ciphers/chacha.js';
-import { FormError, concat, lp, wipe, type Bytes } from './bytes.ts';
+/** Opening sealed messages: section 4 of `docs/link-protocol.md`. Each key opens one message. */
+import { FormError, wipe } from './bytes.ts';
+import { decrypt } from './cipher.ts';
 
 /** The most bytes that the JSON may have. */
 export const PAYLOAD_MAX = 1 << 20;
 export const PREVIEW_MAX = 4096;
-
-/** Each key seals exactly one message, so the nonce is constant. */
-const NONCE = new Uint8Array(12);
 
 /** Padmé: the length rounded up so that it tells little about what is inside. */
 export function padme(length: number): number {
   const e = Math.floor(Math.log2(length));
   const mask = 2 ** (e - Math.floor(Math.log2(e)) - 1) - 1;
   return (length + mask) & ~mask;
-}
-
-/** `u32 length ‖ JSON ‖ zeros`. */
-export function pad(json: Uint8Array): Bytes {
-  const padded = new Uint8Array(padme(Math.max(256, 4 + json.length)));
-  padded.set(lp(json));
-  return padded;
 }
 
 /** The JSON text of a padded message. */
@@ -35,19 +25,10 @@ export function unpad(padded: Uint8Array, max: number): string {
   }
 }
 
-export function seal(key: Uint8Array, aad: Uint8Array, json: Uint8Array): Bytes {
-  return concat(chacha20poly1305(key, NONCE, aad).encrypt(pad(json)));
-}
-
 /** Opens a sealed message and gives its JSON text. */
 export function open(key: Uint8Array, aad: Uint8Array, sealed: Uint8Array, max: number): string {
   if (sealed.length < 256 + 16 || sealed.length > padme(max + 4) + 16) throw new FormError('a sealed message of a wrong length');
-  let padded: Uint8Array;
-  try {
-    padded = chacha20poly1305(key, NONCE, aad).decrypt(sealed);
-  } catch {
-    throw new FormError('the seal does not hold');
-  }
+  const padded = decrypt(key, aad, sealed);
   const text = unpad(padded, max);
   wipe(padded);
   return text;

@@ -1,4 +1,5 @@
 /** Small helpers over the DOM. Text enters as text only: nothing here parses HTML, so Trusted Types have nothing to stop. */
+import type { Facts } from './screen.ts';
 
 type Child = Node | string | false | undefined;
 type Props = Record<string, string | boolean | ((event: Event) => void) | undefined>;
@@ -40,7 +41,12 @@ export function address(text: string): HTMLElement {
   return web ? h('a', { href: text, target: '_blank', rel: 'noopener noreferrer' }, bdi(text)) : bdi(text);
 }
 
-export function facts(...pairs: [string, Child][]): HTMLElement {
+/** A paragraph; `look` is its class, and its name for tests. */
+export function p(text: string, look = ''): HTMLElement {
+  return h('p', { class: look || undefined, 'data-testid': look || undefined }, text);
+}
+
+export function facts(...pairs: Facts): HTMLElement {
   const list = h('dl');
   for (const [name, value] of pairs) if (value) list.append(h('div', {}, h('dt', {}, name), h('dd', {}, value)));
   return list;

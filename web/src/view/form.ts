@@ -1,32 +1,44 @@
-/** The forms: what is typed, what was wrong with it, how long to wait. Shared by opening and declining. */
-import { t, type Key } from '../i18n/index.ts';
-import type { Need, Problem } from '../flow.ts';
+/** The forms: what is typed, what was wrong with it, how long to wait. Shared by opening, checking and declining. */
+import { count, t, type Key } from '../i18n/index.ts';
+import type { Need, Problem, Typed } from '../flow.ts';
 import { button, h, set } from './dom.ts';
 
 export interface Form {
   readonly element: HTMLFormElement;
+  typed(): Typed;
   update(busy: boolean, problem: Problem | undefined): void;
   /** Text about the waiting time; empty when it is over. */
   wait(text: string): void;
 }
 
+/** The button of a form. */
+export interface Submit {
+  readonly id: string;
+  readonly text: Key;
+  readonly busy: Key;
+  readonly look: string;
+}
+
 /** What a problem is about: the field that gets the focus and the text. */
-function about(problem: Problem): Need | 'form' {
-  if (problem.is === 'badCode' || problem.is === 'wrongCode') return 'code';
-  return problem.is === 'badPassphrase' || problem.is === 'wrongProof' ? 'passphrase' : 'form';
+function about({ is }: Problem): Need | 'form' {
+  if (/^(bad|wrong)Code/.test(is)) return 'code';
+  if (/EmailCode/.test(is)) return 'emailCode';
+  return is === 'badPassphrase' || is === 'wrongProof' ? 'passphrase' : 'form';
 }
 
 export function problemText(problem: Problem): string {
-  const left = problem.is === 'wrongProof' && problem.left !== undefined ? ' ' + t('problem.left', { left: String(problem.left) }) : '';
+  const left = problem.is === 'wrongProof' && problem.left !== undefined ? ' ' + t('problem.left', { left: count(problem.left) }) : '';
   return t(`problem.${problem.is}`) + left;
 }
 
-export function form(
-  needs: readonly Need[],
-  submit: { id: string; text: Key; busy: Key; look: string },
-  send: (typed: { code: string; passphrase: string }) => void,
-  say: (text: string) => void,
-): Form {
+/** Attributes of each kind of field. */
+const INPUTS: Record<Need, Record<string, string>> = {
+  code: { type: 'text', autocapitalize: 'characters', autocomplete: 'off', maxlength: '32' },
+  emailCode: { type: 'text', inputmode: 'numeric', autocomplete: 'one-time-code', maxlength: '32' },
+  passphrase: { type: 'password', autocapitalize: 'none', autocomplete: 'off' },
+};
+
+export function form(needs: readonly Need[], submit: Submit, send: (typed: Typed) => void, say: (text: string) => void): Form {
   const inputs = new Map<string, HTMLInputElement>();
   const errors = new Map<string, HTMLElement>();
   const error = (name: string): HTMLElement => {
@@ -38,13 +50,12 @@ export function form(
   const waiting = h('p', { class: 'hint', 'data-testid': 'wait' });
   const field = (need: Need): HTMLElement => {
     const input = h('input', {
+      ...INPUTS[need],
       id: need,
       name: need,
       'data-testid': need,
-      type: need === 'code' ? 'text' : 'password',
       class: need,
-      autocomplete: 'off',
-      autocapitalize: need === 'code' ? 'characters' : 'none',
+      dir: need === 'passphrase' ? 'auto' : 'ltr',
       spellcheck: 'false',
       'aria-describedby': `${need}-hint ${need}-error`,
       required: true,
@@ -60,13 +71,17 @@ export function form(
       error(need),
     );
   };
+  const typed = (): Typed => {
+    const value = (need: Need): string => inputs.get(need)?.value ?? '';
+    return { code: value('code'), emailCode: value('emailCode'), passphrase: value('passphrase') };
+  };
   const element = h(
     'form',
     {
       novalidate: true,
       submit: (event) => {
         event.preventDefault();
-        if (press.getAttribute('aria-disabled') !== 'true') send({ code: inputs.get('code')?.value ?? '', passphrase: inputs.get('passphrase')?.value ?? '' });
+        if (press.getAttribute('aria-disabled') !== 'true') send(typed());
       },
     },
     ...needs.map(field),
@@ -80,6 +95,7 @@ export function form(
   const disable = (): void => set(press, 'aria-disabled', working || held ? 'true' : undefined);
   return {
     element,
+    typed,
     update(busy, problem) {
       if (busy && !working) say(t(submit.busy));
       working = busy;
@@ -101,7 +117,8 @@ export function form(
           input.select();
         }
       }
-      if (problem && place === 'form') say(problemText(problem));
+      // A field's error is read with its field, which has the focus now.
+      if (problem && !inputs.has(place ?? '')) say(problemText(problem));
     },
     wait(text) {
       held = text !== '';

@@ -123,6 +123,15 @@ pub(super) fn preview() -> Vec<Value> {
     let (keys, long) = ("\u{1f511}".repeat(200), "é".repeat(320));
     accept("longest, in characters outside the basic plane", p(&keys, &long), &keys, &long);
     accept("unknown member", r#"{"v":1,"title":"T","sender":"S","logo":[1]}"#.into(), "T", "S");
+    let works = r#"{"v":1,"title":"T","sender":"S","worksForMs":3.6e6}"#;
+    cases.push(good(
+        "how long it works",
+        json!({"json": b64(works.as_bytes())}),
+        json!({"title": "T", "sender": "S", "worksForMs": 3_600_000}),
+    ));
+    let mut accept = |name: &str, text: String, title: &str, sender: &str| {
+        cases.push(good(name, json!({"json": b64(text.as_bytes())}), json!({"title": title, "sender": sender})));
+    };
     let least = p("", "");
     let spaces = MAX_PREVIEW_JSON - least.len();
     accept("4096 bytes", format!("{least}{}", " ".repeat(spaces)), "", "");
@@ -141,6 +150,13 @@ pub(super) fn preview() -> Vec<Value> {
     refuse("title twice", r#"{"v":1,"title":"","title":"","sender":""}"#.into(), "duplicate-member");
     refuse("sender twice", r#"{"v":1,"title":"","sender":"","sender":""}"#.into(), "duplicate-member");
     refuse("lone surrogate", r#"{"v":1,"title":"\ud800","sender":""}"#.into(), "lone-surrogate");
+    refuse("worksForMs text", r#"{"v":1,"title":"","sender":"","worksForMs":"1h"}"#.into(), "wrong-type");
+    refuse("worksForMs 2^53", r#"{"v":1,"title":"","sender":"","worksForMs":9007199254740992}"#.into(), "bad-number");
+    refuse(
+        "worksForMs twice",
+        r#"{"v":1,"title":"","sender":"","worksForMs":1,"worksForMs":1}"#.into(),
+        "duplicate-member",
+    );
     refuse("text", r#""T""#.into(), "wrong-type");
     refuse("cut off", r#"{"v":1,"title":"","sender":""#.into(), "bad-json");
     cases

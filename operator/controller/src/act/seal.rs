@@ -43,7 +43,7 @@ pub(super) async fn seal(
     random: Arc<dyn Random>,
 ) -> Result<Sealed, Fault> {
     let payload = payload(spec, sender, reading)?;
-    let preview = Preview { title: secret(&spec.context.title), sender: secret(sender) };
+    let preview = Preview { title: secret(&spec.context.title), sender: secret(sender), works_for: payload.works_for };
     let (window, url, kinds) = (spec.claim_window, public_url.to_owned(), spec.kinds());
     let work = move || {
         let passphrase =

@@ -1,5 +1,5 @@
 /** Runs the KDF in a worker, so that the page stays alive. There is no fallback: without a worker there is no passphrase. */
-import type { Bytes } from './protocol/bytes.ts';
+import type { Bytes } from '../protocol/bytes.ts';
 
 interface TrustedTypes {
   createPolicy(name: string, rules: { createScriptURL(input: string): string }): { createScriptURL(input: string): unknown };
