@@ -350,14 +350,13 @@ fn spawn(mut command: Command, folder: &std::path::Path) -> Result<Process> {
 fn raft_config(port: u16, folder: &RunDir, name: &str, join: Option<&str>) -> String {
     let folder = folder.path().display();
     let cluster_port = port + 1;
-    let join = join.map_or_else(String::new, |leader| {
-        format!("  retry_join {{\n    leader_api_addr = \"{leader}\"\n  }}\n")
-    });
+    let join =
+        join.map_or_else(String::new, |leader| format!("  retry_join {{\n    leader_api_addr = \"{leader}\"\n  }}\n"));
     // OpenBao takes its audit device from here only, Vault from its API only.
     let vendor = match Vendor::chosen() {
-        Vendor::OpenBao => format!(
-            "audit \"file\" \"file\" {{\n  options = {{\n    file_path = \"{folder}/audit.log\"\n  }}\n}}\n"
-        ),
+        Vendor::OpenBao => {
+            format!("audit \"file\" \"file\" {{\n  options = {{\n    file_path = \"{folder}/audit.log\"\n  }}\n}}\n")
+        }
         Vendor::Vault => "disable_mlock = true\n".to_owned(),
     };
     format!(

@@ -17,6 +17,7 @@ pub mod counters;
 mod headers;
 pub mod inherited;
 pub mod limiter;
+pub mod mount;
 mod page;
 pub mod reach;
 pub mod router;
