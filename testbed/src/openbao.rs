@@ -156,6 +156,14 @@ impl OpenBao {
         Ok(self.folder()?.join("audit.log"))
     }
 
+    /// All that it has logged so far.
+    ///
+    /// # Errors
+    /// If another process started it, or it is not running.
+    pub fn log_text(&self) -> Result<String> {
+        self.with_process(Process::log_text)
+    }
+
     /// Its process id.
     ///
     /// # Errors

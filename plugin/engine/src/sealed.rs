@@ -51,11 +51,12 @@ pub(crate) async fn put(engine: &Engine, role: &str, mut fields: Fields, now: Ti
     if let (Some(wanted), ps_core::link::Record::Link(link)) = (row.awaits_lease.take(), &mut row.record) {
         link.expires_at = wanted;
     }
-    let expires_at = row.link().map_or(now, |link| link.expires_at);
+    let lease = row.link().map(|link| leases::lease(link, now, now));
     engine.insert(row, now).await?;
     engine.counters.add("sealed", 1);
+    let expires_at = now + ttl;
     let data = json!({"id": id.to_string(), "expires_at": expires_at.to_string(), "not_after": not_after.to_string()});
-    Ok(Some(Response { data, lease: Some(leases::lease(id, expires_at, now)), warnings: Vec::new() }))
+    Ok(Some(Response { data, lease, warnings: Vec::new() }))
 }
 
 fn bytes(fields: &mut Fields, name: &str, most: usize) -> Result<Vec<u8>, Failure> {
