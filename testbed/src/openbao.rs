@@ -1,7 +1,7 @@
 //! A real OpenBao: in memory, or on raft so that it can be sealed, killed and restarted. Or a HashiCorp Vault ([`Vendor`]).
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -24,6 +24,7 @@ const HEALTHY: u16 = 200;
 /// Of a node that waits, unsealed, for its turn: OpenBao's and Vault's, and that of one that serves reads meanwhile.
 const STANDBY: [u16; 2] = [429, 473];
 const NOT_INITIALISED: u16 = 501;
+const SEALED: u16 = 503;
 
 /// A running OpenBao. Its helpers (mounts, policies, tokens, …) act with the root token; they fail with the
 /// server's answer.
@@ -76,19 +77,22 @@ impl OpenBao {
         Ok(bao)
     }
 
-    /// A raft server that is neither initialised nor unsealed. It will join the one at the address `join`, if any.
-    pub(crate) async fn raft_node(name: &str, join: Option<&str>) -> Result<Self> {
+    /// A raft server that is neither initialised nor unsealed. It will join the other, if one is given, and write to its audit
+    /// log: a cluster's nodes must agree about their audit devices.
+    pub(crate) async fn raft_node(name: &str, join: Option<&Self>) -> Result<Self> {
+        let audit_log = join.map(Self::audit_log).transpose()?;
         let (own, address) = start(|port, folder| {
             let data = folder.path().join("data");
             fs::create_dir_all(&data)?;
             fs::create_dir_all(folder.path().join("plugins"))?;
             let config = folder.path().join("config.hcl");
-            fs::write(&config, raft_config(port, folder, name, join))?;
+            fs::write(&config, raft_config(port, folder, name, join.map(Self::address), audit_log.as_deref()))?;
             Ok(vec!["server".to_owned(), format!("-config={}", config.display())])
         })
         .await?;
         let bao = Self { address, root_token: String::new(), own: Some(own) };
-        bao.wait_for(&[NOT_INITIALISED]).await?;
+        // One that has joined another knows already that there are keys.
+        bao.wait_for(if join.is_some() { &[NOT_INITIALISED, SEALED] } else { &[NOT_INITIALISED] }).await?;
         Ok(bao)
     }
 
@@ -179,7 +183,7 @@ impl OpenBao {
     pub async fn seal(&self) -> Result<()> {
         self.own()?;
         self.call("PUT", "sys/seal", None).await?;
-        self.wait_for(&[503]).await
+        self.wait_for(&[SEALED]).await
     }
 
     /// Unseals a raft server, and waits until it is active.
@@ -235,7 +239,7 @@ impl OpenBao {
         let mut command = Command::new(binary);
         command.arg("server").arg(format!("-config={}", config.display()));
         *self.lock(own) = Some(spawn(command, own.folder.path())?);
-        self.wait_for(&[503]).await
+        self.wait_for(&[SEALED]).await
     }
 
     /// Sends SIGSTOP (`true`) or SIGCONT: a server that accepts connections and answers nothing.
@@ -342,7 +346,7 @@ async fn start(arguments: impl Fn(u16, &RunDir) -> Result<Vec<String>>) -> Resul
     }
 }
 
-fn spawn(mut command: Command, folder: &std::path::Path) -> Result<Process> {
+fn spawn(mut command: Command, folder: &Path) -> Result<Process> {
     // Its home is the run's folder, and no setting of the person's own environment reaches it.
     for (name, _) in std::env::vars_os() {
         let name_text = name.to_string_lossy();
@@ -355,7 +359,9 @@ fn spawn(mut command: Command, folder: &std::path::Path) -> Result<Process> {
 }
 
 // The multiplier makes the first election take one second instead of five to ten.
-fn raft_config(port: u16, folder: &RunDir, name: &str, join: Option<&str>) -> String {
+fn raft_config(port: u16, folder: &RunDir, name: &str, join: Option<&str>, audit_log: Option<&Path>) -> String {
+    let own_log = folder.path().join("audit.log");
+    let audit_log = audit_log.unwrap_or(&own_log).display();
     let folder = folder.path().display();
     let cluster_port = port + 1;
     let join =
@@ -363,7 +369,7 @@ fn raft_config(port: u16, folder: &RunDir, name: &str, join: Option<&str>) -> St
     // OpenBao takes its audit device from here only, Vault from its API only.
     let vendor = match Vendor::chosen() {
         Vendor::OpenBao => {
-            format!("audit \"file\" \"file\" {{\n  options = {{\n    file_path = \"{folder}/audit.log\"\n  }}\n}}\n")
+            format!("audit \"file\" \"file\" {{\n  options = {{\n    file_path = \"{audit_log}\"\n  }}\n}}\n")
         }
         Vendor::Vault => "disable_mlock = true\n".to_owned(),
     };

@@ -27,7 +27,7 @@ impl OpenBaoNodes {
         let mut nodes = vec![OpenBao::raft().await?];
         for name in NAMES.iter().take(count).skip(1) {
             let leader = nodes.first().context("no first node")?;
-            let mut node = OpenBao::raft_node(name, Some(leader.address())).await?;
+            let mut node = OpenBao::raft_node(name, Some(leader)).await?;
             node.follow(leader).await?;
             nodes.push(node);
         }

@@ -81,7 +81,7 @@ async fn run(program: impl Program, launch: Launch) -> Result<(), Ended> {
     let mut socket = Socket::bind(&launch.socket_folder)?;
     let incoming = socket.accept(identity.server.clone());
     let broker = Broker::new(identity.client.clone());
-    let mut phase = broker.phase();
+    let phase = broker.phase();
     let stop = watch::Sender::new(false);
     let mut stopped = stop.subscribe();
     let version = program.version();
@@ -103,25 +103,49 @@ async fn run(program: impl Program, launch: Launch) -> Result<(), Ended> {
     out.write_all(line.as_bytes())?;
     out.flush()?;
 
-    let silence = async {
-        let spoke = phase.clone().wait_for(|phase| *phase != Phase::Waiting).await.map(drop);
-        if spoke.is_ok() {
-            std::future::pending::<()>().await;
-        }
-    };
     tokio::select! {
         served = served => Err(served.err().map_or(Ended::Silence, Ended::Transport)),
         _ = stopped.wait_for(|stop| *stop) => {
             // The answer is on its way; the server hangs up when it has it.
-            tokio::time::timeout(GOODBYE, phase.wait_for(|phase| *phase == Phase::Over)).await.map(drop).unwrap_or_default();
+            tokio::time::timeout(GOODBYE, gone(phase)).await.unwrap_or_default();
             Ok(())
         }
-        _ = gone(phase.clone()) => Ok(()),
-        _ = tokio::time::timeout(FIRST_WORD, silence) => Err(Ended::Silence),
+        () = gone(phase.clone()) => Ok(()),
+        () = silence(phase.clone()) => Err(Ended::Silence),
     }
 }
 
 /// Waits until the server's stream has ended.
 async fn gone(mut phase: watch::Receiver<Phase>) {
     phase.wait_for(|phase| *phase == Phase::Over).await.map(drop).unwrap_or_default();
+}
+
+/// Ends when the server has not spoken in time; never, if it has.
+async fn silence(mut phase: watch::Receiver<Phase>) {
+    let spoke = phase.wait_for(|phase| *phase != Phase::Waiting);
+    if tokio::time::timeout(FIRST_WORD, spoke).await.is_ok() {
+        std::future::pending().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether `watched` ends within an hour of a clock that runs by itself.
+    async fn ends(watched: impl Future<Output = ()>) -> bool {
+        tokio::time::timeout(Duration::from_secs(3600), watched).await.is_ok()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_a_server_that_never_spoke_is_silent() {
+        let phase = watch::Sender::new(Phase::Waiting);
+        assert!(ends(silence(phase.subscribe())).await);
+        assert!(!ends(gone(phase.subscribe())).await);
+        phase.send_replace(Phase::Talking);
+        assert!(!ends(silence(phase.subscribe())).await);
+        assert!(!ends(gone(phase.subscribe())).await);
+        phase.send_replace(Phase::Over);
+        assert!(ends(gone(phase.subscribe())).await);
+    }
 }

@@ -130,6 +130,12 @@ pub(crate) const PARTS: &[Part] = &[
         command: Command::Crates(&["ps-gateway"]),
     },
     Part {
+        name: "plugin",
+        description: "the secrets engine in OpenBao: in memory, on raft, on three nodes",
+        needs: &[Piece::OpenBao],
+        command: Command::CratesAlone(&["ps-plugin"]),
+    },
+    Part {
         name: "flows",
         description: "from manifest to proven rotation, with real processes and servers",
         needs: NO_CLUSTER,
