@@ -22,3 +22,4 @@ pub mod standalone;
 pub mod story;
 mod supervise;
 mod thrift;
+pub mod vault_agent;

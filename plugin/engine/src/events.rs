@@ -20,9 +20,9 @@ pub(crate) async fn page(engine: &Engine, mut fields: Fields) -> Answer {
         return Err(invalid(format!("limit must be from 1 to {LARGEST_PAGE}")));
     }
     // Whoever has seen more than was ever written has seen it before a restore; and what was trimmed is lost to who comes late.
-    let reset = after >= engine.table.unreserved().await.map_err(failure)?.max(1)
-        || after < engine.table.trimmed().await.map_err(failure)?;
-    let from = if reset { 0 } else { after };
+    let trimmed = engine.table.trimmed().await.map_err(failure)?;
+    let reset = after >= engine.table.unreserved().await.map_err(failure)?.max(1) || after < trimmed;
+    let from = if reset { trimmed } else { after };
     let lines = engine.table.history(from, usize::try_from(limit).unwrap_or(usize::MAX)).await.map_err(failure)?;
     let next = lines.last().map_or(from, |(number, _)| *number);
     let lines: Vec<Value> = lines.into_iter().map(|(number, line)| shown(number, line)).collect();

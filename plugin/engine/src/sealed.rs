@@ -55,7 +55,13 @@ pub(crate) async fn put(engine: &Engine, role: &str, mut fields: Fields, now: Ti
     engine.insert(row, now).await?;
     engine.counters.add("sealed", 1);
     let expires_at = now + ttl;
-    let data = json!({"id": id.to_string(), "expires_at": expires_at.to_string(), "not_after": not_after.to_string()});
+    let data = json!({
+        "id": id.to_string(),
+        "expires_at": expires_at.to_string(),
+        "not_after": not_after.to_string(),
+        // What the client's link begins with.
+        "public_url": config.public_url,
+    });
     Ok(Some(Response { data, lease, warnings: Vec::new() }))
 }
 

@@ -40,6 +40,9 @@ async fn links_end_are_erased_and_are_forgotten_in_the_end() {
     // Whoever had not read the lines is told.
     let page = read(&engine, "events", T).await;
     assert_eq!((&page["reset"], page["events"].as_array().unwrap().len()), (&json!(true), 0));
+    let query = json!({"after": page["next"]});
+    let again = engine.handle(crate::memory::request(ps_plugin_engine::Operation::Read, "events", query), T).await;
+    assert_eq!(again.unwrap().unwrap().data["reset"], false, "told once");
 }
 
 #[tokio::test]

@@ -58,7 +58,9 @@ impl TableStore {
 fn row(record: &Record) -> Result<Row, CasError> {
     let size = record.link().and_then(|link| link.ciphertext.as_ref()).map_or(0, Vec::len);
     if size > MAX_BYTES {
-        return Err(CasError::Failed(Fault::new(Class::Permanent, "record-too-large", "too large")));
+        return Err(CasError::Failed(
+            Fault::new(Class::Permanent, "record-too-large", "too large").remedy("Send less"),
+        ));
     }
     Ok(Row::new(record.clone()))
 }
