@@ -165,19 +165,19 @@ struct TokenFile(PathBuf);
 #[async_trait]
 impl Connections for TokenFile {
     async fn resolve(&self, name: &ConnectionRef) -> Result<Connection, Fault> {
-        Err(Fault::new(Class::Misconfigured, "connection-missing", format!("there is no connection {}", name.name)))
+        Err(Fault::new(Class::Misconfigured, "agent-no-connections", format!("there is no connection {}", name.name)))
     }
 
     async fn secret(&self, _: &str, _: &SecretKeyRef) -> Result<SecretString, Fault> {
         let text = tokio::fs::read_to_string(&self.0).await.map(SecretString::new);
         let token = text.ok().map(|text| SecretString::new(text.expose().trim().to_owned()));
         token.filter(|token| !token.is_empty()).ok_or_else(|| {
-            Fault::new(Class::Misconfigured, "token-missing", "the file of --vault-token-file holds no token")
+            Fault::new(Class::Misconfigured, "agent-token-missing", "the file of --vault-token-file holds no token")
                 .remedy("Write the agent's token into it")
         })
     }
 
     async fn service_account_token(&self, _: &str, _: &str, _: &str) -> Result<SecretString, Fault> {
-        Err(Fault::new(Class::Misconfigured, "no-cluster", "there is no cluster here"))
+        Err(Fault::new(Class::Misconfigured, "agent-no-connections", "there is no cluster here"))
     }
 }

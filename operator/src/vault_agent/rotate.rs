@@ -74,7 +74,7 @@ pub(super) async fn perform(
     }
     Err(Fault::new(
         Class::Transient,
-        "not-proven",
+        "rotation-not-proven",
         "the rotation was asked for, and what was there is not seen to be dead",
     ))
 }

@@ -14,6 +14,7 @@ mod leases;
 mod nodes;
 mod paths;
 mod process;
+mod programs;
 mod rotation;
 mod stand;
 mod verbs;

@@ -164,7 +164,11 @@ pub(crate) const PARTS: &[Part] = &[
 /// For `--help`.
 pub(crate) fn help() -> String {
     let lines = PARTS.iter().map(|part| format!("  {:<10} {}", part.name, part.description));
-    format!("Parts:\n  {:<10} all of them\n{}", "all", lines.collect::<Vec<_>>().join("\n"))
+    let more = format!(
+        "  {:<10} plugin and vault on HashiCorp Vault, which is built first: ten minutes, once; not in all",
+        "vendors"
+    );
+    format!("Parts:\n  {:<10} all of them\n{}\n{more}", "all", lines.collect::<Vec<_>>().join("\n"))
 }
 
 #[cfg(test)]
