@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-/// Open one-time links, verify audit trails, check manifests.
+/// Send and open one-time links, verify audit trails, check manifests.
 #[derive(Debug, Parser)]
 #[command(name = "password-sender", version, disable_help_subcommand = true, max_term_width = 100)]
 pub(crate) struct Cli {
@@ -21,6 +21,8 @@ pub(crate) enum Command {
     Open(OpenArgs),
     /// Say that a link was not meant for you, or that it was not you who opened it
     Decline(DeclineArgs),
+    /// Seal secrets into a one-time link, here, and put the sealed link into a mount of Vault
+    Send(SendArgs),
     /// Work with the audit trail
     Audit {
         /// What to do with it.
@@ -145,4 +147,58 @@ pub(crate) struct PageArgs {
     /// Trust the certificate authorities in this PEM file, and no others
     #[arg(long, value_name = "FILE", requires = "check")]
     pub(crate) ca_file: Option<PathBuf>,
+}
+
+/// `send`.
+#[derive(Debug, Args)]
+pub(crate) struct SendArgs {
+    /// Where the sealed link is kept: `vault:` and the path of a mount of password-sender-plugin
+    #[arg(long, value_name = "vault:MOUNT")]
+    pub(crate) to: String,
+    /// The mount's role to send under
+    #[arg(long, value_name = "NAME")]
+    pub(crate) role: String,
+    /// A field of the link: KEY asks for its value, KEY=@FILE reads it from a file, KEY=- from standard input. One line
+    /// end is dropped. May be given several times
+    #[arg(long = "field", short, required = true, value_name = "KEY[=@FILE|=-]")]
+    pub(crate) fields: Vec<String>,
+    /// How long the link can be opened
+    #[arg(long, value_name = "SPAN", default_value = "4h")]
+    pub(crate) ttl: String,
+    /// How long it can be made to be opened, at most, by renewing its lease [default: as --ttl]
+    #[arg(long, value_name = "SPAN")]
+    pub(crate) renewable_to: Option<String>,
+    /// How long whoever opened it may repeat that
+    #[arg(long, value_name = "SPAN", default_value = "15m")]
+    pub(crate) claim_window: String,
+    /// Shown before the link is opened
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub(crate) title: String,
+    /// Who sends it; shown before the link is opened
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub(crate) sender: String,
+    /// Ask for a passphrase when the link is opened: read it from this file; one line end is dropped
+    #[arg(long, value_name = "FILE")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+    /// Ask for a passphrase when the link is opened: type it now
+    #[arg(long, conflicts_with = "passphrase_file")]
+    pub(crate) passphrase: bool,
+    /// The Vault or OpenBao server
+    #[arg(long, value_name = "URL", env = "VAULT_ADDR", default_value = "https://127.0.0.1:8200")]
+    pub(crate) vault_addr: String,
+    /// Read Vault's token from this file [default: $VAULT_TOKEN, then ~/.vault-token]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Namespace of the mount
+    #[arg(long, value_name = "PATH", env = "VAULT_NAMESPACE", default_value = "")]
+    pub(crate) vault_namespace: String,
+    /// Trust the certificate authorities in this PEM file, and no others
+    #[arg(long, value_name = "FILE", env = "VAULT_CACERT")]
+    pub(crate) ca_file: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Never ask anything, even where there is a terminal
+    #[arg(long)]
+    pub(crate) no_input: bool,
 }

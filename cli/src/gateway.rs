@@ -68,32 +68,7 @@ pub(crate) struct Gateway {
 impl Gateway {
     /// Prepares; nothing is sent yet. `ca_file` replaces the authorities of the system.
     pub(crate) fn new(base: &Url, ca_file: Option<&Path>) -> Result<Self, Failure> {
-        // Whoever comes second finds the same provider.
-        drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
-        let mut builder = Client::builder()
-            .tls_backend_rustls()
-            .referer(false)
-            // A redirect would carry what claims to whichever host it names.
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            // Prompts take longer than servers wait; a connection of yesterday would look like a lost reply.
-            .pool_max_idle_per_host(0)
-            .connection_verbose(false)
-            .connect_timeout(CONNECT)
-            .timeout(ANSWER);
-        if base.scheme() == "http" {
-            // Loopback. No authorities needed, which a bare system may not have, and no proxy either.
-            builder = builder.tls_certs_only(Vec::new()).no_proxy();
-        } else if let Some(path) = ca_file {
-            builder = builder.tls_certs_only(authorities(path)?);
-        }
-        let http = builder.build().map_err(|_| {
-            Failure::new(
-                Exit::Other,
-                "no certificate authority of the system can be read",
-                "Install CA certificates, or use --ca-file",
-            )
-        })?;
+        let http = client(base, ca_file)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|e| Failure::io("start", &e))?;
         let verbs = base.join("api/v1/links/").map_err(|_| Failure::usage("the link's address can't be used", ""))?;
@@ -171,6 +146,36 @@ impl Gateway {
     }
 }
 
+/// An HTTP client for one address; nothing is sent yet. `ca_file` replaces the authorities of the system.
+pub(crate) fn client(base: &Url, ca_file: Option<&Path>) -> Result<Client, Failure> {
+    // Whoever comes second finds the same provider.
+    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+    let mut builder = Client::builder()
+        .tls_backend_rustls()
+        .referer(false)
+        // A redirect would carry what claims to whichever host it names.
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        // Prompts take longer than servers wait; a connection of yesterday would look like a lost reply.
+        .pool_max_idle_per_host(0)
+        .connection_verbose(false)
+        .connect_timeout(CONNECT)
+        .timeout(ANSWER);
+    if base.scheme() == "http" {
+        // Loopback. No authorities needed, which a bare system may not have, and no proxy either.
+        builder = builder.tls_certs_only(Vec::new()).no_proxy();
+    } else if let Some(path) = ca_file {
+        builder = builder.tls_certs_only(authorities(path)?);
+    }
+    builder.build().map_err(|_| {
+        Failure::new(
+            Exit::Other,
+            "no certificate authority of the system can be read",
+            "Install CA certificates, or use --ca-file",
+        )
+    })
+}
+
 fn authorities(path: &Path) -> Result<Vec<Certificate>, Failure> {
     let bad = |what: String| Failure::usage(what, "Give --ca-file a file of certificates in PEM form");
     let pem = std::fs::read(path).map_err(|e| bad(format!("the file of --ca-file could not be read: {e}")))?;
@@ -181,7 +186,7 @@ fn authorities(path: &Path) -> Result<Vec<Certificate>, Failure> {
 }
 
 /// The library's own text may hold the address; only causes are worded.
-fn classify(error: &reqwest::Error) -> NoAnswer {
+pub(crate) fn classify(error: &reqwest::Error) -> NoAnswer {
     let mut cause: Option<&(dyn StdError + 'static)> = error.source();
     while let Some(inner) = cause {
         if let Some(tls) = tls_in(inner) {

@@ -26,6 +26,7 @@ pub(crate) fn command(program: &'static str) -> Command {
         .after_help(text(TOP))
         .mut_subcommand("open", |c| c.after_help(text(OPEN)))
         .mut_subcommand("decline", |c| c.after_help(text(DECLINE)))
+        .mut_subcommand("send", |c| c.after_help(text(SEND)))
         .mut_subcommand("audit", |c| c.mut_subcommand("verify", |c| c.after_help(text(VERIFY))))
         .mut_subcommand("check", |c| c.after_help(text(CHECK)))
         .mut_subcommand("page", |c| c.after_help(text(PAGE)))
@@ -35,6 +36,7 @@ pub(crate) fn command(program: &'static str) -> Command {
 const TOP: &str = "\
 Examples:
   {program} open                          asks for the link, then for what it needs
+  {program} send --to vault:send …        seals a link here, and keeps it in Vault
   {program} check manifests/              says what a cluster would refuse
   {program} audit verify audit.jsonl      says whether the trail is complete
 
@@ -75,6 +77,18 @@ Examples:
 
 Exit codes: 0 declined, 1 anything else, 2 command line or missing input, 3 the link is over or unknown, \
 4 wrong opening code, 5 no connection or not ready.";
+
+const SEND: &str = "\
+The link is sealed on this machine: Vault gets ciphertext and hashes, and can't read it. The link and its opening code \
+are printed once. The link is a lease: revoking it withdraws the link.
+
+Examples:
+  Asked for the password:
+    {program} send --to vault:send --role onboarding --title \"VPN access\" -f username=@user.txt -f password
+  From a program:
+    pass vpn/alice | {program} send --to vault:send --role onboarding -f password=- --json
+
+Exit codes: 0 sent, 1 anything else, 2 command line or missing input, 5 no connection: try again.";
 
 const VERIFY: &str = "\
 Whoever can write the file can write another trail. Keep the head that a report prints elsewhere, and give \

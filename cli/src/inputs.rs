@@ -109,7 +109,8 @@ impl<'a> Inputs<'a> {
     }
 }
 
-fn missing(what: &str, option: &str) -> Failure {
+/// Something that can neither be read nor asked for.
+pub(crate) fn missing(what: &str, option: &str) -> Failure {
     Failure::usage(
         format!("{what} is needed, and there is no terminal to ask for it"),
         format!("Give it with {option} FILE"),
@@ -136,7 +137,8 @@ fn typed_link(terminal: &mut Terminal) -> Result<Result<Link, NoLink>, Failure> 
     })
 }
 
-fn file(path: &Path, option: &str) -> Result<SecretString, Failure> {
+/// A file's text; `option` names it in failures.
+pub(crate) fn file(path: &Path, option: &str) -> Result<SecretString, Failure> {
     let failed = |e: &io::Error| {
         Failure::new(
             Exit::Usage,
@@ -148,7 +150,7 @@ fn file(path: &Path, option: &str) -> Result<SecretString, Failure> {
 }
 
 /// Reads text to its end into a buffer that is wiped.
-fn text(mut input: impl Read, what: &str) -> Result<SecretString, Failure> {
+pub(crate) fn text(mut input: impl Read, what: &str) -> Result<SecretString, Failure> {
     let mut bytes = Zeroizing::new(vec![0_u8; MAX_TEXT + 1]);
     let mut filled = 0;
     loop {

@@ -1,4 +1,4 @@
-//! The `password-sender` command line: opens and declines links, verifies audit trails, checks manifests.
+//! The `password-sender` command line: sends, opens and declines links, verifies audit trails, checks manifests.
 //!
 //! Where to start: [`args`] is what it understands, [`open`] the longest of its commands, [`failure`] the exit codes.
 //! A link, an opening code or a passphrase is never an argument: arguments are visible to everybody on the machine.
@@ -19,9 +19,11 @@ mod link;
 mod open;
 mod page;
 mod printer;
+mod send;
 mod session;
 mod shown;
 mod terminal;
+mod vault;
 mod verify;
 
 use std::ffi::OsString;
@@ -66,6 +68,7 @@ fn run(arguments: Vec<OsString>) -> Result<ExitCode, Failure> {
     match cli.command {
         Command::Open(args) => open::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Decline(args) => decline::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Send(args) => send::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Audit { command: AuditCommand::Verify(args) } => audit::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Page(args) => page::run(&args),

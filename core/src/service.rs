@@ -3,6 +3,7 @@
 //! Requests are parsed strictly: an unknown, missing, repeated or malformed member refuses the whole body, and so
 //! does `null`. What a caller reveals ([`Revealed`]) does not print. [`Refusal`] is the table of refusals.
 
+pub mod answers;
 mod code;
 mod refusal;
 

@@ -25,3 +25,4 @@ pub mod standalone;
 pub mod story;
 mod supervise;
 mod thrift;
+pub mod vault_agent;

@@ -10,8 +10,8 @@ use ps_core::ports::Clock;
 use ps_hardening::WipeOnFree;
 use ps_kubernetes::Access;
 use ps_operator::clock::SystemClock;
-use ps_operator::config::Config;
-use ps_operator::{cluster, identities, logging, mailing, obligations, preview, restore, standalone};
+use ps_operator::config::{Config, Log};
+use ps_operator::{cluster, identities, logging, mailing, obligations, preview, restore, standalone, vault_agent};
 
 #[global_allocator]
 static ALLOCATOR: WipeOnFree = WipeOnFree;
@@ -73,6 +73,27 @@ enum Command {
         /// One JSON array instead of text
         #[arg(long)]
         json: bool,
+    },
+    /// Rotate what was handed over through a mount of Vault or OpenBao, and write back what was seen
+    ///
+    /// Roles of the mount say what is rotated (path-help MOUNT/roles/NAME). The token needs read on MOUNT/events, read and list
+    /// on MOUNT/links, update on MOUNT/evidence, and what the rotations need; see docs/plugin.md.
+    VaultAgent {
+        /// The Vault or OpenBao server, such as https://vault.example.com:8200
+        #[arg(long, value_name = "URL")]
+        vault_addr: String,
+        /// The file with the token; it is renewed while that is possible
+        #[arg(long, value_name = "FILE")]
+        vault_token_file: PathBuf,
+        /// Path of the mount
+        #[arg(long, value_name = "PATH", default_value = "send")]
+        vault_mount: String,
+        /// Namespace of the mount, where the server has namespaces
+        #[arg(long, value_name = "PATH", default_value = "")]
+        vault_namespace: String,
+        /// Trust these authorities (PEM) instead of the system's
+        #[arg(long, value_name = "FILE")]
+        vault_ca: Option<PathBuf>,
     },
     /// Check a configuration and the files it names, and say what is wrong
     CheckConfig {
@@ -167,6 +188,16 @@ fn start(arguments: Arguments) -> anyhow::Result<()> {
                 return print(&format!("{}\n", serde_json::to_string_pretty(&rows)?));
             }
             print(&obligations::table(&rows, ps_operator::clock::now()))
+        }
+        Command::VaultAgent { vault_addr, vault_token_file, vault_mount, vault_namespace, vault_ca } => {
+            logging::init(&Log::default())?;
+            runtime.block_on(vault_agent::run(vault_agent::Options {
+                address: vault_addr,
+                token_file: vault_token_file,
+                mount: vault_mount,
+                namespace: vault_namespace,
+                ca_file: vault_ca,
+            }))
         }
         Command::CheckConfig { config } => check_config(&config),
         Command::PreviewMail(arguments) => print(&preview::run(&arguments)?),

@@ -3,6 +3,7 @@
 mod cluster;
 mod figures;
 mod machine;
+mod plugin;
 mod programs;
 mod stand;
 mod standalone;
@@ -27,10 +28,13 @@ const PARTS: &[(&str, &str)] = &[
     ("deliveries", "1000 manifests to 1000 mails, and the mail server alone"),
     ("open", "memory with 10 000 open links"),
     ("rotation", "due time to proven rotation, and requests to Vault"),
+    (PLUGIN, "links through a mount against response wrapping, on one node and on three; only if it is named"),
     (CLUSTER, "the operator in a cluster; only if it is named: it takes a quarter of an hour"),
 ];
 /// Not among `all`.
 const CLUSTER: &str = "cluster";
+/// Neither this: it builds programs of its own.
+const PLUGIN: &str = "plugin";
 
 #[derive(Args)]
 #[command(after_help = help())]
@@ -67,11 +71,20 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     {
         bail!("no part {unknown:?}\n{}", help());
     }
-    let wanted = |part: &str| (all && part != CLUSTER) || arguments.parts.iter().any(|name| name == part);
-    install(&[Piece::OpenBao, Piece::Postgres, Piece::Smtp])?;
-    let programs = Programs::build(!arguments.no_build)?;
+    let wanted =
+        |part: &str| (all && part != CLUSTER && part != PLUGIN) || arguments.parts.iter().any(|name| name == part);
     let mut table = Table::default();
     println!("{}", machine::description()?);
+    if wanted(PLUGIN) {
+        install(&[Piece::OpenBao])?;
+        plugin::run(&mut table, arguments.seconds, !arguments.no_build)?;
+    }
+    if arguments.parts.iter().all(|part| part == PLUGIN) {
+        println!("\n{}", table.markdown());
+        return Ok(ExitCode::SUCCESS);
+    }
+    install(&[Piece::OpenBao, Piece::Postgres, Piece::Smtp])?;
+    let programs = Programs::build(!arguments.no_build)?;
     if wanted("seal") {
         programs.seal(&mut table)?;
     }

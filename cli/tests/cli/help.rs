@@ -13,6 +13,7 @@ fn help_is_as_it_was_read_last() {
         ("top", &["--help"][..]),
         ("open", &["open", "--help"]),
         ("decline", &["decline", "--help"]),
+        ("send", &["send", "--help"]),
         ("audit", &["audit", "--help"]),
         ("audit-verify", &["audit", "verify", "--help"]),
         ("check", &["check", "--help"]),

@@ -13,7 +13,8 @@ use ps_gateway::client::Net;
 /// --trusted-proxy, and let it not log paths.
 ///
 /// Where the records are: in a folder that it shares with an operator on the same machine (--links), or as Secrets in a
-/// namespace of a Kubernetes cluster (--store kubernetes), with any number of gateways beside each other.
+/// namespace of a Kubernetes cluster (--store kubernetes), with any number of gateways beside each other; or in a mount of
+/// Vault or OpenBao (--store vault), whose rules and clock hold then: its token needs update on MOUNT/gateway/* and no more.
 ///
 /// Before it serves, it gives up what it does not need (Landlock, seccomp, no core files) and says at start what the
 /// kernel lacks.
@@ -46,6 +47,26 @@ pub(crate) struct Args {
     /// id.
     #[arg(long, value_name = "NAME", requires = "namespace")]
     pub(crate) replica: Option<String>,
+
+    /// The Vault or OpenBao server, such as https://vault.example.com:8200.
+    #[arg(long, value_name = "URL", required_if_eq("store", "vault"), conflicts_with_all = ["links", "namespace", "wake_fd", "nudge_fd"])]
+    pub(crate) vault_addr: Option<String>,
+
+    /// The file with the token. It is read again when it changes, and the token is renewed while that is possible.
+    #[arg(long, value_name = "FILE", required_if_eq("store", "vault"), requires = "vault_addr")]
+    pub(crate) vault_token_file: Option<PathBuf>,
+
+    /// Path of the mount.
+    #[arg(long, value_name = "PATH", default_value = "send")]
+    pub(crate) vault_mount: String,
+
+    /// Namespace of the mount, where the server has namespaces.
+    #[arg(long, value_name = "PATH", requires = "vault_addr")]
+    pub(crate) vault_namespace: Option<String>,
+
+    /// Trust these authorities (PEM) instead of the system's.
+    #[arg(long, value_name = "FILE", requires = "vault_addr")]
+    pub(crate) vault_ca: Option<PathBuf>,
 
     /// Address to serve on, such as 127.0.0.1:8080.
     #[arg(long, value_name = "ADDR")]
@@ -138,6 +159,8 @@ pub(crate) enum Store {
     Embedded,
     /// As Secrets in the namespace of --namespace.
     Kubernetes,
+    /// In the mount of --vault-mount.
+    Vault,
 }
 
 /// What to do where the kernel lacks something.

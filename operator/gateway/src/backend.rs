@@ -1,4 +1,4 @@
-//! The store behind the verbs: a folder of this machine, or a namespace of a cluster.
+//! The store behind the verbs: a folder of this machine, a namespace of a cluster, or a mount.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -8,6 +8,7 @@ use anyhow::{Context as _, ensure};
 use ps_core::service::{LinkService, SignInOffer};
 use ps_gateway::admin::{Local, Watched};
 use ps_gateway::inherited::Waker;
+use ps_gateway::mount::{Endpoint, MountLinkService};
 use ps_kubernetes::Access;
 use ps_store::EmbeddedStore;
 use ps_store::kubernetes::{Gatekeeper, KubernetesStore, Rights, Settings, replica as replica_name};
@@ -33,8 +34,10 @@ pub(crate) async fn open(
     commanded: bool,
     waker: Option<Arc<Waker>>,
 ) -> anyhow::Result<Backend> {
-    if args.store == Store::Kubernetes {
-        return cluster(args, replica).await;
+    match args.store {
+        Store::Kubernetes => return cluster(args, replica).await,
+        Store::Vault => return mount(args),
+        Store::Embedded => {}
     }
     let links = args.links.as_ref().context("--links is missing")?;
     let store = EmbeddedStore::open(links).context("cannot open the link records")?;
@@ -112,6 +115,29 @@ async fn cluster(args: &Args, replica: &str) -> anyhow::Result<Backend> {
     let (service, watched) = (Arc::new(service), Arc::new(Cluster(store)));
     // The watch tells of changes by itself.
     Ok(Backend { service, fence, watched, changed: Box::new(|| ()), background })
+}
+
+/// Where the mount is.
+pub(crate) fn endpoint(args: &Args) -> anyhow::Result<Endpoint> {
+    Ok(Endpoint {
+        address: args.vault_addr.clone().context("--vault-addr is missing")?,
+        namespace: args.vault_namespace.clone().unwrap_or_default(),
+        mount: args.vault_mount.clone(),
+        token_file: args.vault_token_file.clone().context("--vault-token-file is missing")?,
+        ca_file: args.vault_ca.clone(),
+    })
+}
+
+/// Links in a mount: whether they may be claimed is the mount's own affair, so there is no fence.
+fn mount(args: &Args) -> anyhow::Result<Backend> {
+    let service = Arc::new(MountLinkService::new(endpoint(args)?)?);
+    tracing::info!(mount = args.vault_mount, "records are in a mount");
+    Ok(Backend {
+        service: service.clone(),
+        fence: Fence::lifted(),
+        watched: service.clone(),
+        background: Box::pin(service.keep()),
+    })
 }
 
 /// What the admin port tells of the cluster's store.

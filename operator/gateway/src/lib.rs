@@ -18,6 +18,7 @@ mod exposure;
 mod headers;
 pub mod inherited;
 pub mod limiter;
+pub mod mount;
 pub mod page;
 pub mod page_config;
 pub mod reach;

@@ -98,7 +98,10 @@ fn needs(args: &Args) -> anyhow::Result<Needs> {
         let die_with_parent = args.nudge_fd.is_some();
         return Ok(Needs { folder: Some(links.clone()), die_with_parent, ..Needs::default() });
     }
-    let Reach { network, files } = Reach::of(&backend::access(args))?;
+    let Reach { network, files } = match args.store {
+        Store::Vault => Reach::of_mount(&backend::endpoint(args)?)?,
+        _ => Reach::of(&backend::access(args))?,
+    };
     Ok(Needs { readable: files, network: Some(network), ..Needs::default() })
 }
 

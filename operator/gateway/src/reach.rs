@@ -1,4 +1,5 @@
-//! What must stay within reach for talking to an API server: its port, and the files that the connection is made from.
+//! What must stay within reach for talking to an API server or a Vault server: its port, and the files that the connection is
+//! made from.
 //!
 //! Read before the confinement, so that the confinement can be as tight as the cluster's address allows.
 
@@ -10,11 +11,16 @@ use kube::config::Kubeconfig;
 use ps_kubernetes::Access;
 
 use crate::confine::Network;
+use crate::mount::{Endpoint, Unusable};
 
 /// Where a pod finds its token, its CA and its namespace.
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// What the C library reads to look a name up.
 const RESOLVER: [&str; 5] = ["/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/host.conf", "/etc/gai.conf"];
+
+/// Where systems keep the authorities that they trust.
+const AUTHORITIES: [&str; 4] =
+    ["/etc/ssl", "/etc/pki", "/usr/share/ca-certificates", "/usr/local/share/ca-certificates"];
 
 /// A cluster that can't be reached from here.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +58,25 @@ impl Reach {
                 Self::from_file(path, context.as_deref()).ok_or_else(|| Unreachable::Kubeconfig(path.clone()))
             }
         }
+    }
+
+    /// What the server of a mount needs. The folder of the token's file is read as a whole, because whoever writes the token
+    /// puts another file in its place.
+    ///
+    /// # Errors
+    /// [`Unusable`], for an address that is none.
+    pub fn of_mount(endpoint: &Endpoint) -> Result<Self, Unusable> {
+        let uri = endpoint.uri()?;
+        let https = uri.scheme_str() == Some("https");
+        let folder = endpoint.token_file.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let mut files = vec![folder.unwrap_or(Path::new(".")).to_owned()];
+        match &endpoint.ca_file {
+            Some(file) => files.push(file.clone()),
+            None if https => files.extend(AUTHORITIES.map(PathBuf::from)),
+            None => {}
+        }
+        let port = uri.port_u16().unwrap_or(if https { 443 } else { 80 });
+        Ok(Self::to(uri.host().unwrap_or_default(), port, files))
     }
 
     fn from_file(path: &Path, context: Option<&str>) -> Option<Self> {
@@ -112,6 +137,28 @@ mod tests {
         let named = reach("https://api.example:443", "").expect("usable");
         assert_eq!(named.network, Network { port: 443, names: true });
         assert!(named.files.contains(&PathBuf::from("/etc/resolv.conf")));
+    }
+
+    #[test]
+    fn a_mount_needs_its_port_its_tokens_folder_and_authorities() {
+        let endpoint = |address: &str, ca_file: Option<&str>| Endpoint {
+            address: address.to_owned(),
+            namespace: String::new(),
+            mount: "send".to_owned(),
+            token_file: PathBuf::from("/run/gateway/token"),
+            ca_file: ca_file.map(PathBuf::from),
+        };
+        let found = Reach::of_mount(&endpoint("http://127.0.0.1:8200", None)).expect("usable");
+        assert_eq!(found.network, Network { port: 8200, names: false });
+        assert_eq!(found.files, [PathBuf::from("/run/gateway")]);
+        let found = Reach::of_mount(&endpoint("https://vault.example", Some("/run/ca.pem"))).expect("usable");
+        assert_eq!(found.network, Network { port: 443, names: true });
+        assert!(
+            found.files.contains(&PathBuf::from("/run/ca.pem")) && !found.files.contains(&PathBuf::from("/etc/ssl"))
+        );
+        let found = Reach::of_mount(&endpoint("https://10.0.0.1", None)).expect("usable");
+        assert!(found.files.contains(&PathBuf::from("/etc/ssl")));
+        assert!(Reach::of_mount(&endpoint("vault", None)).is_err());
     }
 
     #[test]

@@ -10,12 +10,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use ps_core::ids::{Digest, LinkId};
-use ps_core::link::rules::{MAX_WRONG_PROOFS, expose};
-use ps_core::link::{self, Command, Link, Outcome, Proof, Record, State, Verification, apply};
+use ps_core::link::{Link, Outcome, Record, Verification};
 use ps_core::ports::{CasError, LinkStore, Versioned};
+use ps_core::service::answers::{self, Asked};
 use ps_core::service::{
     AcknowledgeRequest, ClaimAnswer, ClaimRequest, CodeAnswer, CodeRequest, DeclineRequest, LinkService, LookupAnswer,
-    LookupRequest, Refusal, Released, Revealed, Sealed, SignInOffer, StateAnswer, TypedCode,
+    LookupRequest, Refusal, SignInOffer, StateAnswer,
 };
 use ps_core::time::Timestamp;
 
@@ -85,15 +85,6 @@ pub struct StoreLinkService<S: ?Sized> {
     waiters: Waiters,
 }
 
-/// How a command is run, beside what it asks.
-#[derive(Clone, Copy, Default)]
-struct Asked {
-    /// Not while the fence is up.
-    fenced: bool,
-    /// The link's token had reached a path or a query.
-    exposed: bool,
-}
-
 impl<S: ?Sized> fmt::Debug for StoreLinkService<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StoreLinkService").field("fence", &self.fence).finish_non_exhaustive()
@@ -130,14 +121,8 @@ impl<S: LinkStore + ?Sized> StoreLinkService<S> {
     }
 
     /// Runs one command; answers only after its change, if it makes one, is durable. `Ok` holds the link as it is then.
-    async fn run(
-        &self,
-        id: LinkId,
-        access: &Revealed,
-        command: &Command,
-        Asked { fenced, exposed }: Asked,
-        now: Timestamp,
-    ) -> Result<(Versioned<Link>, Outcome), Refusal> {
+    async fn run(&self, asked: &Asked, fenced: bool, now: Timestamp) -> Result<(Versioned<Link>, Outcome), Refusal> {
+        let Asked { id, access, .. } = *asked;
         if fenced {
             self.fence.check()?;
         }
@@ -157,9 +142,8 @@ impl<S: LinkStore + ?Sized> StoreLinkService<S> {
             if !link.sealed.access.matches(&access.0) {
                 return Err(Refusal::NotFound);
             }
-            let noted = if exposed { expose(&link, &access.0, now) } else { None };
-            let step = apply(noted.as_ref().unwrap_or(&link), command, now);
-            let Some(next) = step.next.or(noted) else {
+            let step = asked.apply(&link, now);
+            let Some(next) = step.next else {
                 return Ok((Versioned { value: link, version }, step.outcome));
             };
             drop(link);
@@ -189,109 +173,34 @@ impl<S: LinkStore + ?Sized> StoreLinkService<S> {
 #[async_trait]
 impl<S: LinkStore + ?Sized + 'static> LinkService for StoreLinkService<S> {
     async fn lookup(&self, request: &LookupRequest, now: Timestamp) -> Result<LookupAnswer, Refusal> {
-        let command = Command::Lookup { access: request.access.0 };
-        let (found, outcome) = self.run(request.id, &request.access, &command, Asked::default(), now).await?;
-        let (link, state) = (found.value, done(&outcome, now)?);
-        let Link { sealed, expires_at, preview, .. } = &link;
-        Ok(LookupAnswer {
-            state,
-            expires_at: *expires_at,
-            not_after: sealed.not_after,
-            claim_window: sealed.claim_window,
-            preview: preview.clone().filter(|_| state.is_live()).map(Sealed),
-            kinds: sealed.kinds.clone(),
-            kdf: sealed.kdf,
-            opening_code: sealed.claim_needs_code(),
-            window_ends_at: link.window_ends_at().filter(|_| state == State::Claimed),
-            oidc: self.offer.clone().filter(|_| state.is_live() && sealed.kinds.contains(&Verification::Oidc)),
-        })
+        let (found, outcome) = self.run(&request.into(), false, now).await?;
+        let answer = answers::looked_up(&found.value, &outcome, now)?;
+        let oidc = self.offer.clone().filter(|_| answer.state.is_live() && answer.kinds.contains(&Verification::Oidc));
+        Ok(LookupAnswer { oidc, ..answer })
     }
 
     async fn claim(&self, request: &ClaimRequest, now: Timestamp) -> Result<ClaimAnswer, Refusal> {
-        let (id, access, exposed, command) = match request {
-            ClaimRequest::First { id, access, opening_code, proof, token_hash, exposed } => {
-                let code = opening_code.as_ref().map(|code| code.hash(*id));
-                let proof = Proof(proof.0);
-                (*id, access, *exposed, Command::Claim { access: access.0, code, proof, token_hash: *token_hash })
-            }
-            ClaimRequest::Again { id, access, proof, token, exposed } => {
-                let proof = Proof(proof.0);
-                (*id, access, *exposed, Command::ClaimAgain { access: access.0, proof, token: token.0 })
-            }
-        };
-        let asked = Asked { fenced: true, exposed };
-        let (Versioned { value: link, .. }, outcome) = self.run(id, access, &command, asked, now).await?;
-        match outcome {
-            Outcome::Released => released(link),
-            // Only the claimant gets this far, and has mistyped the passphrase. It is not counted and costs no wait.
-            Outcome::Refused(link::Refusal::Invalid) if link.state == State::Claimed => Err(Refusal::WrongProof {
-                attempts_left: MAX_WRONG_PROOFS.saturating_sub(link.tries.wrong_proofs),
-                retry_after: ps_core::time::Span::ZERO,
-            }),
-            Outcome::Refused(refusal) => Err(refused(refusal, now)),
-            Outcome::Done(state) => Err(Refusal::Gone(state)),
+        let (found, outcome) = self.run(&request.into(), true, now).await?;
+        let answer = answers::claimed(&found.value, &outcome, now);
+        if answer == Err(Refusal::NotReady) {
+            // Somebody else's writing. The operator will find it.
+            tracing::warn!(link = %request.id(), "a claimed record lacks what it must hold");
         }
+        answer
     }
 
     async fn acknowledge(&self, request: &AcknowledgeRequest, now: Timestamp) -> Result<StateAnswer, Refusal> {
-        let command = Command::Acknowledge { access: request.access.0, token: request.token.0 };
-        let (_, outcome) = self.run(request.id, &request.access, &command, Asked::default(), now).await?;
-        done(&outcome, now).map(|state| StateAnswer { state })
+        let (_, outcome) = self.run(&request.into(), false, now).await?;
+        answers::done(&outcome, now)
     }
 
     async fn decline(&self, request: &DeclineRequest, now: Timestamp) -> Result<StateAnswer, Refusal> {
-        let code = request.opening_code.as_ref().map(|code: &TypedCode| code.hash(request.id));
-        let command = Command::Decline { access: request.access.0, code, preimage: request.decline.0 };
-        let asked = Asked { fenced: true, exposed: request.exposed };
-        let (_, outcome) = self.run(request.id, &request.access, &command, asked, now).await?;
-        done(&outcome, now).map(|state| StateAnswer { state })
+        let (_, outcome) = self.run(&request.into(), true, now).await?;
+        answers::done(&outcome, now)
     }
 
     async fn code(&self, request: &CodeRequest, now: Timestamp) -> Result<CodeAnswer, Refusal> {
         self.verify(request, now).await
-    }
-}
-
-fn released(link: Link) -> Result<ClaimAnswer, Refusal> {
-    let window_ends_at = link.window_ends_at();
-    let Link { sealed, claim, ciphertext, release, .. } = link;
-    match (claim, ciphertext, window_ends_at) {
-        (Some(claim), Some(ciphertext), Some(window_ends_at)) => Ok(ClaimAnswer {
-            ciphertext: Sealed(ciphertext),
-            not_after: sealed.not_after,
-            claimed_at: claim.at,
-            window_ends_at,
-            r: release.filter(|r| r.token_hash == claim.token_hash).map(|r| Released(r.r)),
-        }),
-        // A claimed record without claim or ciphertext: somebody else's writing. The operator will find it.
-        _ => {
-            tracing::warn!(link = %sealed.id, "a claimed record lacks what it must hold");
-            Err(Refusal::NotReady)
-        }
-    }
-}
-
-fn done(outcome: &Outcome, now: Timestamp) -> Result<State, Refusal> {
-    match outcome {
-        Outcome::Done(state) => Ok(*state),
-        Outcome::Refused(refusal) => Err(refused(*refusal, now)),
-        Outcome::Released => Err(Refusal::BadRequest),
-    }
-}
-
-fn refused(refusal: link::Refusal, now: Timestamp) -> Refusal {
-    match refusal {
-        link::Refusal::NotFound => Refusal::NotFound,
-        link::Refusal::Gone(state) => Refusal::Gone(state),
-        link::Refusal::SlowDown(until) => Refusal::SlowDown { retry_after: until.since(now) },
-        link::Refusal::WrongCode(until) => Refusal::WrongCode { retry_after: until.since(now) },
-        link::Refusal::WrongProof { left, wait_until } => {
-            Refusal::WrongProof { attempts_left: left, retry_after: wait_until.since(now) }
-        }
-        link::Refusal::VerificationDue => Refusal::VerificationDue,
-        link::Refusal::NotDemanded => Refusal::NotAvailable,
-        link::Refusal::Claimed => Refusal::Claimed,
-        link::Refusal::Invalid => Refusal::BadRequest,
     }
 }
 

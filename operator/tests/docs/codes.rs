@@ -25,6 +25,7 @@ const NO_CODES: &[&str] = &[
     "static-creds",
     "static-roles",
     "user-agent",
+    "vault-agent",
     "write-new-version",
 ];
 /// Second halves of the databases' codes.

@@ -10,6 +10,7 @@
 //! | `peer`, `session`, `login` | which token is used, when it is renewed, when it is got anew |
 //! | `kv2`, `kv1`, `database` | the engines: read, observe, rotate |
 //! | `written` | which versions this process wrote itself |
+//! | `plain` | requests of the daemon that follows a mount of links |
 //! | `rights` | what an identity must be allowed, asked for beforehand |
 //! | `answer`, `fault` | what Vault said, as secrets and as faults |
 //!
@@ -30,6 +31,7 @@ mod login;
 mod mounts;
 mod path;
 mod peer;
+mod plain;
 mod request;
 mod rights;
 mod session;

@@ -16,6 +16,7 @@ pub(crate) enum Operation {
     Write,
     Destroy,
     Rotate,
+    Follow,
 }
 
 impl Operation {
@@ -32,13 +33,14 @@ impl Operation {
             Self::Write => "write",
             Self::Destroy => "destroy",
             Self::Rotate => "rotate",
+            Self::Follow => "follow",
         }
     }
 
     /// Whether Vault's words about a failure may be shown. Not where the request held a secret, nor where a database may
     /// quote the statement that sets a new password.
     pub(crate) const fn may_quote(self) -> bool {
-        !matches!(self, Self::Login | Self::Write | Self::Rotate)
+        !matches!(self, Self::Login | Self::Write | Self::Rotate | Self::Follow)
     }
 }
 
@@ -49,6 +51,7 @@ pub(crate) enum Method {
     Post,
     /// With `application/merge-patch+json` (RFC 7396).
     Patch,
+    Delete,
 }
 
 impl Method {
@@ -58,6 +61,7 @@ impl Method {
             Self::Get => "read",
             Self::Post => "update",
             Self::Patch => "patch",
+            Self::Delete => "delete",
         }
     }
 }

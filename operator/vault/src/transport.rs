@@ -129,6 +129,7 @@ impl Endpoint for Call<'_> {
             Method::Get => RequestMethod::GET,
             Method::Post => RequestMethod::POST,
             Method::Patch => RequestMethod::PATCH,
+            Method::Delete => RequestMethod::DELETE,
         }
     }
 

@@ -43,6 +43,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     // The audit chain, for `password-sender audit verify`.
     ("ps-cli", &["ps-core", "ps-envelope", "ps-api", "ps-audit", "ps-hardening"]),
+    // The secrets engine for Vault and OpenBao: the rules, then the protocol around them, then the program.
+    ("ps-plugin-engine", &["ps-core", "ps-envelope"]),
+    ("ps-plugin-wire", &["ps-core", "ps-plugin-engine"]),
+    ("ps-plugin", &["ps-core", "ps-hardening", "ps-plugin-engine", "ps-plugin-wire"]),
     ("ps-testbed", &[]),
     ("xtask", &["ps-testbed"]),
 ];
@@ -58,6 +62,22 @@ const NEVER_REACHES: &[(&str, &[&str])] = &[
     // The rules do no I/O, read no clock and roll no dice.
     ("ps-core", &["tokio", "reqwest", "rusqlite", "getrandom", "rand", "kube-client"]),
     ("ps-envelope", &["tokio", "reqwest", "rusqlite", "getrandom", "rand", "kube-client"]),
+    ("ps-plugin-engine", &["reqwest", "hyper", "tonic", "rusqlite", "getrandom", "rand", "kube-client"]),
+    // What runs inside a Vault server reaches nothing but that server.
+    (
+        "ps-plugin",
+        &[
+            "reqwest",
+            "vaultrs",
+            "lettre",
+            "rusqlite",
+            "kube-client",
+            "ps-store",
+            "ps-vault",
+            "ps-gateway",
+            "ps-testbed",
+        ],
+    ),
     // No product crate links the testbed.
     ("ps-operator", &["ps-testbed", "ps-gateway"]),
     ("ps-cli", &["ps-testbed", "lettre", "vaultrs"]),

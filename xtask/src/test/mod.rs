@@ -10,8 +10,8 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 use clap::Args;
-use ps_testbed::Testbed;
 use ps_testbed::install::Piece;
+use ps_testbed::{Testbed, Vendor};
 
 use crate::command::{Times, seconds};
 use crate::testbed::{install, runtime};
@@ -19,6 +19,10 @@ use outcome::Outcome;
 use parts::{PARTS, Part};
 
 const SLOWEST: usize = 10;
+/// Named like a part, and never one of `all`: it builds a Vault, which takes ten minutes once.
+const VENDORS: &str = "vendors";
+/// The parts that run on HashiCorp Vault then.
+const ON_VENDORS: [&str; 2] = ["plugin", "vault"];
 
 #[derive(Args)]
 #[command(after_help = parts::help())]
@@ -32,13 +36,18 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let parts = chosen(&arguments.parts)?;
+    let (vendors, named): (Vec<String>, Vec<String>) =
+        arguments.parts.iter().cloned().partition(|name| name == VENDORS);
+    let parts = chosen(&named)?;
     let mut times = Times::default();
+    if !vendors.is_empty() {
+        times.step("build Vault, once", || Vendor::Vault.ensure())?;
+    }
     let needs: Vec<Piece> =
         Piece::ALL.into_iter().filter(|piece| parts.iter().any(|part| part.needs.contains(piece))).collect();
     times.step("install", || install(&needs))?;
     let mut total = Outcome::default();
-    let (programs, broken) = if parts.iter().any(|part| part.uses_cargo()) {
+    let (programs, broken) = if !vendors.is_empty() || parts.iter().any(|part| part.uses_cargo()) {
         times.step("build", build::build)?
     } else {
         (Vec::new(), None)
@@ -57,6 +66,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         let outcome = run::part(part, &programs, &environment, arguments.only.as_deref(), &mut times)?;
         table.push((part.name, start.elapsed(), outcome.clone()));
         total.add(&outcome);
+    }
+    if !vendors.is_empty() {
+        for part in PARTS.iter().filter(|part| ON_VENDORS.contains(&part.name)) {
+            println!("\n== {VENDORS}: {} on HashiCorp Vault", part.name);
+            let start = Instant::now();
+            let outcome = run::on_vault(part, &programs, arguments.only.as_deref(), &mut times)?;
+            table.push((VENDORS, start.elapsed(), outcome.clone()));
+            total.add(&outcome);
+        }
     }
 
     println!("\n{:<10} {:>9} {:>7} {:>7}", "part", "time", "passed", "failed");

@@ -4,9 +4,9 @@ use std::process::Command as Process;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use ps_testbed::ENVIRONMENT_VARIABLE;
 use ps_testbed::install::ensure_node_packages;
 use ps_testbed::process;
+use ps_testbed::{ENVIRONMENT_VARIABLE, VENDOR_VARIABLE, Vendor};
 
 use super::build::Program;
 use super::outcome::Outcome;
@@ -26,7 +26,8 @@ pub(crate) fn part(
     only: Option<&str>,
     times: &mut Times,
 ) -> Result<Outcome> {
-    let mut runner = Runner { part: part.name, threads: part.threads(), times, total: Outcome::default() };
+    let mut runner =
+        Runner { part: part.name, threads: part.threads(), vendor: Vendor::OpenBao, times, total: Outcome::default() };
     match &part.command {
         Command::Npm(folder) => runner.npm(folder)?,
         Command::Demo => runner.demo()?,
@@ -48,9 +49,18 @@ pub(crate) fn part(
     Ok(runner.total)
 }
 
+/// Runs the programs of a part on HashiCorp Vault, each with servers of its own.
+pub(crate) fn on_vault(part: &Part, programs: &[Program], only: Option<&str>, times: &mut Times) -> Result<Outcome> {
+    let mut runner = Runner { part: part.name, threads: None, vendor: Vendor::Vault, times, total: Outcome::default() };
+    let ours = |program: &&Program| program.integration && part.runs(&program.package, &program.target);
+    runner.programs(programs.iter().filter(ours), None, only)?;
+    Ok(runner.total)
+}
+
 struct Runner<'a> {
     part: &'a str,
     threads: Option<u32>,
+    vendor: Vendor,
     times: &'a mut Times,
     total: Outcome,
 }
@@ -66,7 +76,8 @@ impl Runner<'_> {
             let mut test = Process::new(&program.executable);
             test.current_dir(&program.folder)
                 .env("CARGO_MANIFEST_DIR", &program.folder)
-                .env_remove(ENVIRONMENT_VARIABLE);
+                .env_remove(ENVIRONMENT_VARIABLE)
+                .env(VENDOR_VARIABLE, self.vendor.name());
             test.args(only);
             if let Some(threads) = self.threads {
                 test.env("RUST_TEST_THREADS", threads.to_string());

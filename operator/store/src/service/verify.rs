@@ -4,10 +4,11 @@ use std::time::{Duration, Instant};
 
 use ps_core::link::{Command, Link, Record, State};
 use ps_core::ports::{LinkStore, Versioned};
+use ps_core::service::answers::{self, Asked};
 use ps_core::service::{CodeAnswer, CodeRequest, CodeStep, Refusal, WireAsk};
 use ps_core::time::{Span, Timestamp};
 
-use super::{Asked, StoreLinkService, busy, done};
+use super::{StoreLinkService, busy};
 
 /// How long a request waits for the operator.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -18,8 +19,8 @@ impl<S: LinkStore + ?Sized + 'static> StoreLinkService<S> {
     pub(super) async fn verify(&self, request: &CodeRequest, now: Timestamp) -> Result<CodeAnswer, Refusal> {
         let CodeRequest { id, access, token_hash, step } = request;
         let begun = Instant::now();
-        let (command, asked) = match step {
-            CodeStep::Status => (Command::Lookup { access: access.0 }, Asked::default()),
+        let (command, exposed, fenced) = match step {
+            CodeStep::Status => (Command::Lookup { access: access.0 }, false, false),
             CodeStep::Ask { ask: WireAsk::SignIn { .. }, .. } if self.offer.is_none() => {
                 return Err(Refusal::NotAvailable);
             }
@@ -27,11 +28,12 @@ impl<S: LinkStore + ?Sized + 'static> StoreLinkService<S> {
                 let code = opening_code.as_ref().map(|code| code.hash(*id));
                 let ask = ask.for_record(*id, access, token_hash);
                 let command = Command::Ask { access: access.0, code, token_hash: *token_hash, ask };
-                (command, Asked { fenced: true, exposed: *exposed })
+                (command, *exposed, true)
             }
         };
-        let (Versioned { value: mut link, version }, outcome) = self.run(*id, access, &command, asked, now).await?;
-        let mut state = done(&outcome, now)?;
+        let asked = Asked { id: *id, access: *access, command, exposed };
+        let (Versioned { value: mut link, version }, outcome) = self.run(&asked, fenced, now).await?;
+        let mut state = answers::done(&outcome, now)?.state;
         let waits = |link: &Link, state| state == State::Open && link.open_request().is_some();
         if waits(&link, state)
             && let Some(waiter) = self.waiters.wait(&self.store, *id, version)

@@ -1,0 +1,4 @@
+path "send/gateway/*" {
+  capabilities = ["update"]
+}
+path "auth/token/renew-self" { capabilities = ["update"] }

@@ -1,0 +1,28 @@
+#!/bin/sh
+# Registers password-sender-plugin and mounts it at send/, for OpenBao:
+#
+#     PLUGIN_DIR=/etc/openbao/plugins PUBLIC_URL=https://links.example.com sh install.sh bao
+#
+# and for HashiCorp Vault:
+#
+#     PLUGIN_DIR=/etc/vault.d/plugins PUBLIC_URL=https://links.example.com sh install.sh vault
+#
+# The program lies in PLUGIN_DIR already, which is the server's plugin_directory, on every node of a cluster. The address and the
+# token are those that `bao` and `vault` take from the environment.
+set -eu
+cli=${1:?bao or vault}
+here=$(dirname "$0")
+name=password-sender-plugin
+sha256=$(sha256sum "${PLUGIN_DIR:?}/$name" | cut -d ' ' -f 1)
+
+"$cli" plugin register -sha256="$sha256" secret "$name"
+"$cli" secrets enable -path=send "$name"
+"$cli" write send/config public_url="${PUBLIC_URL:?}"
+
+# Who is handed a credential of the shop's database may use it for an hour; then it is rotated.
+"$cli" write send/roles/onboarding max_ttl=8h \
+    rotate_engine=database rotate_mount=database rotate_name=shop rotate_after=1h
+
+for policy in gateway sender agent; do
+    "$cli" policy write "send-$policy" "$here/$policy.hcl"
+done

@@ -1,0 +1,163 @@
+//! Whatever is sent: nothing is consumed, nothing is logged, nothing falls over.
+
+use ps_testbed::{OpenBao, unique};
+use serde_json::json;
+
+use crate::claims::post;
+use crate::stand::{Holder, NAME, plugin_processes, prepare, shared};
+
+#[tokio::test]
+async fn other_methods_consume_nothing() {
+    let bao = shared().await;
+    let link = Holder::issue(bao, "x").await;
+    let id = &link.id;
+    for method in ["GET", "HEAD", "PATCH", "DELETE", "LIST", "SCAN", "OPTIONS"] {
+        for path in ["gateway/claim".to_owned(), format!("lease/{id}/"), "link/any".to_owned(), "tidy".to_owned()] {
+            let body = (method != "HEAD").then(|| link.claim_body());
+            let (status, answer) = bao.request(method, &format!("send/{path}"), body.as_ref()).await.unwrap();
+            assert!(!(200..204).contains(&status) || method == "OPTIONS", "{method} {path}: {status} {answer}");
+        }
+    }
+    assert_eq!(link.state(bao).await, "open");
+    assert_eq!(link.claim(bao).await.0, 200);
+}
+
+#[tokio::test]
+async fn who_has_no_right_changes_nothing_and_is_not_logged() {
+    let bao = OpenBao::dev().await.unwrap();
+    prepare(&bao).await;
+    let link = Holder::issue(&bao, "x").await;
+    let canary = unique("canary");
+    let before = bao.call("GET", "send/events", None).await.unwrap();
+    for token in ["", "hvs.wrong"] {
+        for (path, body) in [
+            ("gateway/claim", link.claim_body()),
+            ("link/any", json!({"password": canary, "passphrase": canary})),
+            ("config", json!({"public_url": format!("https://{canary}")})),
+            ("roles/any", json!({"rotate_data": {"x": canary}})),
+        ] {
+            let (status, answer) = post(bao.address(), token, &format!("send/{path}"), &body).await.unwrap();
+            assert_eq!(status, 403, "{path}: {answer}");
+        }
+    }
+    assert_eq!(link.state(&bao).await, "open");
+    let after = bao.call("GET", "send/events", None).await.unwrap();
+    assert_eq!(before["data"], after["data"]);
+    let config = bao.call("GET", "send/config", None).await.unwrap();
+    assert!(!config.to_string().contains(&canary));
+    // What a right body sends is not logged either.
+    let secret = unique("secret");
+    let sent = Holder::issue(&bao, &secret).await;
+    assert_eq!(sent.claim(&bao).await.0, 200);
+    let (status, _) = bao.request("POST", "send/link/any", Some(&json!({"a": {"b": secret}}))).await.unwrap();
+    assert_eq!(status, 400);
+    let log = bao.log_text().unwrap();
+    for word in [&canary, &secret, &sent.fragment, &link.fragment] {
+        assert!(!log.contains(word.as_str()), "the server's log holds what was sent");
+    }
+}
+
+/// JSON of all kinds, on every path that can be written to.
+#[tokio::test]
+async fn junk_of_every_kind_is_refused() {
+    let bao = shared().await;
+    let link = Holder::issue(bao, "x").await;
+    let (id, pid) = (&link.id, plugin_processes(bao, NAME));
+    let paths = [
+        "config",
+        "roles/junk",
+        "link/any",
+        "sealed/any",
+        "tidy",
+        "events",
+        "metrics",
+        "gateway/lookup",
+        "gateway/code",
+        "gateway/claim",
+        "gateway/acknowledge",
+        "gateway/decline",
+        "gateway/else",
+        "link/..%2f..",
+        "links/%00",
+        "x%ff",
+        &format!("evidence/{id}"),
+        &format!("lease/{id}"),
+        &format!("links/{id}"),
+    ]
+    .map(str::to_owned);
+    let deep = (0..60).fold(json!(1), |inner, _| json!({ "a": inner }));
+    let mut wrong_claim = link.claim_body();
+    wrong_claim["proof"] = json!(17);
+    let bodies = [
+        json!({"ttl": -1}),
+        json!({"ttl": 1e300}),
+        json!({"id": null, "access": []}),
+        json!({"": ""}),
+        deep,
+        json!({"fields": [null]}),
+        json!({"sealed": "x", "ciphertext": 1}),
+        json!({"sealed": {"id": id}}),
+        wrong_claim,
+        json!({"public_url": "\u{0}"}),
+        json!({"max_ttl": {"a": 1}}),
+        json!({"rotate_engine": ["x"]}),
+        json!({"scope": 3}),
+        json!({"junk": "please forward to the active node"}),
+    ];
+    for path in &paths {
+        for body in &bodies {
+            let answered = post(bao.address(), bao.root_token(), &format!("send/{path}"), body).await;
+            let (status, answer) = answered.unwrap_or_else(|| panic!("no answer to {path} {body}"));
+            // There, what is no field of the path's is a field of the link's.
+            let is_content = path == "link/any" && status == 200;
+            assert!((400..=405).contains(&status) || is_content, "{path} {body}: {status} {answer}");
+        }
+        for raw in ["[]", "7", "\"x\"", "{", ""] {
+            let status = raw_post(bao, &format!("send/{path}"), raw.as_bytes()).await;
+            // An empty body may be all that a path wants.
+            assert!(status < 500, "{path} {raw:?}: {status}");
+        }
+    }
+    assert_eq!(plugin_processes(bao, NAME), pid, "the plugin did not fall over");
+    assert_eq!(link.claim(bao).await.0, 200);
+    let config = bao.call("GET", "send/config", None).await.unwrap();
+    assert_eq!(config["data"]["public_url"], crate::stand::PUBLIC_URL);
+}
+
+async fn raw_post(bao: &OpenBao, path: &str, body: &[u8]) -> u16 {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let host = bao.address().strip_prefix("http://").unwrap();
+    let mut stream = tokio::net::TcpStream::connect(host).await.unwrap();
+    let head = format!(
+        "POST /v1/{path} HTTP/1.0\r\nHost: {host}\r\nX-Vault-Token: {}\r\nContent-Length: {}\r\n\r\n",
+        bao.root_token(),
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(body).await.unwrap_or_default();
+    let mut answer = Vec::new();
+    // A server that answers before it has read all resets the connection; what it said came before that.
+    stream.read_to_end(&mut answer).await.unwrap_or_default();
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0)
+}
+
+#[tokio::test]
+async fn large_values_are_refused_and_the_largest_that_fits_is_kept_on_raft() {
+    let bao = OpenBao::raft().await.unwrap();
+    prepare(&bao).await;
+    for size in [600 << 10, 1 << 20, 4 << 20, 20 << 20] {
+        let (status, answer) =
+            bao.request("POST", "send/link/any", Some(&json!({"password": "x".repeat(size)}))).await.unwrap();
+        assert_eq!(status, 400, "{size}: {answer}");
+    }
+    let large = "x".repeat(480 << 10);
+    let link = Holder::issue(&bao, &large).await;
+    let (status, answer) = link.claim(&bao).await;
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(link.open(&answer, "password"), large);
+    let (status, _) =
+        bao.request("POST", "send/sealed/any", Some(&json!({"ciphertext": "A".repeat(2 << 20)}))).await.unwrap();
+    assert_eq!(status, 400);
+    assert_eq!(plugin_processes(&bao, NAME).len(), 1);
+}

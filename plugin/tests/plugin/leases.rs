@@ -1,0 +1,180 @@
+//! Leases: lifetime, renewal, revocation, and their end with the token that asked.
+
+use std::time::Duration;
+
+use ps_core::ids::Digest;
+use ps_core::secret::SecretString;
+use ps_core::time::{Span, Timestamp};
+use ps_envelope::{Field, FieldKind, FreshSecret, OpeningCode, Payload, Preview, SealInput, seal};
+use ps_testbed::{OpenBao, TokenOptions, unique, wait_until};
+use serde_json::{Value, json};
+
+use crate::stand::{Holder, PUBLIC_URL, SOON, shared};
+
+fn now() -> Timestamp {
+    let since = std::time::UNIX_EPOCH.elapsed().unwrap();
+    Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap())
+}
+
+/// A link sealed as a client does it: what goes to `sealed/ROLE`, and its holder.
+fn sealed(change: impl FnOnce(&mut ps_core::link::Sealed)) -> (Value, Holder) {
+    let field = Field {
+        key: "password".to_owned(),
+        label: String::new(),
+        kind: FieldKind::Password,
+        value: SecretString::new("sealed elsewhere".to_owned()),
+    };
+    let payload = Payload { fields: vec![field], ..Payload::default() };
+    let code = OpeningCode::from_random([1, 2, 3, 4, 5]).unwrap();
+    let link = seal(SealInput {
+        secret: FreshSecret::from_random(Digest::of(unique("s").as_bytes()).0),
+        passphrase: None,
+        factor: None,
+        opening_code: Some(&code),
+        payload: &payload,
+        preview: &Preview { title: SecretString::default(), sender: SecretString::default() },
+        not_after: now() + Span::from_secs(8 * 3600),
+        claim_window: Span::from_secs(900),
+        kinds: &[],
+    })
+    .unwrap();
+    let url = link.secret.to_url(PUBLIC_URL).unwrap();
+    let answer = json!({"lease_id": "", "data": {"url": url.expose(), "id": link.sealed.id.to_string(),
+        "opening_code": code.shown().unwrap().expose()}});
+    let mut record = link.sealed;
+    change(&mut record);
+    let body = json!({"sealed": record, "ciphertext": ps_core::encode::b64(&link.ciphertext),
+        "preview": ps_core::encode::b64(&link.preview), "ttl": "1h"});
+    (body, Holder::from_answer(&answer))
+}
+
+async fn revoke(bao: &OpenBao, lease: &Value) {
+    bao.call("PUT", "sys/leases/revoke", Some(&json!({"lease_id": lease, "sync": true}))).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_sealed_link_is_a_lease_and_opens() {
+    let bao = shared().await;
+    let (body, holder) = sealed(|_| {});
+    let answer = bao.call("POST", "send/sealed/any", Some(&body)).await.unwrap();
+    assert!(answer["lease_id"].as_str().unwrap().starts_with("send/sealed/any/"), "{answer}");
+    assert_eq!((&answer["lease_duration"], &answer["renewable"]), (&json!(3600), &json!(true)));
+    let (status, again) = bao.request("POST", "send/sealed/any", Some(&body)).await.unwrap();
+    assert_eq!(status, 409, "{again}");
+    // Longer, but never past what was sealed in.
+    let renew = |increment: u64| json!({"lease_id": answer["lease_id"], "increment": increment});
+    let renewed = bao.call("PUT", "sys/leases/renew", Some(&renew(7200))).await.unwrap();
+    assert!((7195..=7200).contains(&renewed["lease_duration"].as_u64().unwrap()), "{renewed}");
+    let renewed = bao.call("PUT", "sys/leases/renew", Some(&renew(100 * 3600))).await.unwrap();
+    let longest = 8 * 3600 - 900;
+    assert!((longest - 30..=longest).contains(&renewed["lease_duration"].as_u64().unwrap()), "{renewed}");
+    let (status, claimed) = holder.claim(bao).await;
+    assert_eq!(status, 200, "{claimed}");
+    assert_eq!(holder.open(&claimed, "password"), "sealed elsewhere");
+    let (status, answer) = bao.request("PUT", "sys/leases/renew", Some(&renew(60))).await.unwrap();
+    assert_eq!(status, 400, "a link that was opened is not prolonged: {answer}");
+}
+
+#[tokio::test]
+async fn revoking_a_lease_revokes_the_link_as_often_as_it_is_asked() {
+    let bao = shared().await;
+    let (body, holder) = sealed(|_| {});
+    let answer = bao.call("POST", "send/sealed/any", Some(&body)).await.unwrap();
+    revoke(bao, &answer["lease_id"]).await;
+    assert_eq!(holder.state(bao).await, "revoked");
+    assert_eq!(holder.claim(bao).await.0, 410);
+
+    let link = Holder::issue(bao, "x").await;
+    let path = format!("send/lease/{}", link.id);
+    let first = bao.call("GET", &path, None).await.unwrap();
+    let second = bao.call("GET", &path, None).await.unwrap();
+    assert_ne!(first["lease_id"], second["lease_id"]);
+    assert!(!first.to_string().contains(&link.fragment));
+    revoke(bao, &first["lease_id"]).await;
+    revoke(bao, &second["lease_id"]).await;
+    assert_eq!(link.state(bao).await, "revoked");
+    assert_eq!(bao.request("GET", &path, None).await.unwrap().0, 410);
+}
+
+#[tokio::test]
+async fn a_link_goes_with_the_token_that_asked_for_its_lease() {
+    let bao = shared().await;
+    let policy = unique("sender");
+    let hcl =
+        "path \"send/lease/*\" { capabilities = [\"read\"] }\npath \"send/link/any\" { capabilities = [\"update\"] }";
+    bao.policy(&policy, hcl).await.unwrap();
+    let token = bao.token(&[&policy], &TokenOptions::default()).await.unwrap();
+    let (_, answer) = bao.request_as(&token.token, "POST", "send/link/any", Some(&json!({"a": "b"}))).await.unwrap();
+    let link = Holder::from_answer(&answer);
+    let (status, answer) = bao.request_as(&token.token, "GET", &format!("send/lease/{}", link.id), None).await.unwrap();
+    assert_eq!(status, 200, "{answer}");
+    bao.call("POST", "auth/token/revoke-accessor", Some(&json!({"accessor": token.accessor}))).await.unwrap();
+    let revoked =
+        wait_until("the link to go with its token", SOON, async || (link.state(bao).await == "revoked").then_some(()));
+    revoked.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_lease_that_ends_by_time_leaves_the_claimant_the_window() {
+    let bao = shared().await;
+    let (mut body, holder) = sealed(|_| {});
+    body["ttl"] = json!("2s");
+    bao.call("POST", "send/sealed/any", Some(&body)).await.unwrap();
+    let (mut body, unopened) = sealed(|_| {});
+    body["ttl"] = json!("2s");
+    bao.call("POST", "send/sealed/any", Some(&body)).await.unwrap();
+    assert_eq!(holder.claim(bao).await.0, 200);
+    let ended = wait_until("both leases to end", SOON, async || {
+        let (status, answer) = bao.request("LIST", "sys/leases/lookup/send/sealed/any", None).await.unwrap();
+        let left = answer["data"]["keys"].as_array().map_or(0, Vec::len);
+        let expired = unopened.state(bao).await == "expired";
+        (expired && (status == 404 || left < 50)).then_some(())
+    });
+    ended.await.unwrap();
+    tokio::time::timeout(Duration::from_secs(10), async {
+        assert_eq!(holder.claim_again(bao).await.0, 200, "the claimant may repeat until the window ends");
+    })
+    .await
+    .unwrap();
+    assert_eq!(holder.state(bao).await, "claimed");
+}
+
+#[tokio::test]
+async fn a_role_may_demand_a_lease() {
+    let bao = shared().await;
+    let role = unique("leased");
+    bao.call("POST", &format!("send/roles/{role}"), Some(&json!({"require_lease": true}))).await.unwrap();
+    let content = json!({"password": "x", "ttl": "2h"});
+    let (leased, unleased) = (Holder::of(bao, &role, &content).await, Holder::of(bao, &role, &content).await);
+    let lives = async |link: &Holder| {
+        let read = bao.call("GET", &format!("send/links/{}", link.id), None).await.unwrap();
+        let at = |name: &str| Timestamp::parse_rfc3339(read["data"][name].as_str().unwrap()).unwrap();
+        (at("expires_at").since(at("issued_at")).as_millis() / 1000, read["data"]["awaits_lease"].clone())
+    };
+    assert_eq!(lives(&unleased).await, (60, json!(true)));
+    let answer = bao.call("GET", &format!("send/lease/{}", leased.id), None).await.unwrap();
+    assert!(answer["lease_duration"].as_u64().unwrap() > 7000, "{answer}");
+    assert_eq!(lives(&leased).await, (7200, json!(false)));
+}
+
+#[tokio::test]
+async fn what_was_sealed_wrongly_is_refused() {
+    let bao = shared().await;
+    type Spoil = fn(&mut ps_core::link::Sealed);
+    let spoils: [(&str, Spoil); 7] = [
+        ("notAfter", |sealed| sealed.not_after = now() + Span::from_secs(1)),
+        ("notAfter", |sealed| sealed.not_after = now() + Span::from_secs(1000 * 3600)),
+        ("claim window", |sealed| sealed.claim_window = Span::from_secs(3600)),
+        ("opening code", |sealed| sealed.code = None),
+        ("verification", |sealed| sealed.kinds = vec![ps_core::link::Verification::EmailCode]),
+        ("passphrase", |sealed| sealed.kinds = vec![ps_core::link::Verification::Passphrase]),
+        ("ciphertext", |sealed| sealed.ciphertext_hash = Digest([0; 32])),
+    ];
+    for (word, spoil) in spoils {
+        let (body, holder) = sealed(spoil);
+        let (status, answer) = bao.request("POST", "send/sealed/any", Some(&body)).await.unwrap();
+        assert_eq!(status, 400, "{word}: {answer}");
+        assert!(answer["errors"][0].as_str().unwrap().contains(word), "{word}: {answer}");
+        assert_eq!(bao.request("GET", &format!("send/links/{}", holder.id), None).await.unwrap().0, 404);
+    }
+}

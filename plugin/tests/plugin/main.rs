@@ -1,0 +1,20 @@
+//! The plugin in a real OpenBao (or, with `PS_VENDOR=vault`, in a real Vault): in memory, on raft, and on three nodes.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a panic in a test is its failure report"
+)]
+
+mod claims;
+mod crash;
+mod hostile;
+mod leases;
+mod nodes;
+mod paths;
+mod process;
+mod programs;
+mod rotation;
+mod stand;
+mod verbs;

@@ -1,0 +1,138 @@
+//! Three nodes on raft: standbys, step-down, the death of the leader, and a search of all that they store.
+
+use std::collections::HashSet;
+
+use ps_testbed::{OpenBao, OpenBaoNodes, wait_until};
+use serde_json::Value;
+
+use crate::claims::race;
+use crate::stand::{Holder, MOUNT, NAME, SOON, program, set_up};
+
+async fn start() -> OpenBaoNodes {
+    let cluster = OpenBaoNodes::start(3).await.unwrap();
+    let mut sha256 = String::new();
+    for node in cluster.nodes() {
+        sha256 = node.install_plugin(NAME, &program()).unwrap();
+    }
+    let active = cluster.active().await.unwrap();
+    active.register_plugin(NAME, NAME, &sha256, &[]).await.unwrap();
+    active.mount(MOUNT, serde_json::json!({ "type": NAME })).await.unwrap();
+    set_up(active).await;
+    for node in cluster.nodes() {
+        answers(node).await;
+    }
+    cluster
+}
+
+/// Waits until the mount answers through this node.
+async fn answers(node: &OpenBao) {
+    wait_until("the mount to answer", SOON * 2, async || {
+        node.request("GET", "send/config", None)
+            .await
+            .is_ok_and(|(status, answer)| status == 200 && answer["data"]["public_url"] != "")
+            .then_some(())
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_claimant_over_three_nodes_through_step_down_and_death() {
+    let cluster = start().await;
+    let all: Vec<&OpenBao> = cluster.nodes().iter().collect();
+
+    // Right after it was written, by a standby.
+    let standbys = cluster.standbys().await.unwrap();
+    for round in 0..6 {
+        let link = Holder::issue(cluster.active().await.unwrap(), &format!("s{round}")).await;
+        let standby = standbys[round % standbys.len()];
+        let (status, answer) = link.claim(standby).await;
+        assert_eq!(status, 200, "round {round}: {answer}");
+        assert_eq!(link.open(&answer, "password"), format!("s{round}"));
+        assert_eq!(link.state(standby).await, "claimed", "a standby shows what is");
+    }
+    let issued = Holder::issue(standbys[0], "through a standby").await;
+    assert_eq!(issued.state(standbys[1]).await, "open");
+
+    for round in 0..3 {
+        let link = Holder::issue(all[round % 3], "raced").await;
+        assert_eq!(race(&link, &all, 64).await.len(), 1, "round {round}");
+    }
+
+    // The active node steps down while 64 browsers ask.
+    let link = Holder::issue(all[0], "stepped").await;
+    let active = cluster.active().await.unwrap();
+    let (won, stepped) = tokio::join!(race(&link, &all, 64), active.request("PUT", "sys/step-down", None));
+    stepped.unwrap();
+    let now = cluster.active().await.unwrap();
+    answers(now).await;
+    let more = race(&link, &[now], 16).await;
+    assert_eq!(won.len() + more.len(), usize::from(link.state(now).await != "open"), "at most one, and it stays");
+    assert!(won.len() + more.len() <= 1);
+
+    // The leader dies right after it has answered.
+    let claimed = Holder::issue(now, "claimed before").await;
+    let acknowledged = Holder::issue(now, "acknowledged before").await;
+    let open = Holder::issue(now, "open before").await;
+    assert_eq!(claimed.claim(now).await.0, 200);
+    assert_eq!(acknowledged.claim(now).await.0, 200);
+    assert_eq!(acknowledged.acknowledge(now).await.0, 200);
+    let dead = now.address().to_owned();
+    now.kill().unwrap();
+    let next = cluster.active().await.unwrap();
+    assert_ne!(next.address(), dead);
+    answers(next).await;
+    assert_eq!(acknowledged.claim_again(next).await.0, 410, "an acknowledged claim is durable");
+    assert_eq!(claimed.elsewhere(1).claim(next).await.0, 409);
+    let (status, answer) = claimed.claim_again(next).await;
+    assert_eq!((status, claimed.open(&answer, "password")), (200, "claimed before".to_owned()));
+    assert_eq!(race(&open, &[next], 16).await.len(), 1);
+}
+
+/// `S`, and whatever else must not be at rest, in the decrypted storage of a node: with links of every sort.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_key_is_stored() {
+    let bao = OpenBao::raft().await.unwrap();
+    crate::stand::prepare(&bao).await;
+    let mut secrets = HashSet::new();
+    for number in 0..3 {
+        let link = Holder::issue(&bao, &format!("plain-{number}")).await;
+        let body =
+            serde_json::json!({"password": format!("phrased-{number}"), "passphrase": format!("phrase-{number}")});
+        let phrased = bao.call("POST", "send/link/any", Some(&body)).await.unwrap();
+        let url = phrased["data"]["url"].as_str().unwrap().to_owned();
+        secrets.extend([format!("plain-{number}"), format!("phrased-{number}"), format!("phrase-{number}")]);
+        for fragment in [link.fragment.as_str(), url.split_once('#').unwrap().1] {
+            let bytes = ps_core::encode::from_b64(fragment.strip_prefix("ps1.").unwrap()).unwrap();
+            secrets.insert(fragment.strip_prefix("ps1.").unwrap().to_owned());
+            secrets.insert(hex::encode(&bytes));
+        }
+        bao.call("GET", &format!("send/lease/{}", link.id), None).await.unwrap();
+        if number == 1 {
+            assert_eq!(link.claim(&bao).await.0, 200);
+        }
+    }
+    let mut folders = vec![String::new()];
+    let mut read = 0;
+    while let Some(folder) = folders.pop() {
+        let (_, listed) = bao.request("LIST", &format!("sys/raw/{folder}"), None).await.unwrap();
+        for name in listed["data"]["keys"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            let path = format!("{folder}{name}");
+            if name.ends_with('/') {
+                folders.push(path);
+                continue;
+            }
+            let (status, answer) = bao.request("GET", &format!("sys/raw/{path}"), None).await.unwrap();
+            let text = format!("{path} {answer}");
+            read += usize::from(status == 200);
+            for secret in &secrets {
+                assert!(!text.contains(secret.as_str()), "{secret} is stored under {path}");
+            }
+        }
+    }
+    assert!(read > 20, "only {read} values could be read");
+    let files = String::from_utf8_lossy(&std::fs::read(bao.audit_log().unwrap()).unwrap()).into_owned();
+    for secret in &secrets {
+        assert!(!files.contains(secret.as_str()), "{secret} is in the audit log");
+    }
+}

@@ -1,0 +1,13 @@
+//! Makes Rust of the protocol's .proto files, without protoc.
+
+use std::error::Error;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let files = ["proto/plugin.proto", "proto/health.proto", "proto/version.proto", "proto/backend.proto"];
+    for file in files {
+        println!("cargo:rerun-if-changed={file}");
+    }
+    let descriptors = protox::compile(files, ["proto"])?;
+    tonic_prost_build::configure().compile_fds(descriptors)?;
+    Ok(())
+}
