@@ -50,7 +50,7 @@ impl InUse {
 #[cfg(test)]
 mod tests {
     use ps_core::delivery::SecretKeyRef;
-    use ps_core::entry::{Cause, Obligation};
+    use ps_core::entry::{Cause, MailState, Obligation};
     use ps_core::ids::{Digest, LinkId};
     use ps_core::link::State;
     use ps_core::ports::{Auth, Connection};
@@ -64,6 +64,7 @@ mod tests {
         let in_use = InUse::new("own");
         let mut entry = sample(Key::new("team", "a"), &[(Digest([1; 32]), LinkId([1; 16]))]);
         let name = entry.attempts[0].connection.clone();
+        entry.attempts[0].mail = MailState::Accepted { at: Timestamp::EPOCH };
         in_use.note(&entry);
         assert_eq!(in_use.all(), HashSet::from([name.clone()]), "its link is live");
         entry.attempts[0].link.state = State::Revoked;

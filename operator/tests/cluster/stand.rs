@@ -136,7 +136,7 @@ impl Stand {
             "publicUrl: {}\nadmin: {{listen: 127.0.0.1:{admin}}}\nsender: Platform team\nlog: {{level: {level}}}\n\
              mail: {{hold: {hold}}}\naudit: {{file: audit-{trail}.jsonl}}\n\
              kubernetes:\n  namespace: {own}\n  linksNamespace: {links}\n  watchNamespaces: [{watched}]\n  allowHttp: true\n  \
-             leaderElection: {{enabled: {elect}, leaseDuration: 4s, renewDeadline: 3s, retryPeriod: 500ms}}\n\
+             leaderElection: {{enabled: {elect}, leaseDuration: 6s, renewDeadline: 5s, retryPeriod: 500ms}}\n\
              smtp: {{host: localhost, port: {port}, caFile: ca.pem, username: {user}, timeout: 5s, \
              passwordFile: secrets/mail, from: \"Password Sender <noreply@sender.example>\"}}\n{more}\n",
             self.public_url(),

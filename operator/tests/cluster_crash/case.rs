@@ -241,8 +241,12 @@ impl Place {
             if !self.harmed && self.is_down() {
                 return Some(());
             }
-            let quiet = |n| self.passed(n).last().is_none_or(|name| name.ends_with(".after"));
+            // The answer in the fence has no failpoint after it.
+            let passed = |n| self.passed(n).into_iter().rfind(|name| !name.starts_with("fence."));
+            let quiet = |n| passed(n).is_none_or(|name| name.ends_with(".after"));
             let first = match self.case.what {
+                // Its first term may not have begun.
+                What::Stop(Point { name, .. }) if name.starts_with("lease.") => quiet(0),
                 // Who is deposed has ended its work, or given it up.
                 What::Stop(_) if self.harmed => self.times_deposed() > self.deposed,
                 _ => quiet(0) || !self.continues(),
