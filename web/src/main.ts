@@ -37,8 +37,9 @@ function find(): Found {
 function signedIn(): (Found & object) | undefined {
   const answer = new URLSearchParams(location.search);
   const kept = tab.getItem(SIGN_IN);
-  if (!kept || !answer.has('state')) return undefined;
+  // Whoever comes back in another way, or not at all, has no use for it either.
   tab.removeItem(SIGN_IN);
+  if (!kept || !answer.has('state')) return undefined;
   try {
     const { secret, state, verifier } = JSON.parse(kept) as Record<string, string>;
     if (answer.get('state') !== state) return undefined;

@@ -72,6 +72,7 @@ export class View {
   clear(): void {
     clearInterval(this.#timer);
     this.#page.replaceChildren();
+    this.#margin.replaceChildren();
     this.#status.textContent = '';
   }
 
