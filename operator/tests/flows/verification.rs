@@ -10,9 +10,7 @@ use ps_core::link::Verification;
 use ps_testbed::{Fault, OidcServer, Phase, SmtpOptions, SmtpServer, Testbed, unique, wait_until};
 use serde_json::{Value, json};
 
-use crate::support::{
-    Invitation, KvSource, Needle, Recipient, SOON, Search, Setup, Stand, kv_delivery, shared_smtp,
-};
+use crate::support::{Invitation, KvSource, Needle, Recipient, SOON, Search, Setup, Stand, kv_delivery, shared_smtp};
 
 const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 
@@ -59,7 +57,8 @@ impl Demanding {
 async fn code_in(smtp: &SmtpServer, to: &str, mails: usize) -> String {
     let received = smtp.wait_for_mails(to, mails, SOON).await.unwrap();
     let text = received.last().unwrap().text.clone().unwrap();
-    let is_code = |line: &&str| line.len() == 9 && line.split('-').all(|part| part.parse::<u32>().is_ok() && part.len() == 4);
+    let is_code =
+        |line: &&str| line.len() == 9 && line.split('-').all(|part| part.parse::<u32>().is_ok() && part.len() == 4);
     text.lines().map(str::trim).find(is_code).expect("a code in the mail").to_owned()
 }
 
@@ -89,7 +88,10 @@ async fn an_emailed_code_opens_the_link_in_the_browser_that_typed_it() {
     assert_eq!((&sent.body["emailCode"]["status"], &sent.body["emailCode"]["mailsLeft"]), (&json!("sent"), &json!(2)));
     let code = on.code(2).await;
     let refused = recipient.judged(hand_in(wrong(&code))).await;
-    assert_eq!((&refused.body["emailCode"]["status"], &refused.body["emailCode"]["triesLeft"]), (&json!("wrong"), &json!(4)));
+    assert_eq!(
+        (&refused.body["emailCode"]["status"], &refused.body["emailCode"]["triesLeft"]),
+        (&json!("wrong"), &json!(4))
+    );
     let passed = wait_until("the right code to be looked at", SOON, async || {
         let answer = recipient.judged(hand_in(&code)).await;
         (answer.status == 200).then_some(answer)
@@ -181,7 +183,10 @@ async fn a_mail_server_that_refuses_is_told_and_one_that_waits_is_waited_for() {
     let recipient = on.recipient(&[Verification::EmailCode]);
     smtp.fault(&Fault::reply(Phase::Rcpt, 550, "No").only_for(&on.to).times(1)).await.unwrap();
     let refused = recipient.judged(mail()).await;
-    assert_eq!((&refused.body["emailCode"]["status"], &refused.body["emailCode"]["mailsLeft"]), (&json!("notSent"), &json!(2)));
+    assert_eq!(
+        (&refused.body["emailCode"]["status"], &refused.body["emailCode"]["mailsLeft"]),
+        (&json!("notSent"), &json!(2))
+    );
     smtp.fault(&Fault::reply(Phase::Rcpt, 451, "Later").only_for(&on.to).times(1)).await.unwrap();
     let sent = recipient.judged(mail()).await;
     assert_eq!((&sent.body["emailCode"]["status"], &sent.body["emailCode"]["mailsLeft"]), (&json!("sent"), &json!(1)));
@@ -262,7 +267,10 @@ async fn all_three_are_demanded_of_one_browser_and_no_trace_of_them_stays() {
 
     let answer = sign_in(&server, &recipient, &home).await;
     let passed = recipient.judged(answer.clone()).await;
-    assert_eq!((&passed.body["oidc"]["status"], &passed.body["emailCode"]["status"]), (&json!("passed"), &json!("none")));
+    assert_eq!(
+        (&passed.body["oidc"]["status"], &passed.body["emailCode"]["status"]),
+        (&json!("passed"), &json!("none"))
+    );
     assert_eq!(recipient.claim().await.code(), "verification-due", "a code is due too");
     recipient.judged(mail()).await;
     let code = code_in(&smtp, &on.to, 2).await;
