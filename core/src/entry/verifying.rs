@@ -154,7 +154,7 @@ impl Attempt {
         });
         let sign_in = verify
             .demands(Verification::Oidc)
-            .then(|| SignInVerdict { refused: verify.sign_in_refused, passed: verify.sign_in_passed });
+            .then_some(SignInVerdict { refused: verify.sign_in_refused, passed: verify.sign_in_passed });
         let mac = Digest([0; 32]);
         let verdict = Verdict { answered: verify.answered, email_code, sign_in, released, mac };
         let release = released.map(|token_hash| Release { r: *r, token_hash });

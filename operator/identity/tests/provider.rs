@@ -1,5 +1,11 @@
 //! Sign-ins at a real OpenID provider: the right one, and each that is not.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic in a test is its failure report")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a panic in a test is its failure report"
+)]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};

@@ -85,7 +85,8 @@ mod tests {
     #[test]
     fn bad_values_name_their_field() {
         assert!(oidc().check().is_ok());
-        let cases: [(&str, fn(&mut Oidc)); 8] = [
+        type Spoil = fn(&mut Oidc);
+        let cases: [(&str, Spoil); 8] = [
             ("oidc.issuer", |o| o.issuer = "http://id.example.com".into()),
             ("oidc.issuer", |o| o.issuer = "https://id.example.com?x".into()),
             ("oidc.clientId", |o| o.client_id = String::new()),

@@ -8,7 +8,7 @@ use ps_core::link::verification::Ask;
 use ps_core::link::{Command, Link, Outcome, Record, State as LinkState, Verification, apply, opening_code_hash};
 use ps_core::time::Timestamp;
 
-use crate::world::{Mail, State};
+use crate::world::{Mail, Shared, State};
 
 /// What the identity provider gives to whoever signs in with the right account, for one link and one browser.
 pub fn right_answer(nonce: &str) -> String {
@@ -22,6 +22,29 @@ pub fn nonce(record: LinkId, token: &[u8; 32]) -> String {
 /// Whether this link demands something of the kind, and is open.
 pub fn demands(link: &Link) -> bool {
     link.state == LinkState::Open && link.sealed.needs_release()
+}
+
+/// Somebody whose open link demands something does a step: towards opening it, or opens it once all was passed.
+pub fn somebody(world: &Shared) {
+    let mut w = world.lock();
+    if w.fenced {
+        return;
+    }
+    let open = |mail: &Mail| {
+        let link = w.store.get(&mail.record)?.0.link()?;
+        demands(link).then(|| (mail.clone(), link.clone()))
+    };
+    let waiting: Vec<_> = w.mails.iter().filter_map(open).collect();
+    if waiting.is_empty() {
+        return;
+    }
+    let (mail, link) = waiting[w.random() as usize % waiting.len()].clone();
+    let skew = w.dice(20_000) as i64 - 10_000;
+    let released = link.release.as_ref().is_some_and(|r| r.token_hash == Digest::of(&mail.token));
+    if released && w.dice(3) == 0 {
+        return crate::people::ask(&mut w, &mail, "claim", skew);
+    }
+    step(&mut w, &mail, &link, skew);
 }
 
 /// One step of the recipient of a mail.
@@ -75,7 +98,7 @@ fn ask(w: &mut State, mail: &Mail, ask: Ask, token: &[u8; 32], what: &str, skew:
 }
 
 /// A recipient who does all that is demanded, until a claim would be answered. The operators run in `run`.
-pub fn pass(world: &crate::world::Shared, mail: &Mail, mut run: impl FnMut()) {
+pub fn pass(world: &Shared, mail: &Mail, mut run: impl FnMut()) {
     ask(&mut world.lock(), mail, Ask::Mail, &mail.token, "asks for a code", 0);
     run();
     let code = world.lock().codes[&mail.record].last().unwrap().clone();

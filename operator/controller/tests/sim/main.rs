@@ -20,7 +20,7 @@ mod world;
 
 use world::World;
 
-const STEPS: usize = 1500;
+const STEPS: usize = 1700;
 
 fn run(seed: u64) -> world::Shared {
     let world = World::new(seed);
@@ -49,7 +49,8 @@ fn run(seed: u64) -> world::Shared {
 fn step(world: &world::Shared, operators: &mut operators::Operators) {
     let dice = world.lock().dice(100);
     match dice {
-        0..=71 => operators.advance(),
+        0..=63 => operators.advance(),
+        64..=71 => codes::somebody(world),
         72..=78 => people::recipient(world),
         79..=82 => people::sender(world),
         83 => people::rotate_elsewhere(world),

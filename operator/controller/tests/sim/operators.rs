@@ -81,8 +81,13 @@ impl Operators {
             return;
         }
         if operator.tasks.is_empty() || (operator.tasks.len() < 3 && what.is_multiple_of(4)) {
-            let keys = keys(&self.world.lock());
-            let key = keys[what % keys.len()].clone();
+            let key = {
+                let w = self.world.lock();
+                let keys = keys(&w);
+                // A request in a record wakes its delivery, more often than not.
+                let asked = asked(&w).filter(|_| what.is_multiple_of(2));
+                asked.unwrap_or_else(|| keys[what % keys.len()].clone())
+            };
             // One delivery is worked on by one task of an operator at a time, as the queue has it.
             if operator.tasks.iter().any(|(k, _)| *k == key) {
                 return;
@@ -338,6 +343,15 @@ fn keys(w: &State) -> Vec<Key> {
     keys.sort();
     keys.dedup();
     keys
+}
+
+/// A delivery whose record holds a request that nobody has answered.
+fn asked(w: &State) -> Option<Key> {
+    let asking = |e: &ps_core::entry::Entry| {
+        let record = |a: &ps_core::entry::Attempt| w.store.get(&a.record)?.0.link()?.open_request().map(drop);
+        e.attempts.iter().any(|a| record(a).is_some())
+    };
+    w.ledger.values().map(|(e, _)| e).find(|e| asking(e)).map(|e| e.key.clone())
 }
 
 /// Whether the ledger has what the audit trail tells.

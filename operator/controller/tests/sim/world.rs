@@ -139,11 +139,14 @@ pub const KV1: &str = "kv1:old/apps/c";
 pub const PERIODIC: &str = "database:db/static-creds/periodic";
 
 impl World {
-    /// Six deliveries of twelve kinds, which share four sources.
+    /// Seven deliveries of twelve kinds, which share four sources; two of them demand something of their recipients.
     pub fn new(seed: u64) -> Shared {
         let world = Self::empty(seed);
-        let mut kinds: Vec<usize> = (0..KINDS).collect();
-        for _ in 0..6 {
+        for kind in [10, 11] {
+            world.lock().deliver(kind);
+        }
+        let mut kinds: Vec<usize> = (0..10).collect();
+        for _ in 0..5 {
             let mut w = world.lock();
             let at = w.dice(kinds.len() as u64) as usize;
             let kind = kinds.swap_remove(at);
