@@ -92,7 +92,7 @@ fn sealed(
     claim_window: Span,
 ) -> Result<(SealedLink, OpeningCode), Failure> {
     let no_random = |error: getrandom::Error| Failure::io("get random bytes", &io::Error::other(error));
-    let secret = FreshSecret::from_fill(|out| getrandom::fill(out)).map_err(no_random)?;
+    let secret = FreshSecret::from_fill(getrandom::fill).map_err(no_random)?;
     let mut five = [0_u8; 5];
     getrandom::fill(&mut five).map_err(no_random)?;
     let code = OpeningCode::from_random(five)?;

@@ -2,6 +2,8 @@
 //!
 //! Prints `name value` lines. Raft with fsync; each connection issues a link and claims it, or wraps a value and unwraps it.
 
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "its output is what it is for")]
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;

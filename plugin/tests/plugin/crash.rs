@@ -21,7 +21,10 @@ async fn a_plugin_that_is_killed_again_and_again_hands_nothing_out_twice() {
         let link = Holder::issue(&bao, "once").await;
         let pids = plugin_processes(&bao, NAME);
         let killer = tokio::spawn(async move {
-            tokio::time::sleep(Duration::from_millis(round * 3)).await;
+            // At another moment in each round: before, while and after the claims are made.
+            for _ in 0..round * 300 {
+                tokio::task::yield_now().await;
+            }
             pids.into_iter().for_each(kill);
         });
         let mut won = race(&link, &[&bao], 24).await;
@@ -54,9 +57,10 @@ async fn what_was_answered_survives_a_server_that_is_killed() {
     }
     // Half of them claimed, a quarter acknowledged as well, and then at once the end.
     let mut work = JoinSet::new();
-    for link in links.iter().take(6).cloned() {
+    for link in links.iter().take(6) {
         let (address, token) = (bao.address().to_owned(), bao.root_token().to_owned());
-        work.spawn(async move { post(&address, &token, "send/gateway/claim", &link.claim_body()).await.unwrap().0 });
+        let body = link.claim_body();
+        work.spawn(async move { post(&address, &token, "send/gateway/claim", &body).await.unwrap().0 });
     }
     while let Some(status) = work.join_next().await {
         assert_eq!(status.unwrap(), 200);
