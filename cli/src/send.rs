@@ -99,7 +99,7 @@ fn sealed(
     let shown = |text: &str| SecretString::new(text.to_owned());
     let known = |text: &str| (!text.is_empty()).then(|| shown(text));
     let payload = Payload { title: known(&args.title), sender: known(&args.sender), fields, ..Payload::default() };
-    let preview = Preview { title: shown(&args.title), sender: shown(&args.sender) };
+    let preview = Preview { title: shown(&args.title), sender: shown(&args.sender), works_for: None };
     let kinds: &[Verification] = if passphrase.is_some() { &[Verification::Passphrase] } else { &[] };
     let link = seal(SealInput {
         secret,

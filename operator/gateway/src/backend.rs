@@ -136,6 +136,7 @@ fn mount(args: &Args) -> anyhow::Result<Backend> {
         service: service.clone(),
         fence: Fence::lifted(),
         watched: service.clone(),
+        changed: Box::new(|| ()),
         background: Box::pin(service.keep()),
     })
 }

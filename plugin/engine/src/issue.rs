@@ -37,6 +37,7 @@ pub(crate) async fn link(engine: &Engine, role: &str, mut fields: Fields, wrappe
     }
     content.payload.works_for =
         settings.rotation.as_ref().filter(|terms| terms.on.contains(&Cause::Claimed)).map(|terms| terms.after);
+    content.preview.works_for = content.payload.works_for;
     let window = window(&config, &settings);
     let not_after = not_after(&config, &settings, now);
     let random = engine.random.clone();

@@ -32,7 +32,7 @@ fn sealed(change: impl FnOnce(&mut ps_core::link::Sealed)) -> (Value, Holder) {
         factor: None,
         opening_code: Some(&code),
         payload: &payload,
-        preview: &Preview { title: SecretString::default(), sender: SecretString::default() },
+        preview: &Preview::default(),
         not_after: now() + Span::from_secs(8 * 3600),
         claim_window: Span::from_secs(900),
         kinds: &[],

@@ -111,6 +111,7 @@ impl Holder {
             opening_code: TypedCode::parse(&self.code),
             proof: Revealed(self.proof),
             token_hash: Digest::of(&self.token),
+            exposed: false,
         };
         serde_json::to_value(request).unwrap()
     }
@@ -127,7 +128,7 @@ impl Holder {
     pub(crate) async fn claim_again(&self, bao: &OpenBao) -> (u16, Value) {
         let (id, access, proof, token) =
             (self.link_id(), Revealed(self.access), Revealed(self.proof), Revealed(self.token));
-        let body = serde_json::to_value(ClaimRequest::Again { id, access, proof, token }).unwrap();
+        let body = serde_json::to_value(ClaimRequest::Again { id, access, proof, token, exposed: false }).unwrap();
         bao.request("POST", "send/gateway/claim", Some(&body)).await.unwrap()
     }
 
