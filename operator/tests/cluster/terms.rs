@@ -35,7 +35,9 @@ async fn what_is_owed_is_rotated_though_no_link_can_be_read() {
     stand.cluster.call("PATCH", &role, Some(&json!({ "rules": rules }))).await.unwrap();
     // What only a person can mend is tried again slowly.
     let ready = async || (stand.operators[0].asks("readyz").await == 200).then_some(());
-    wait_until("everything to be looked at", SOON * 2, ready).await.unwrap_or_else(|e| panic!("{e}\n{}", stand.tails()));
+    wait_until("everything to be looked at", SOON * 2, ready)
+        .await
+        .unwrap_or_else(|e| panic!("{e}\n{}", stand.tails()));
 }
 
 #[tokio::test]
