@@ -11,7 +11,8 @@ use ps_core::ids::Key;
 /// By delivery, as its entry was last written or read.
 #[derive(Default)]
 pub(crate) struct InUse {
-    /// The operator's own namespace, as which clean-up connections are used; empty outside a cluster.
+    /// The operator's own namespace, as which clean-up connections are used; empty outside a cluster, where nobody asks and
+    /// nothing is kept.
     own: String,
     needed: Mutex<HashMap<Key, Vec<ConnectionRef>>>,
 }
@@ -27,6 +28,9 @@ impl InUse {
 
     /// Takes over what an entry says.
     pub(crate) fn note(&self, entry: &Entry) {
+        if self.own.is_empty() {
+            return;
+        }
         let owes = |a: &&Attempt| a.link_is_live() || (a.obligation.is_some() && a.evidence.is_none());
         let mut needed = HashSet::new();
         for attempt in entry.attempts.iter().filter(owes) {

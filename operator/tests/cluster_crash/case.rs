@@ -245,8 +245,8 @@ impl Place {
             let passed = |n| self.passed(n).into_iter().rfind(|name| !name.starts_with("fence."));
             let quiet = |n| passed(n).is_none_or(|name| name.ends_with(".after"));
             let first = match self.case.what {
-                // Its first term may not have begun.
-                What::Stop(Point { name, .. }) if name.starts_with("lease.") => quiet(0),
+                // Its first term may not have begun, and a request for the lease that comes too late is dropped.
+                What::Stop(Point { name, .. }) if name.starts_with("lease.") => true,
                 // Who is deposed has ended its work, or given it up.
                 What::Stop(_) if self.harmed => self.times_deposed() > self.deposed,
                 _ => quiet(0) || !self.continues(),

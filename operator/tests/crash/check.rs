@@ -159,12 +159,15 @@ fn told(place: &Place, name: &str, mails: usize) -> Told {
     let seen = place.stand.status(name);
     let text = |condition: &Value, part: &str| condition[part].as_str().unwrap_or_default().to_owned();
     let conditions = seen.0.pointer("/status/conditions").and_then(Value::as_array).into_iter().flatten();
+    let mut audit = audited(&place.stand, name);
+    // Whether the window is over before the recipient says that it is saved is the machine's affair.
+    audit.remove("WindowOver");
     Told {
         conditions: conditions.map(|c| (text(c, "type"), text(c, "status"), text(c, "reason"))).collect(),
         summary: seen.summary().to_owned(),
         evidence: format!("{} by {}", seen.text("/status/evidence/scope"), seen.text("/status/evidence/by")),
         attempt: seen.attempt(),
-        audit: audited(&place.stand, name),
+        audit,
         mails,
     }
 }

@@ -144,7 +144,7 @@ fn a_record_that_fails_for_good_holds_up_its_own_link_only() {
     let waits = decided(spec(), &withdrawn, &troubled(seen(&withdrawn)), 1100);
     assert_eq!((waits.action.clone(), code(&waits), waits.wake), (Action::Rest, "record-refused", Some(at(1110))));
     assert_eq!(decided(spec(), &withdrawn, &troubled(seen(&withdrawn)), 1110).action, Action::Revoke(1));
-    is_rotated(Some(&manifest(spec())), &owing(), &troubled);
+    is_rotated(Some(&manifest(spec())), &owing(), troubled);
     let theirs = entry(vec![attempt(pending("other", 1010))]);
     assert_eq!(decided(spec(), &theirs, &troubled(seen(&theirs)), 1100).action, Action::Rest);
     assert_eq!(decided(spec(), &theirs, &troubled(seen(&theirs)), 1110).action, Action::Supersede(1));
