@@ -60,6 +60,11 @@ const COMMANDS: &[(&str, Kept)] = &[
         "password-sender audit verify operator-0/audit.jsonl operator-1/audit.jsonl",
         By("cli/tests/cli/trail.rs", "fn the_trails_of_several_pods"),
     ),
+    (
+        "password-sender-gateway --links links --listen 127.0.0.1:8080 --page-config page.yaml",
+        By("operator/gateway/tests/gateway/page.rs", "\"--page-config\""),
+    ),
+    ("password-sender page --check https://links.example.com/", By("cli/tests/cli/page.rs", "[\"page\", \"--check\"")),
     ("sed -n 7p audit.jsonl | tr -d '\\n' | sha256sum", By("operator/tests/docs/commands.rs", "fn an_auditor_needs")),
     (
         "sed -n 7p audit.jsonl | sed 's/,\"sum\":\"[0-9a-f]*\"}$/}/' | tr -d '\\n' | sha256sum",
