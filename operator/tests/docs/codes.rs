@@ -11,11 +11,13 @@ const NO_CODES: &[&str] = &[
     "argon2id-19456-2-1",
     "auto-generated",
     "check-and-set",
+    "check-sign-in",
     "date-time",
     "delete-record",
     "destroy-version",
     "flush-audit",
     "injected", // by tests
+    "mail-code",
     "password-sender",
     "password-sender-gateway",
     "password-sender-operator",
