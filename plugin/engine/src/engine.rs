@@ -150,7 +150,7 @@ impl Engine {
     ) -> Result<T, Failure> {
         let keep = self.keep();
         let mut noted = None;
-        let answer = self
+        let (answer, _) = self
             .table
             .change(id, now, |row| {
                 let change = decide(row);

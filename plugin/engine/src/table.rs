@@ -100,7 +100,7 @@ impl Table {
     }
 
     /// Decides about a row (`None`: there is none) and writes what was decided. Nobody else changes it meanwhile; what is
-    /// answered is durable.
+    /// answered is durable. Beside the answer: the version that was written, if one was.
     ///
     /// # Errors
     /// Damage, and the storage's. Then nothing of the decision may be told.
@@ -109,21 +109,21 @@ impl Table {
         id: LinkId,
         now: Timestamp,
         decide: impl FnOnce(Option<&Row>) -> Change<T> + Send,
-    ) -> Result<T, TableError> {
+    ) -> Result<(T, Option<u64>), TableError> {
         let _lock = self.lock(id).await;
         let key = key(id);
         let bytes = self.storage.get(&key).await?;
         let before = bytes.as_deref().map(|bytes| parse(bytes, id)).transpose()?;
         match decide(before.as_ref()) {
-            Change::Keep(answer) => Ok(answer),
+            Change::Keep(answer) => Ok((answer, None)),
             Change::Put(row, answer) => {
-                self.write(bytes.as_deref().zip(before.as_ref()), *row, now).await?;
-                Ok(answer)
+                let version = self.write(bytes.as_deref().zip(before.as_ref()), *row, now).await?;
+                Ok((answer, Some(version)))
             }
             Change::Remove(answer) => {
                 let guard = Guard { key: &key, value: bytes.as_deref() };
                 self.storage.commit(Some(guard), &[Write::Delete(key.clone())]).await?;
-                Ok(answer)
+                Ok((answer, None))
             }
         }
     }

@@ -46,12 +46,12 @@ impl TableStore {
             (Some(row), None) if row.version == unchanged => Change::Remove(true),
             _ => Change::Keep(false),
         });
-        if !decided.await.map_err(|error| failed(&error))? {
+        let (matched, version) = decided.await.map_err(|error| failed(&error))?;
+        if !matched {
             return Err(CasError::Conflict);
         }
         self.written.notify_waiters();
-        let after = self.table.get(id).await.map_err(|error| failed(&error))?;
-        Ok(after.map_or(0, |row| row.version))
+        Ok(version.unwrap_or_default())
     }
 }
 
@@ -94,7 +94,7 @@ impl LinkStore for TableStore {
             Some(_) => Change::Remove(true),
             None => Change::Keep(false),
         });
-        purged.await.map_err(|error| failed(&error))
+        Ok(purged.await.map_err(|error| failed(&error))?.0)
     }
 
     async fn list(&self, after: Option<LinkId>, limit: usize) -> Result<Vec<RecordSummary>, CasError> {
