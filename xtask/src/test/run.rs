@@ -14,7 +14,7 @@ use super::parts::{Command, Part};
 use crate::command::{Times, cargo, command, seconds};
 
 /// No test program may take longer; what hangs is killed, and fails.
-const DEADLINE: Duration = Duration::from_secs(900);
+const DEADLINE: Duration = Duration::from_secs(1500);
 /// After this a program is named as still running.
 const LONG: Duration = Duration::from_secs(30);
 
