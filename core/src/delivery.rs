@@ -227,7 +227,7 @@ pub struct RotationSpec {
     pub on_expiry: bool,
     /// Rotate when the sender withdraws the link.
     pub on_revocation: bool,
-    /// Rotate when too many wrong proofs locked the link.
+    /// Rotate when too many wrong proofs or e-mailed codes locked the link.
     pub on_locked: bool,
     /// What to do when the source was rotated under an open link.
     pub on_source_rotated: OnSourceRotated,

@@ -52,7 +52,7 @@ pub struct Rotation {
     /// Rotate when the link is withdrawn: by `revoked`, or because the manifest went. Default: true. Example: `false`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_revocation: Option<bool>,
-    /// What to do when too many wrong passphrases closed the link: `Rotate` the credential, or `Keep` it, since nobody has
+    /// What to do when too many wrong passphrases or codes closed the link: `Rotate` the credential, or `Keep` it, since nobody has
     /// read it. Default: `Rotate`. Example: `Keep`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_locked: Option<OnLocked>,
@@ -76,7 +76,7 @@ pub enum Strategy {
     None,
 }
 
-/// What to do after too many wrong passphrases; [`Rotation::on_locked`] explains each.
+/// What to do after too many wrong passphrases or codes; [`Rotation::on_locked`] explains each.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "a doc comment on a variant would turn the enum into oneOf, which CRDs forbid")]
 pub enum OnLocked {
