@@ -89,11 +89,8 @@ impl Table {
     pub async fn insert(&self, row: Row, now: Timestamp) -> Result<u64, TableError> {
         let id = row.id();
         let _lock = self.lock(id).await;
-        if self.storage.get(&key(id)).await?.is_some() {
-            return Err(TableError::Exists);
-        }
+        // The guard says that nothing is there, and the storage looks.
         self.write(None, row, now).await.map_err(|error| match error {
-            // Somebody else's process: only a server that has two active nodes for a moment gets here.
             TableError::Damaged => TableError::Exists,
             other => other,
         })

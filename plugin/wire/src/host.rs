@@ -26,7 +26,7 @@ const LOST: &str = "transaction commit failed";
 /// What a mount may ask of its server. Clones share one connection.
 ///
 /// Where the server has transactions, a commit is one, and the guard is read inside it. Where it has none (Vault), the
-/// writes follow each other in order, and the engine's own lock is the guard: only the active node's process can write.
+/// guard is read first and the writes follow in order, under the engine's own lock: only the active node's process can write.
 #[derive(Clone)]
 pub struct Host {
     storage: StorageClient<Channel>,
@@ -91,6 +91,11 @@ impl Storage for Host {
     async fn commit(&self, guard: Option<Guard<'_>>, writes: &[Write]) -> Result<(), CommitError> {
         let Some(mut transaction) = self.begin().await? else {
             let mut storage = self.storage.clone();
+            if let Some(Guard { key, value }) = guard
+                && get(&mut storage, key, "").await?.as_deref() != value
+            {
+                return Err(CommitError::Conflict);
+            }
             for write in writes {
                 perform(&mut storage, write, "").await?;
             }
