@@ -20,6 +20,7 @@ pub mod ids;
 pub mod invariants;
 pub mod link;
 pub mod mail;
+pub mod nearest;
 pub mod page;
 pub mod ports;
 pub mod rotation;

@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use ps_core::nearest::nearest_field;
 use ps_core::page::PageConfig;
 use ps_core::secret::SecretString;
 use ps_core::time::Span;
@@ -12,10 +13,12 @@ use serde::{Deserialize, Deserializer};
 
 pub use self::cluster::{Kubernetes, LeaderElection};
 pub use self::identity::Oidc;
+pub use self::mail::{Mail, Smtp, SmtpTls};
 use crate::self_check::Mode;
 
 mod cluster;
 mod identity;
+mod mail;
 
 /// The longest configuration file that is read.
 const MAX_BYTES: u64 = 256 * 1024;
@@ -129,64 +132,6 @@ impl Default for Admin {
     }
 }
 
-/// The mail server.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Smtp {
-    /// Host name; the certificate must be for it.
-    pub host: String,
-    /// Port; default 587 for STARTTLS, 465 for implicit TLS.
-    #[serde(default)]
-    pub port: Option<u16>,
-    /// `starttls` (default) or `implicit`. There is no way to send without TLS.
-    #[serde(default)]
-    pub tls: SmtpTls,
-    /// PEM file with the authorities to trust instead of the system's.
-    #[serde(default)]
-    pub ca_file: Option<PathBuf>,
-    /// User name; with `passwordFile`.
-    #[serde(default)]
-    pub username: Option<String>,
-    /// File with the password.
-    #[serde(default)]
-    pub password_file: Option<PathBuf>,
-    /// Address in `From`: `Name <address>` or an address.
-    pub from: String,
-    /// Longest wait for each phase of a session. Default `30s`.
-    #[serde(default = "default_phase", deserialize_with = "span")]
-    pub timeout: Span,
-}
-
-/// How the mail connection is secured.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum SmtpTls {
-    /// Required upgrade on the plain port.
-    #[default]
-    Starttls,
-    /// TLS from the first byte.
-    Implicit,
-}
-
-/// Mail handling.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Mail {
-    /// How long a message may wait in memory for a mail server that refuses it for now; then its link is voided and a
-    /// new attempt is made. Default `15m`, at most `1h`.
-    #[serde(default = "default_hold", deserialize_with = "span")]
-    pub hold: Span,
-    /// A folder of templates that replace those of this program; see docs/operations.md, Mail. Default: none.
-    #[serde(default)]
-    pub templates: Option<PathBuf>,
-}
-
-impl Default for Mail {
-    fn default() -> Self {
-        Self { hold: default_hold(), templates: None }
-    }
-}
-
 /// The audit trail.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -250,14 +195,6 @@ const fn default_workers() -> usize {
 
 const fn default_lease() -> Span {
     Span::from_secs(15)
-}
-
-const fn default_phase() -> Span {
-    Span::from_secs(30)
-}
-
-const fn default_hold() -> Span {
-    Span::from_secs(900)
 }
 
 fn default_level() -> String {
@@ -333,7 +270,7 @@ impl Config {
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
         let config: Self = serde_yaml::from_str(text).map_err(|e| {
             let why = e.to_string();
-            ConfigError::Parse { path: path.to_owned(), hint: nearest(&why), why }
+            ConfigError::Parse { path: path.to_owned(), hint: nearest_field(&why), why }
         })?;
         config.check()?;
         Ok(config)
@@ -436,18 +373,6 @@ pub fn secret_file(path: &Path) -> Result<SecretString, ConfigError> {
         return Err(read("empty, or larger than 64 KiB".into()));
     }
     SecretString::from_utf8(ps_core::secret::SecretBytes::new(trimmed.to_vec())).map_err(|_| read("not UTF-8".into()))
-}
-
-/// From serde's "unknown field `x`, expected one of `a`, `b`": the name most like `x`.
-fn nearest(message: &str) -> Option<String> {
-    let (_, rest) = message.split_once("unknown field `")?;
-    let (unknown, rest) = rest.split_once('`')?;
-    let known = rest.split('`').skip(1).step_by(2);
-    known
-        .map(|name| (strsim::jaro_winkler(&unknown.to_lowercase(), &name.to_lowercase()), name))
-        .filter(|(score, _)| *score > 0.75)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, name)| name.to_owned())
 }
 
 #[cfg(test)]

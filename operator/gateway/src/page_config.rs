@@ -3,6 +3,7 @@
 use std::io::{self, Read as _};
 use std::path::Path;
 
+use ps_core::nearest::nearest_field;
 use ps_core::page::{Brand, PageConfig};
 
 /// The longest file that is read, in bytes: two texts in every language, and a logo.
@@ -53,17 +54,9 @@ pub fn load(path: &Path) -> Result<Brand, PageConfigFault> {
 pub fn parse(text: &str) -> Result<Brand, PageConfigFault> {
     let config: PageConfig = serde_yaml::from_str(text).map_err(|error| {
         let why = error.to_string();
-        PageConfigFault::Parse { hint: nearest(&why), why }
+        PageConfigFault::Parse { hint: nearest_field(&why), why }
     })?;
     Ok(config.brand()?)
-}
-
-/// From serde's "unknown field `x`, expected one of `a`, `b`": the name most like `x`.
-fn nearest(message: &str) -> Option<String> {
-    let (_, rest) = message.split_once("unknown field `")?;
-    let (unknown, rest) = rest.split_once('`')?;
-    let known = rest.split('`').skip(1).step_by(2).map(|name| (strsim::jaro_winkler(unknown, name), name));
-    known.filter(|(score, _)| *score > 0.75).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, name)| name.to_owned())
 }
 
 #[cfg(test)]
