@@ -58,7 +58,7 @@ async fn a_gateway_serves_the_links_of_a_mount_and_nothing_else() {
     assert_eq!(link.open(&json!({ "data": answer }), "password"), "through the gateway");
     let (status, answer) = verb("claim", &link.elsewhere(1).claim_body()).await;
     assert_eq!((status, &answer["error"]["code"]), (409, &json!("claimed")));
-    let (status, answer) = verb("code", &json!({})).await;
+    let (status, answer) = verb("code", &link.code_body()).await;
     assert_eq!((status, &answer["error"]["code"]), (400, &json!("not-available")));
 
     // Sealed: not ready, and ready again by itself.

@@ -132,6 +132,11 @@ impl Holder {
         bao.request("POST", "send/gateway/claim", Some(&body)).await.unwrap()
     }
 
+    /// A well-formed question about an e-mailed code.
+    pub(crate) fn code_body(&self) -> Value {
+        json!({"id": self.id, "access": Revealed(self.access), "tokenHash": Digest::of(&self.token), "step": "status"})
+    }
+
     pub(crate) async fn acknowledge(&self, bao: &OpenBao) -> (u16, Value) {
         let body = json!({"id": self.id, "access": Revealed(self.access), "token": Revealed(self.token)});
         bao.request("POST", "send/gateway/acknowledge", Some(&body)).await.unwrap()
