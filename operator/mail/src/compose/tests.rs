@@ -91,7 +91,7 @@ fn each_kind_of_verification_is_announced_by_itself() {
         (Verification::EmailCode, "asks for a one-time code"),
         (Verification::Oidc, "asked to sign in"),
     ];
-    for (kind, own) in words {
+    for (kind, _) in words {
         let (composer, mail) = (composer(), LinkMail { kinds: vec![kind], ..link_mail() });
         let rendered = composer.draft_link(&mail).unwrap().rendered;
         for part in [rendered.text, rendered.html] {
