@@ -2,6 +2,7 @@
 
 use crate::delivery::{NoticeKind, Recipient};
 use crate::ids::Key;
+use crate::link::Verification;
 use crate::secret::SecretString;
 use crate::time::{Span, Timestamp};
 
@@ -22,8 +23,8 @@ pub struct LinkMail {
     pub expires_at: Timestamp,
     /// How long the credential works after it is opened; `None` if it is not rotated.
     pub works_for: Option<Span>,
-    /// Whether a passphrase, agreed elsewhere, will be asked for.
-    pub passphrase: bool,
+    /// What the page will ask for beside the opening code, so that it surprises nobody.
+    pub kinds: Vec<Verification>,
 }
 
 /// The mail that carries a one-time code, asked for on the page of a link that demands one. It wipes itself.

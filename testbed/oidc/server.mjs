@@ -1,10 +1,11 @@
-// The testbed's OpenID provider: oidc-provider, with one confidential client and one person who is always signed in, and
-// misbehaviour on demand.
+// The testbed's OpenID provider: oidc-provider, with one confidential client and one person who is always signed in (or, by
+// `login_hint`, whoever has that address), and misbehaviour on demand.
 //
 // Start: node server.mjs, with one JSON line of options on stdin; stdin stays open, and the server ends when it closes.
 // It answers with one JSON line on stdout: {issuer, control}. Everything after that is the log, on stderr.
 //
-// Options: {clientId, clientSecret, redirectUris, authMethod}
+// Options: {clientId, clientSecret, redirectUris, authMethod, anyPort}; with `anyPort` a redirect address on loopback may have
+// another port than the one that is registered.
 //
 // Control, HTTP on loopback:
 //   POST /behave    replaces the behaviour (all members optional):
@@ -51,6 +52,8 @@ const provider = new Provider(issuer, {
       response_types: ['code'],
       grant_types: ['authorization_code'],
       token_endpoint_auth_method: options.authMethod ?? 'client_secret_basic',
+      // RFC 8252, section 7.3: only of such a client the port does not count.
+      application_type: options.anyPort ? 'native' : 'web',
     },
   ],
   clientAuthMethods: [options.authMethod ?? 'client_secret_basic'],
@@ -65,7 +68,10 @@ const provider = new Provider(issuer, {
   async findAccount(ctx, id) {
     return {
       accountId: id,
-      claims: async () => ({ sub: id, email: behaviour.email, email_verified: behaviour.emailVerified }),
+      claims: async () =>
+        id.includes('@')
+          ? { sub: id, email: id, email_verified: true }
+          : { sub: id, email: behaviour.email, email_verified: behaviour.emailVerified },
     };
   },
   ttl: { AccessToken: 60, AuthorizationCode: 60, Grant: 600, IdToken: 600, Interaction: 600, Session: 600 },
@@ -101,11 +107,12 @@ provider.use(async (ctx, next) => {
   const path = ctx.path;
   if (path.startsWith('/interaction/')) {
     const details = await provider.interactionDetails(ctx.req, ctx.res);
+    const accountId = details.params.login_hint ?? 'the-person';
     const grant = details.grantId
       ? await provider.Grant.find(details.grantId)
-      : new provider.Grant({ accountId: 'the-person', clientId: details.params.client_id });
+      : new provider.Grant({ accountId, clientId: details.params.client_id });
     grant.addOIDCScope('openid email');
-    const result = { login: { accountId: 'the-person' }, consent: { grantId: await grant.save() } };
+    const result = { login: { accountId }, consent: { grantId: await grant.save() } };
     ctx.respond = false;
     await provider.interactionFinished(ctx.req, ctx.res, result, { mergeWithLastSubmission: true });
     return;

@@ -57,10 +57,18 @@ impl OidcServer {
     /// If it can't be installed or started.
     pub async fn start(redirect_uri: &str, auth_method: &str) -> Result<Self> {
         let (redirect_uri, auth_method) = (redirect_uri.to_owned(), auth_method.to_owned());
-        blocking(move || Self::start_blocking(&redirect_uri, &auth_method)).await
+        blocking(move || Self::start_blocking(&redirect_uri, &auth_method, false)).await
     }
 
-    fn start_blocking(redirect_uri: &str, auth_method: &str) -> Result<Self> {
+    /// Starts one for many gateways: its client may send people back to 127.0.0.1, on any port, path `/`.
+    ///
+    /// # Errors
+    /// If it can't be installed or started.
+    pub async fn start_for_any_port() -> Result<Self> {
+        blocking(|| Self::start_blocking("http://127.0.0.1/", "client_secret_basic", true)).await
+    }
+
+    fn start_blocking(redirect_uri: &str, auth_method: &str, any_port: bool) -> Result<Self> {
         let packages = ensure_node_packages("testbed/oidc")?;
         // What form encoding must change is in both.
         let (client_id, client_secret) = (dirs::unique("links"), format!("{} +/%&=", dirs::unique("secret")));
@@ -70,6 +78,7 @@ impl OidcServer {
         let (mut stdin, stdout) = process.take_stdin().zip(process.take_stdout()).context("no pipes")?;
         let start = json!({
             "clientId": client_id, "clientSecret": client_secret, "redirectUris": [redirect_uri], "authMethod": auth_method,
+            "anyPort": any_port,
         });
         stdin.write_all(format!("{start}\n").as_bytes())?;
         let (sender, receiver) = std::sync::mpsc::channel();

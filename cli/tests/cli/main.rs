@@ -11,6 +11,7 @@ mod check;
 mod decline;
 mod help;
 mod open;
+mod operator;
 mod page;
 mod support;
 mod terminal;

@@ -11,13 +11,15 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use ps_core::link::{Link, Record, State, Verification};
 use ps_core::ports::{Clock, LinkStore as _};
-use ps_core::secret::SecretString;
+use ps_core::secret::{SecretBytes, SecretString};
 use ps_core::service::{
-    AcknowledgeRequest, ClaimAnswer, ClaimRequest, DeclineRequest, LinkService, LookupAnswer, LookupRequest, Refusal,
-    StateAnswer,
+    AcknowledgeRequest, ClaimAnswer, ClaimRequest, CodeAnswer, CodeRequest, DeclineRequest, LinkService, LookupAnswer,
+    LookupRequest, Refusal, StateAnswer,
 };
 use ps_core::time::{Span, Timestamp};
-use ps_envelope::{Field, FieldKind, File, FreshSecret, OpeningCode, Passphrase, Payload, Preview, SealInput, seal};
+use ps_envelope::{
+    FactorSecret, Field, FieldKind, File, FreshSecret, OpeningCode, Passphrase, Payload, Preview, SealInput, seal,
+};
 use ps_gateway::server::{Bounds, serve};
 use ps_gateway::{Settings, router};
 use ps_store::MemoryStore;
@@ -31,6 +33,8 @@ use tokio::sync::Notify;
 pub(crate) const SECRET: &str = "hunter2 it's";
 /// The passphrase of those that have one.
 pub(crate) const PASSPHRASE: &str = "correct horse";
+/// `R` of those that demand an e-mailed code.
+pub(crate) const FACTOR: [u8; 32] = [7; 32];
 /// When the gateway's clock begins.
 pub(crate) const T: Timestamp = Timestamp::from_secs(1_900_000_000);
 /// How long a link is open, and how long a claim may be repeated.
@@ -77,6 +81,10 @@ impl LinkService for Lossy {
     async fn decline(&self, request: &DeclineRequest, now: Timestamp) -> Result<StateAnswer, Refusal> {
         self.inner.decline(request, now).await
     }
+
+    async fn code(&self, request: &CodeRequest, now: Timestamp) -> Result<CodeAnswer, Refusal> {
+        self.inner.code(request, now).await
+    }
 }
 
 pub(crate) struct World {
@@ -84,7 +92,7 @@ pub(crate) struct World {
     pub(crate) address: SocketAddr,
     pub(crate) home: TempDir,
     pub(crate) fence: Fence,
-    store: Arc<MemoryStore>,
+    pub(crate) store: Arc<MemoryStore>,
     clock: Arc<TestClock>,
     lossy: Arc<AtomicBool>,
     claimed: Arc<Notify>,
@@ -116,6 +124,9 @@ impl World {
     pub(crate) fn put(&self, wanted: &Wanted) -> Sent {
         let code = OpeningCode::from_random([1, 2, 3, 4, 5]).unwrap();
         let passphrase = Passphrase::new(PASSPHRASE).unwrap();
+        let factor = FactorSecret::from_bytes(SecretBytes::new(FACTOR.to_vec())).unwrap();
+        let demanded = [(wanted.passphrase, Verification::Passphrase), (wanted.email_code, Verification::EmailCode)];
+        let kinds: Vec<_> = demanded.into_iter().filter(|(wanted, _)| *wanted).map(|(_, kind)| kind).collect();
         let text = |text: &str| Some(SecretString::new(text.to_owned()));
         let field = |key: &str, label: &str, kind, value: &str| Field {
             key: key.to_owned(),
@@ -134,13 +145,13 @@ impl World {
             ..Payload::default()
         };
         if wanted.file {
-            let data = ps_core::secret::SecretBytes::new(b"a key".to_vec());
+            let data = SecretBytes::new(b"a key".to_vec());
             payload.files.push(File { name: "id_ed25519".into(), media_type: "text/plain".into(), data });
         }
         let sealed = seal(SealInput {
             secret: FreshSecret::from_fill(getrandom::fill).unwrap(),
             passphrase: wanted.passphrase.then_some(&passphrase),
-            factor: None,
+            factor: wanted.email_code.then_some(&factor),
             opening_code: Some(&code),
             payload: &payload,
             preview: &Preview {
@@ -150,7 +161,7 @@ impl World {
             },
             not_after: T + TTL,
             claim_window: WINDOW,
-            kinds: if wanted.passphrase { &[Verification::Passphrase] } else { &[] },
+            kinds: &kinds,
         })
         .unwrap();
         let id = sealed.sealed.id;
@@ -215,6 +226,7 @@ impl World {
 #[derive(Default)]
 pub(crate) struct Wanted {
     pub(crate) passphrase: bool,
+    pub(crate) email_code: bool,
     pub(crate) file: bool,
     /// The gateway tells another preview than the sealed one.
     pub(crate) altered: bool,

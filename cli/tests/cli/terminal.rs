@@ -9,6 +9,7 @@ use std::time::Instant;
 use nix::pty::{OpenptyResult, openpty};
 use ps_core::link::State;
 
+use crate::operator::CODE;
 use crate::support::{PASSPHRASE, PATIENCE, Reaped, SECRET, Wanted, World};
 
 /// The binary on a terminal of its own.
@@ -121,6 +122,61 @@ fn a_wrong_passphrase_is_asked_for_again_and_never_shown() {
     let all = session.exits(0);
     assert!(!all.contains("wrong\r") && !all.contains(PASSPHRASE), "{all}");
     assert_eq!(world.state(&sent), State::Claimed);
+}
+
+#[test]
+fn an_emailed_code_is_asked_for_and_typed() {
+    let world = World::new();
+    let sent = world.put(&Wanted { email_code: true, ..Wanted::default() });
+    world.operate(&sent);
+    let link = world.path("link");
+    let args = ["open", "--show", "--link-file", link.to_str().unwrap()];
+    let mut session = Session::start(&world.command(&args));
+    session.expect("also asks for a code that is mailed to you");
+    session.expect("Have a code mailed? (3 mails are left.) [y/N] ");
+    session.types("y\r");
+    session.expect("Opening code");
+    session.types(&format!("{}\r", sent.code));
+    session.expect("Code from the mail (valid ");
+    session.types("2468\r");
+    session.expect("it has eight digits");
+    session.expect("Code from the mail");
+    session.types("0000 0000\r");
+    session.expect("Wrong code; 4 tries are left");
+    session.expect("Waiting 1s");
+    world.set_time(crate::support::T + ps_core::time::Span::from_secs(2));
+    session.expect("Code from the mail");
+    // Interrupted, it goes on with the code that is out; only the opening code is asked for again.
+    session.types("\x03");
+    session.exits(130);
+    let mut session = Session::start(&world.command(&args));
+    session.expect("Wrong code; 4 tries are left");
+    session.expect("Code from the mail");
+    session.types(&format!("{CODE}\r"));
+    session.expect("Opening code");
+    session.types(&format!("{}\r", sent.code));
+    session.expect(SECRET);
+    session.expect("Saved?");
+    session.types("y\r");
+    session.expect("Acknowledged");
+    let all = session.exits(0);
+    assert_eq!(all.matches("Opening code").count(), 1, "typed once: {all}");
+    assert_eq!(world.state(&sent), State::Retrieved);
+}
+
+#[test]
+fn a_declined_mail_with_a_code_opens_nothing() {
+    let world = World::new();
+    let sent = world.put(&Wanted { email_code: true, ..Wanted::default() });
+    world.operate(&sent);
+    let link = world.path("link");
+    let mut session = Session::start(&world.command(&["open", "--link-file", link.to_str().unwrap()]));
+    session.expect("Have a code mailed?");
+    session.types("\r");
+    session.expect("nothing was opened");
+    session.exits(1);
+    world.run(&["open"]).exits(1).says("nobody to type it").says("in a browser");
+    assert_eq!(world.state(&sent), State::Open);
 }
 
 #[test]

@@ -22,6 +22,9 @@ pub enum Verification {
 }
 
 impl Verification {
+    /// Every one, in canonical order.
+    pub const ALL: [Self; 3] = [Self::Passphrase, Self::EmailCode, Self::Oidc];
+
     /// The name used in JSON and in associated data.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -35,7 +38,7 @@ impl Verification {
     /// Inverse of [`Verification::as_str`].
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::Passphrase, Self::EmailCode, Self::Oidc].into_iter().find(|v| v.as_str() == name)
+        Self::ALL.into_iter().find(|v| v.as_str() == name)
     }
 }
 

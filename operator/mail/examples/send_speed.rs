@@ -70,7 +70,7 @@ fn mail(to: &str, number: usize) -> LinkMail {
         opening_code: SecretString::new("ABCD-EFGH".into()),
         expires_at: AT + Span::from_secs(3600),
         works_for: Some(Span::from_secs(3600)),
-        passphrase: false,
+        kinds: Vec::new(),
     }
 }
 

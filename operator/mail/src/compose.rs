@@ -96,7 +96,7 @@ impl Composer {
         let (name, sender) = self.names(&mail.to, &mail.sender);
         let language = Language::of_tag(mail.to.locale.as_deref());
         let facts = Facts { language, name: &name, sender: &sender, host, until: mail.expires_at };
-        let values = facts.link(mail.works_for, mail.passphrase);
+        let values = facts.link(mail.works_for, &mail.kinds);
         let rendered = self.templates.render(Kind::Link, language, &values)?;
         let to = recipient(&mail.to.email, "spec.recipient.email")?;
         Ok(Draft { to, name, id: &mail.message_id, language, rendered, secrets })

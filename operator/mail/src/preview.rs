@@ -3,6 +3,7 @@
 use ps_core::delivery::{NoticeKind, Recipient};
 use ps_core::error::Fault;
 use ps_core::ids::Key;
+use ps_core::link::Verification;
 use ps_core::mail::{CodeMail, LinkMail, NoticeMail};
 use ps_core::secret::SecretString;
 use ps_core::time::{Span, Timestamp};
@@ -51,7 +52,7 @@ pub fn preview(presentation: Presentation, kind: Kind, locale: Option<&str>, now
         opening_code: SecretString::new("ABCD-EFGH".into()),
         expires_at: now + Span::from_secs(4 * 3600),
         works_for: Some(Span::from_secs(3600)),
-        passphrase: true,
+        kinds: Verification::ALL.to_vec(),
     };
     let with_code = CodeMail {
         to,

@@ -12,6 +12,7 @@ use ps_testbed::process::Process;
 use ps_testbed::{OpenBao, SmtpServer, Testbed, wait_until};
 
 use crate::check::{self, Told};
+use crate::checks::provider;
 use crate::past;
 use crate::processes::is_stopped;
 use crate::story::{Delivery, Point, Source, Story};
@@ -82,6 +83,9 @@ pub async fn run(case: Case) -> Outcome {
     let testbed = Testbed::connect_or_start().unwrap();
     let (bao, smtp) = (testbed.bao().await.unwrap(), testbed.smtp().await.unwrap());
     let stand = Stand::prepare(Setup { level: "debug", ..Setup::default() }, smtp);
+    if case.story == Story::Checked {
+        stand.with_oidc(provider().await);
+    }
     configure(&stand);
     let source = Source::new(case.story, bao).await;
     stand.connect(bao, bao.address(), &source.policy()).await;

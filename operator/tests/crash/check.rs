@@ -11,6 +11,7 @@ use ps_testbed::wait_until;
 use serde_json::Value;
 
 use crate::case::{Place, What};
+use crate::checks::carries_link;
 use crate::link::Link;
 use crate::story::Story;
 use crate::support::{Invitation, SOON, Stand};
@@ -45,9 +46,9 @@ pub async fn at_the_end(place: &mut Place) {
             assert!(another || password == place.source.password(), "the delivered value\n{}", place.tale());
             passwords.push(password.clone());
         }
-        for mail in &place.smtp.mails(&delivery.to).await.unwrap() {
+        for mail in place.smtp.mails(&delivery.to).await.unwrap().iter().filter(|mail| carries_link(mail)) {
             // A gateway may still be on its way: the first operator's held the address.
-            let link = Link::new(&Invitation::of(mail), &place.stand.public_url());
+            let link = Link::new(&Invitation::of(mail), &place.stand.public_url(), place.case.story.kinds());
             let state = wait_until("an answer", SOON, async || link.state().await).await.unwrap();
             assert!(state != "open" && state != "claimed", "{state}\n{}", place.tale());
             let mut stranger = link;

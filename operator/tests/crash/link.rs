@@ -5,8 +5,11 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use ps_core::encode::{b64, from_b64};
+use ps_core::ids::Digest;
+use ps_core::link::Verification;
+use ps_core::secret::SecretBytes;
 use ps_core::time::Timestamp;
-use ps_envelope::{ClaimToken, Facts, Opener};
+use ps_envelope::{ClaimToken, FactorSecret, Facts, Opener};
 use serde_json::{Value, json};
 
 use crate::support::Invitation;
@@ -19,6 +22,9 @@ pub struct Link {
     /// A claim was sent, and nobody knows whether it arrived.
     unsure: bool,
     acknowledged: bool,
+    kinds: &'static [Verification],
+    /// How many mailed codes were typed.
+    pub(crate) typed: usize,
     /// A claim arrived, its answer did not, and the window to ask again was over before anybody answered.
     pub lost: bool,
     /// What a claim gave.
@@ -27,7 +33,7 @@ pub struct Link {
 
 impl Link {
     /// As `base` serves it: for a folder that was copied, another gateway than the mail names.
-    pub fn new(invitation: &Invitation, base: &str) -> Self {
+    pub fn new(invitation: &Invitation, base: &str, kinds: &'static [Verification]) -> Self {
         let (_, fragment) = invitation.link.split_once("/#").unwrap();
         let token = ClaimToken::from_fill(|out| {
             use std::io::Read as _;
@@ -40,6 +46,8 @@ impl Link {
             token: token.unwrap(),
             unsure: false,
             acknowledged: false,
+            kinds,
+            typed: 0,
             lost: false,
             opened: None,
         }
@@ -62,7 +70,9 @@ impl Link {
                 Some((200, body)) => {
                     let not_after = Timestamp::from_millis(body["notAfter"].as_i64().unwrap());
                     let message = from_b64(body["ciphertext"].as_str().unwrap()).unwrap();
-                    let payload = self.unlock(not_after).open(None, &message).unwrap();
+                    let r = body["r"].as_str().map(|r| SecretBytes::new(from_b64(r).unwrap()));
+                    let r = r.map(|r| FactorSecret::from_bytes(r).unwrap());
+                    let payload = self.unlock(not_after).open(r.as_ref(), &message).unwrap();
                     let fields = payload.fields.iter().map(|f| (f.key.clone(), f.value.expose().to_owned()));
                     self.opened = Some(fields.collect());
                     return true;
@@ -84,7 +94,26 @@ impl Link {
     }
 
     fn unlock(&self, not_after: Timestamp) -> ps_envelope::Unlocked<'_> {
-        self.opener.unlock(Facts::from_lookup(not_after, &[] as &[&str], None).unwrap(), None).unwrap()
+        self.opener.unlock(Facts::new(not_after, self.kinds).unwrap(), None).unwrap()
+    }
+
+    /// A step of the verb `code`.
+    pub async fn step(&self, mut step: Value) -> Option<(u16, Value)> {
+        step["tokenHash"] = b64(&self.token.hash().0).into();
+        if step["step"] != "status" {
+            step["openingCode"] = self.code.clone().into();
+        }
+        self.ask("code", step).await
+    }
+
+    /// What the identity token must say: it binds a sign-in to this link and this claimant.
+    pub fn nonce(&self) -> String {
+        b64(&Digest::of(&[&self.opener.id().0[..], &self.token.hash().0].concat()).0)
+    }
+
+    /// Where it is served.
+    pub fn base(&self) -> &str {
+        &self.base
     }
 
     /// `None` without an answer, or if the gateway can't say now.

@@ -22,6 +22,7 @@ mod support;
 
 mod case;
 mod check;
+mod checks;
 mod link;
 mod past;
 mod people;

@@ -4,6 +4,7 @@ use ps_testbed::process::Process;
 use ps_testbed::wait_until;
 
 use crate::case::{Place, What};
+use crate::checks::carries_link;
 use crate::link::Link;
 use crate::story::Story;
 use crate::support::{Invitation, SOON};
@@ -15,9 +16,9 @@ impl Place {
         for at in 0..self.deliveries.len() {
             let delivery = &mut self.deliveries[at];
             let mails = self.smtp.mails(&delivery.to).await.unwrap();
-            delivery
-                .links
-                .extend(mails.iter().skip(delivery.links.len()).map(|mail| Link::new(&Invitation::of(mail), &base)));
+            let fresh = mails.iter().filter(|mail| carries_link(mail)).skip(delivery.links.len());
+            let kinds = self.case.story.kinds();
+            delivery.links.extend(fresh.map(|mail| Link::new(&Invitation::of(mail), &base, kinds)));
             let mut states = Vec::new();
             for link in &self.deliveries[at].links {
                 states.push(link.state().await.unwrap_or_else(|| "no gateway".into()));
@@ -53,6 +54,9 @@ impl Place {
             } else if delivery.opens && !delivery.is_opened() {
                 if everybody_has_mail && (told || !story.is_patient()) {
                     for link in &mut delivery.links {
+                        if story == Story::Checked && !link.pass(self.smtp, &delivery.to).await {
+                            continue;
+                        }
                         if link.claim().await {
                             if !story.is_patient() {
                                 link.acknowledge().await;

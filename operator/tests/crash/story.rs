@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use ps_core::entry::{Entry, MailState};
 use ps_core::ids::Key;
+use ps_core::link::Verification;
 use ps_testbed::{OpenBao, Testbed, unique, wait_until};
 use serde_json::json;
 use tokio::sync::OnceCell;
@@ -27,14 +28,25 @@ pub enum Story {
     Forgotten,
     /// The ledger is older than the audit trail: a KV secret waits for `restore accept`, and is opened then.
     Restored,
+    /// A KV secret whose link demands an e-mailed code and a sign-in; opened once both are passed, and acknowledged.
+    Checked,
 }
 
 impl Story {
-    pub const ALL: [Self; 6] = [Self::Role, Self::Kv, Self::Removed, Self::Shared, Self::Forgotten, Self::Restored];
+    pub const ALL: [Self; 7] =
+        [Self::Role, Self::Kv, Self::Removed, Self::Shared, Self::Forgotten, Self::Restored, Self::Checked];
 
     /// Whether the recipient waits until the status says `Delivered`.
     pub const fn is_patient(self) -> bool {
         matches!(self, Self::Kv)
+    }
+
+    /// What its links demand beside the opening code.
+    pub const fn kinds(self) -> &'static [Verification] {
+        match self {
+            Self::Checked => &[Verification::EmailCode, Verification::Oidc],
+            _ => &[],
+        }
     }
 
     /// The failpoints of a recorded run that are tried in this story, each as its name and which time it was passed. What
@@ -54,7 +66,7 @@ impl Story {
                 Self::Restored => at < begins && !name.starts_with("notes."),
                 Self::Role | Self::Forgotten => true,
                 Self::Kv => !of_the_start,
-                Self::Removed | Self::Shared => !of_the_start && at >= mailed,
+                Self::Removed | Self::Shared | Self::Checked => !of_the_start && at >= mailed,
             };
             // Time alone renews the lease and moves the audit head on, again and again, also when all is over.
             let by_time = (name.starts_with("lease.renew.") && *nth > 2)
@@ -86,7 +98,7 @@ impl Source {
     pub async fn new(story: Story, bao: &OpenBao) -> Self {
         match story {
             Story::Role | Story::Shared => Self::Role(role(bao).await),
-            Story::Kv | Story::Removed | Story::Restored => Self::Kv(KvSource::new(bao).await),
+            Story::Kv | Story::Removed | Story::Restored | Story::Checked => Self::Kv(KvSource::new(bao).await),
             Story::Forgotten => Self::Past(past().await),
         }
     }
@@ -165,7 +177,10 @@ impl Delivery {
     pub fn apply(story: Story, stand: &Stand, source: &Source) -> Vec<Self> {
         let make = |name: &'static str, opens| {
             let (to, sender) = (format!("{}@v.example", unique(name)), format!("{}@s.example", unique("sender")));
-            let more = json!({"notify": {"email": sender, "events": ["Retrieved"]}});
+            let mut more = json!({"notify": {"email": sender, "events": ["Retrieved"]}});
+            if story == Story::Checked {
+                more["verification"] = json!({"emailCode": {}, "oidc": {}});
+            }
             let manifest = match source {
                 Source::Role(role) => role_delivery(name, &to, role, "10m", "2s", more),
                 Source::Kv(kv) => kv_delivery(name, &to, kv, "10m", "2s", more),
@@ -175,7 +190,7 @@ impl Delivery {
             Self { name, to, sender, links: Vec::new(), opens, removed: false }
         };
         match story {
-            Story::Role | Story::Kv | Story::Restored => vec![make("one", true)],
+            Story::Role | Story::Kv | Story::Restored | Story::Checked => vec![make("one", true)],
             Story::Removed => vec![make("one", false)],
             Story::Shared => vec![make("one", true), make("two", false)],
             Story::Forgotten => {

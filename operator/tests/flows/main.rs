@@ -13,6 +13,7 @@
 #[allow(dead_code, unreachable_pub, unused_imports, reason = "each test program uses a part of it")]
 mod support;
 
+mod browser;
 mod canary;
 mod claims;
 mod damaged_store;

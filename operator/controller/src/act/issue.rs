@@ -130,7 +130,7 @@ impl Controller {
             opening_code,
             expires_at,
             works_for: (spec.rotation.strategy != Strategy::None).then_some(spec.rotation.after_retrieval),
-            passphrase: spec.passphrase.is_some(),
+            kinds: spec.kinds(),
         };
         self.desk.succeed(key, number);
         self.send(key, number, Arc::new(mail), spec.deliver_before).await

@@ -1,5 +1,6 @@
 use ps_core::delivery::{NoticeKind, Recipient};
 use ps_core::ids::Key;
+use ps_core::link::Verification;
 use ps_core::secret::SecretString;
 use ps_core::time::Span;
 
@@ -30,7 +31,7 @@ fn link_mail() -> LinkMail {
         opening_code: SecretString::new("ABCD-EFGH".into()),
         expires_at: Timestamp::parse_rfc3339("2026-11-22T20:30:59Z").unwrap(),
         works_for: Some(Span::from_secs(3600)),
-        passphrase: true,
+        kinds: Verification::ALL.to_vec(),
     }
 }
 
@@ -58,6 +59,8 @@ fn a_link_mail_says_what_it_must() {
         "until 22 November 2026, 20:30 UTC",
         "works for 1 hour after you open it",
         "passphrase",
+        "one-time code",
+        "asked to sign in",
         "leads to secrets.example",
         "This was not meant for me",
     ] {
@@ -72,11 +75,32 @@ fn a_link_mail_says_what_it_must() {
 
 #[test]
 fn what_does_not_apply_is_not_said() {
-    let mail = LinkMail { works_for: None, passphrase: false, sender: " ".into(), ..link_mail() };
+    let mail = LinkMail { works_for: None, kinds: Vec::new(), sender: " ".into(), ..link_mail() };
     let mail = LinkMail { to: Recipient { name: None, ..mail.to.clone() }, ..mail };
     let mail = text(&composer().link(&mail, now()).unwrap());
     assert!(mail.contains("Hello,\r\n") && mail.contains("Subject: Platform Team sends you a credential\r\n"));
-    assert!(!mail.contains("replaced") && !mail.contains("passphrase"), "{mail}");
+    for word in ["replaced", "passphrase", "one-time code", "sign in"] {
+        assert!(!mail.contains(word), "{word} in {mail}");
+    }
+}
+
+#[test]
+fn each_kind_of_verification_is_announced_by_itself() {
+    let words = [
+        (Verification::Passphrase, "asked for a passphrase"),
+        (Verification::EmailCode, "asks for a one-time code"),
+        (Verification::Oidc, "asked to sign in"),
+    ];
+    for (kind, _) in words {
+        let (composer, mail) = (composer(), LinkMail { kinds: vec![kind], ..link_mail() });
+        let rendered = composer.draft_link(&mail).unwrap().rendered;
+        for part in [rendered.text, rendered.html] {
+            let part = part.split_whitespace().collect::<Vec<_>>().join(" ");
+            for (other, text) in words {
+                assert_eq!(part.contains(text), other == kind, "{kind:?}: {text} in {part}");
+            }
+        }
+    }
 }
 
 #[test]

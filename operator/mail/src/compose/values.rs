@@ -2,6 +2,7 @@
 
 use minijinja::{Value, context};
 use ps_core::delivery::NoticeKind;
+use ps_core::link::Verification;
 use ps_core::mail::NoticeMail;
 use ps_core::time::{Span, Timestamp};
 
@@ -26,10 +27,16 @@ pub(crate) struct Facts<'a> {
 }
 
 impl Facts<'_> {
-    /// Of a mail with a link.
-    pub(crate) fn link(&self, works_for: Option<Span>, passphrase: bool) -> Value {
+    /// Of a mail with a link, whose page asks for these beside the opening code.
+    pub(crate) fn link(&self, works_for: Option<Span>, kinds: &[Verification]) -> Value {
         let works_for = works_for.map(|span| self.language.length(span));
-        let own = context! { link => LINK.to_string(), works_for => &works_for, passphrase };
+        let own = context! {
+            link => LINK.to_string(),
+            works_for => &works_for,
+            passphrase => kinds.contains(&Verification::Passphrase),
+            email_code => kinds.contains(&Verification::EmailCode),
+            sign_in => kinds.contains(&Verification::Oidc),
+        };
         context! { ..own, ..self.common(Kind::Link, works_for.as_deref().unwrap_or_default()) }
     }
 

@@ -16,6 +16,8 @@ pub(super) const TEXTS: Texts = Texts {
     link_works_for: "Nach dem Öffnen gelten die Zugangsdaten {length} lang. Dann werden sie ersetzt.",
     link_ready: "Bevor Sie eingegeben haben, wonach die Seite fragt, wird nichts gezeigt. Öffnen Sie den Link erst, wenn Sie gleich sicher speichern können, was Sie sehen werden.",
     link_passphrase: "Sie werden auch nach einer Passphrase gefragt. Sie steht nicht in dieser E-Mail: {sender} hat sie Ihnen auf einem anderen Weg mitgeteilt oder wird das noch tun.",
+    link_email_code: "Die Seite fragt auch nach einem Einmalcode. Er wird an diese Adresse gesendet, sobald Sie ihn auf der Seite anfordern.",
+    link_sign_in: "Sie werden auch gebeten, sich mit einem Konto anzumelden, das zu dieser Adresse gehört. Die Seite nennt den Anbieter, bevor sie zu ihm führt.",
     link_genuine: "Der Link führt zu {host} und sonst nirgendwohin. Zeigt Ihr Browser einen anderen Namen, schließen Sie die Seite. Niemand wird Sie je nach dem Link oder dem Code fragen. Fragen Sie im Zweifel bei {sender} nach, auf einem Weg, den Sie schon kennen, und nicht durch eine Antwort auf diese E-Mail.",
     link_unexpected: "Öffnen Sie den Link und wählen Sie „Das war nicht für mich bestimmt“: Die Zugangsdaten werden zurückgezogen, und wer sie gesendet hat, erfährt es. Leiten Sie diese E-Mail nicht weiter.",
 

@@ -16,6 +16,8 @@ pub(super) const TEXTS: Texts = Texts {
     link_works_for: "The credential works for {length} after you open it. Then it is replaced.",
     link_ready: "Nothing is shown until you type what the page asks for. Open the link when you are ready to save what you will see.",
     link_passphrase: "You are also asked for a passphrase. It is not in this mail: {sender} has told it to you, or will, in another way.",
+    link_email_code: "The page also asks for a one-time code. It is mailed to this address when you ask for it on the page.",
+    link_sign_in: "You are also asked to sign in, with an account that has this address. The page names the provider before it takes you there.",
     link_genuine: "The link leads to {host} and nowhere else. If your browser shows another name, close the page. Nobody will ever ask you for the link or the code. If in doubt, ask {sender} in a way that you know already, not by answering this mail.",
     link_unexpected: "Open the link and choose \"This was not meant for me\": the credential is withdrawn and its sender is told. Do not forward this mail.",
 

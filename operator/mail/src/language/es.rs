@@ -16,6 +16,8 @@ pub(super) const TEXTS: Texts = Texts {
     link_works_for: "Las credenciales funcionan durante {length} después de abrirlas. Luego se sustituyen.",
     link_ready: "No se muestra nada hasta que escriba lo que la página le pida. Abra el enlace cuando pueda guardar en un lugar seguro lo que va a ver.",
     link_passphrase: "También se le pedirá una frase de contraseña. No está en este mensaje: {sender} se la ha comunicado, o se la comunicará, por otra vía.",
+    link_email_code: "También se le pedirá un código de un solo uso. Se envía a esta dirección cuando usted lo solicita en la página.",
+    link_sign_in: "También se le pedirá que inicie sesión con una cuenta de esta dirección. La página indica el proveedor antes de llevarle a él.",
     link_genuine: "El enlace lleva a {host} y a ningún otro sitio. Si su navegador muestra otro nombre, cierre la página. Nadie le pedirá nunca el enlace ni el código. En caso de duda, pregunte a {sender} por una vía que ya conozca, no respondiendo a este mensaje.",
     link_unexpected: "Abra el enlace y elija «Esto no era para mí»: las credenciales se retiran y se avisa a quien las envió. No reenvíe este mensaje.",
 

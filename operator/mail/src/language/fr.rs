@@ -16,6 +16,8 @@ pub(super) const TEXTS: Texts = Texts {
     link_works_for: "Les identifiants restent valables {length} après leur ouverture. Ensuite, ils sont remplacés.",
     link_ready: "Rien ne s’affiche tant que vous n’avez pas saisi ce que la page demande. Ouvrez le lien au moment où vous pourrez enregistrer en lieu sûr ce qui s’affichera.",
     link_passphrase: "Une phrase secrète vous sera aussi demandée. Elle ne se trouve pas dans ce message\u{a0}: {sender} vous l’a communiquée ou vous la communiquera par un autre moyen.",
+    link_email_code: "Un code à usage unique vous sera aussi demandé. Il est envoyé à cette adresse quand vous le demandez sur la page.",
+    link_sign_in: "Il vous sera aussi demandé de vous connecter avec un compte lié à cette adresse. La page indique le fournisseur avant de vous y conduire.",
     link_genuine: "Le lien mène à {host} et nulle part ailleurs. Si votre navigateur affiche un autre nom, fermez la page. Personne ne vous demandera jamais le lien ni le code. En cas de doute, interrogez {sender} par un moyen que vous connaissez déjà, et non en répondant à ce message.",
     link_unexpected: "Ouvrez le lien et choisissez «\u{a0}Cela ne m’était pas destiné\u{a0}»\u{a0}: les identifiants seront retirés et l’expéditeur en sera informé. Ne transférez pas ce message.",
 

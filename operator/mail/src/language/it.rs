@@ -16,6 +16,8 @@ pub(super) const TEXTS: Texts = Texts {
     link_works_for: "Dopo l’apertura le credenziali restano valide per {length}. Poi vengono sostituite.",
     link_ready: "Non viene mostrato nulla finché non inserisce ciò che la pagina chiede. Apra il link quando può salvare subito in un luogo sicuro ciò che vedrà.",
     link_passphrase: "Le verrà chiesta anche una passphrase. Non si trova in questa e-mail: {sender} l’ha comunicata, o la comunicherà, per altra via.",
+    link_email_code: "Le verrà chiesto anche un codice monouso. Viene inviato a questo indirizzo quando Lei lo richiede nella pagina.",
+    link_sign_in: "Le verrà chiesto anche di accedere con un account legato a questo indirizzo. La pagina indica il fornitore prima di aprirne il sito.",
     link_genuine: "Il link porta a {host} e a nessun altro sito. Se il browser mostra un altro nome, chiuda la pagina. Nessuno Le chiederà mai il link o il codice. In caso di dubbio chieda a {sender} per una via che conosce già, non rispondendo a questa e-mail.",
     link_unexpected: "Apra il link e scelga «Non era destinato a me»: le credenziali vengono ritirate e il mittente viene avvisato. Non inoltri questa e-mail.",
 

@@ -16,6 +16,8 @@ pub(super) const TEXTS: Texts = Texts {
     link_works_for: "De inloggegevens werken nog {length} nadat u ze hebt geopend. Daarna worden ze vervangen.",
     link_ready: "Er wordt niets getoond voordat u hebt ingevuld wat de pagina vraagt. Open de link wanneer u wat u te zien krijgt meteen veilig kunt bewaren.",
     link_passphrase: "Er wordt ook om een wachtwoordzin gevraagd. Die staat niet in deze e-mail: {sender} heeft die op een andere manier aan u doorgegeven, of doet dat nog.",
+    link_email_code: "Er wordt ook om een eenmalige code gevraagd. Die wordt naar dit adres gestuurd zodra u er op de pagina om vraagt.",
+    link_sign_in: "U wordt ook gevraagd in te loggen met een account van dit adres. De pagina noemt de aanbieder voordat u erheen gaat.",
     link_genuine: "De link leidt naar {host} en nergens anders heen. Toont uw browser een andere naam, sluit dan de pagina. Niemand zal u ooit om de link of de code vragen. Vraag het bij twijfel aan {sender} op een manier die u al kent, en niet door deze e-mail te beantwoorden.",
     link_unexpected: "Open de link en kies ‘Dit was niet voor mij bestemd’: de inloggegevens worden ingetrokken en de afzender krijgt bericht. Stuur deze e-mail niet door.",
 

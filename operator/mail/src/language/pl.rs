@@ -17,6 +17,8 @@ pub(super) const TEXTS: Texts = Texts {
     link_works_for: "Po otwarciu dane dostępowe działają przez {length}. Potem zostaną zmienione.",
     link_ready: "Nic nie zostanie pokazane przed wpisaniem tego, o co poprosi strona. Proszę otworzyć link wtedy, gdy można od razu bezpiecznie zapisać to, co się pojawi.",
     link_passphrase: "Strona poprosi też o hasło. Nie ma go w tej wiadomości: {sender} przekazuje je inną drogą.",
+    link_email_code: "Strona poprosi też o kod jednorazowy. Zostanie wysłany na ten adres, gdy poprosi się o niego na stronie.",
+    link_sign_in: "Strona poprosi też o zalogowanie się na konto z tym adresem. Zanim do niego dojdzie, wskaże dostawcę konta.",
     link_genuine: "Link prowadzi do {host} i nigdzie indziej. Jeśli przeglądarka pokazuje inną nazwę, proszę zamknąć stronę. Nikt nigdy nie poprosi o podanie linku ani kodu. W razie wątpliwości proszę zapytać nadawcę ({sender}) znaną już drogą, a nie odpowiadając na tę wiadomość.",
     link_unexpected: "Proszę otworzyć link i wybrać „To nie było przeznaczone dla mnie”: dane dostępowe zostaną wycofane, a nadawca otrzyma powiadomienie. Proszę nie przekazywać tej wiadomości dalej.",
 

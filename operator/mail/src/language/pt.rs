@@ -16,6 +16,8 @@ pub(super) const TEXTS: Texts = Texts {
     link_works_for: "As credenciais funcionam durante {length} depois de abertas. Em seguida, são substituídas.",
     link_ready: "Nada é mostrado antes de escrever o que a página pede. Abra o link quando puder guardar logo, num lugar seguro, o que vai ver.",
     link_passphrase: "Também lhe será pedida uma frase-passe. Ela não está neste e-mail: {sender} já a comunicou, ou vai comunicá-la, por outro meio.",
+    link_email_code: "Também lhe será pedido um código de utilização única. É enviado para este endereço quando o pedir na página.",
+    link_sign_in: "Também lhe será pedido que inicie sessão com uma conta deste endereço. A página indica o fornecedor antes de abrir o respetivo site.",
     link_genuine: "O link leva a {host} e a nenhum outro lugar. Se o navegador mostrar outro nome, feche a página. Ninguém lhe pedirá jamais o link ou o código. Em caso de dúvida, pergunte a {sender} por um meio que já conheça, e não respondendo a este e-mail.",
     link_unexpected: "Abra o link e escolha “Isto não era para mim”: as credenciais são retiradas e quem as enviou é avisado. Não reencaminhe este e-mail.",
 

@@ -57,6 +57,10 @@ texts! {
     link_ready,
     /// That a passphrase will be asked for.
     link_passphrase,
+    /// That a one-time code will be asked for, which is mailed on request.
+    link_email_code,
+    /// That a sign-in will be asked for.
+    link_sign_in,
     /// How to check a mail with a link.
     link_genuine,
     /// What to do with a link that one did not expect.

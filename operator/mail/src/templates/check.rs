@@ -6,6 +6,7 @@ use minijinja::{Error, ErrorKind, Value};
 use ps_core::delivery::NoticeKind;
 use ps_core::error::{Class, Fault};
 use ps_core::ids::Key;
+use ps_core::link::Verification;
 use ps_core::mail::NoticeMail;
 use ps_core::time::{Span, Timestamp};
 
@@ -45,9 +46,9 @@ fn samples(kind: Kind, language: Language) -> Vec<Value> {
     let much = Facts { name: &long, sender: &long, host: &"host.".repeat(50), ..little };
     match kind {
         Kind::Link => vec![
-            little.link(None, false),
-            much.link(Some(Span::from_secs(93_600)), true),
-            much.link(Some(Span::from_secs(3600)), false),
+            little.link(None, &[]),
+            much.link(Some(Span::from_secs(93_600)), &Verification::ALL),
+            much.link(Some(Span::from_secs(3600)), &[]),
         ],
         Kind::Code => vec![little.code(Span::from_secs(600)), much.code(Span::from_secs(59))],
         Kind::Notice => {

@@ -76,6 +76,6 @@ pub(crate) fn link_mail(to: &str) -> LinkMail {
         opening_code: SecretString::new(CODE.into()),
         expires_at: Timestamp::from_secs(1_795_380_000),
         works_for: Some(Span::from_secs(3600)),
-        passphrase: false,
+        kinds: Vec::new(),
     }
 }
