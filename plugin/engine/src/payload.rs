@@ -47,8 +47,7 @@ pub(crate) fn read(mut from: Fields) -> Result<Content, Failure> {
         files: Vec::new(),
     };
     payload.validate().map_err(wrong)?;
-    let preview =
-        Preview { title: title.unwrap_or_default(), sender: sender.unwrap_or_default(), works_for: None };
+    let preview = Preview { title: title.unwrap_or_default(), sender: sender.unwrap_or_default(), works_for: None };
     preview.validate().map_err(wrong)?;
     Ok(Content { payload, preview, passphrase })
 }
