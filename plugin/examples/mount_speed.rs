@@ -4,8 +4,9 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "its output is what it is for")]
 
-use std::path::PathBuf;
-use std::process::ExitCode;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,8 @@ use reqwest::Client;
 use serde_json::{Value, json};
 
 const NAME: &str = "password-sender-plugin";
+/// Starts that are measured.
+const STARTS: usize = 15;
 
 fn main() -> ExitCode {
     let runtime = tokio::runtime::Runtime::new();
@@ -35,6 +38,7 @@ async fn run() -> Result<()> {
     let mut next = || numbers.next().context("NODES SECONDS CONNECTIONS")?.context("a number");
     let (nodes, seconds, connections) = (next()?, next()?, next()?);
     let program = std::env::current_exe()?.parent().and_then(|p| p.parent()).context("no folder")?.join(NAME);
+    println!("start_ms {:.1}", start_time(&program)?.as_secs_f64() * 1e3);
     let cluster = OpenBaoNodes::start(nodes).await?;
     let mut sha256 = String::new();
     for node in cluster.nodes() {
@@ -144,6 +148,33 @@ async fn load(target: &Arc<Target>, kind: Kind, time: Duration, connections: usi
         all.extend(done??);
     }
     Ok((all.len(), all))
+}
+
+/// From the start of a process to the line that tells a server where it listens; the median of several.
+fn start_time(program: &Path) -> Result<Duration> {
+    // It pins the certificate's bytes, whatever they are, and nobody connects here.
+    const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    let folder = tempfile::tempdir()?;
+    let mut took = Vec::new();
+    for _ in 0..STARTS {
+        let start = Instant::now();
+        let mut child = Command::new(program)
+            .env("VAULT_BACKEND_PLUGIN", "6669da05-b1c8-4f49-97d9-c8e5bed98e20")
+            .env("PLUGIN_PROTOCOL_VERSIONS", "5")
+            .env("PLUGIN_CLIENT_CERT", CERTIFICATE)
+            .env("PLUGIN_UNIX_SOCKET_DIR", folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().context("no stdout")?).read_line(&mut line)?;
+        took.push(start.elapsed());
+        child.kill()?;
+        child.wait()?;
+        ensure!(line.starts_with("1|5|unix|"), "no handshake: {line:?}");
+    }
+    took.sort_unstable();
+    took.get(STARTS / 2).copied().context("no start was measured")
 }
 
 /// Resident memory of the server's plugin process, in MiB.

@@ -79,6 +79,10 @@ impl Mount for OneMount {
         self.engine.initialize().await
     }
 
+    fn invalidate(&self, key: &str) {
+        self.engine.invalidate(key);
+    }
+
     async fn handle(&self, request: Request) -> Answer {
         self.engine.handle(request, self.clock.now()).await
     }

@@ -12,6 +12,7 @@ pub use ps_core::ports::Random;
 
 use crate::counters::Counters;
 use crate::fields::Fields;
+use crate::known::Known;
 use crate::message::{Answer, Failure, Kind, Operation, Request};
 use crate::paths::{Route, route};
 use crate::row::Row;
@@ -24,6 +25,11 @@ use crate::{events, gateway, help, issue, leases, links, roles, sealed, tidy};
 /// By these words a server knows that the active node must be asked. They come from us only where a standby was asked.
 const ASK_ACTIVE: &str = "cannot write to readonly storage";
 
+/// Where the mount's settings are.
+pub(crate) const CONFIG: &str = "config";
+/// Where roles are.
+pub(crate) const ROLES: &str = "roles/";
+
 /// The engine of one mount. It may be used by any number of tasks at once.
 pub struct Engine {
     pub(crate) storage: Arc<dyn Storage>,
@@ -31,6 +37,7 @@ pub struct Engine {
     pub(crate) random: Arc<dyn Random>,
     pub(crate) counters: Counters,
     pub(crate) schedule: Mutex<Schedule>,
+    known: Known,
     /// How long tombstones are kept, as last read; milliseconds.
     keep: AtomicI64,
 }
@@ -51,6 +58,7 @@ impl Engine {
             random,
             counters: Counters::default(),
             schedule: Mutex::default(),
+            known: Known::default(),
             keep: AtomicI64::new(Config::default().keep.as_millis()),
         }
     }
@@ -67,6 +75,13 @@ impl Engine {
     /// The storage's, in words.
     pub async fn initialize(&self) -> Result<(), String> {
         self.config().await.map(drop).map_err(|failure| failure.message)
+    }
+
+    /// Another node has written the value under this key of the storage.
+    pub fn invalidate(&self, key: &str) {
+        if key == CONFIG || key.starts_with(ROLES) {
+            self.known.forget();
+        }
     }
 
     /// Answers one request at the time `now`.
@@ -187,29 +202,48 @@ impl Engine {
         Span::from_millis(self.keep.load(Ordering::Relaxed))
     }
 
-    pub(crate) async fn config(&self) -> Result<Config, Failure> {
-        let config: Config = self.stored("config").await?.unwrap_or_default();
+    pub(crate) async fn config(&self) -> Result<Arc<Config>, Failure> {
+        let epoch = match self.known.config() {
+            Ok(config) => return Ok(config),
+            Err(epoch) => epoch,
+        };
+        let config: Arc<Config> = Arc::new(self.stored(CONFIG).await?.unwrap_or_default());
         self.keep.store(config.keep.as_millis(), Ordering::Relaxed);
+        self.known.keep_config(epoch, &config);
         Ok(config)
     }
 
-    pub(crate) async fn role(&self, name: &str) -> Result<Option<Role>, Failure> {
-        self.stored(&role_key(name)).await
+    pub(crate) async fn role(&self, name: &str) -> Result<Option<Arc<Role>>, Failure> {
+        let epoch = match self.known.role(name) {
+            Ok(role) => return Ok(Some(role)),
+            Err(epoch) => epoch,
+        };
+        let Some(role) = self.stored(&role_key(name)).await? else { return Ok(None) };
+        let role = Arc::new(role);
+        self.known.keep_role(epoch, name, &role);
+        Ok(Some(role))
     }
 
-    pub(crate) async fn stored<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Failure> {
+    async fn stored<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Failure> {
         let Some(bytes) = self.storage.get(key).await.map_err(host)? else { return Ok(None) };
         let read = serde_json::from_slice(&bytes);
         read.map(Some).map_err(|_| Failure::new(Kind::Internal, "stored settings can't be read"))
     }
 
+    /// Writes settings.
     pub(crate) async fn store(&self, key: String, value: &impl Serialize) -> Result<(), Failure> {
         let bytes = serde_json::to_vec(value).map_err(|_| Failure::new(Kind::Internal, "settings can't be written"))?;
         self.write(Write::Put(key, bytes)).await
     }
 
+    /// Writes or deletes settings.
     pub(crate) async fn write(&self, write: Write) -> Result<(), Failure> {
-        self.storage.commit(None, &[write]).await.map_err(|error| match error {
+        let written = self.storage.commit(None, &[write]).await;
+        match written {
+            Ok(()) => self.known.forget(),
+            Err(_) => self.known.doubt(),
+        }
+        written.map_err(|error| match error {
             CommitError::Failed(fault) => host(fault),
             CommitError::Conflict => Failure::new(Kind::Internal, "settings were changed by somebody else: try again"),
         })
@@ -217,7 +251,7 @@ impl Engine {
 }
 
 pub(crate) fn role_key(name: &str) -> String {
-    format!("roles/{name}")
+    format!("{ROLES}{name}")
 }
 
 pub(crate) fn host(fault: StorageFault) -> Failure {

@@ -75,7 +75,7 @@ pub(crate) async fn link(engine: &Engine, role: &str, mut fields: Fields, wrappe
 }
 
 /// Settings of the mount and of a role that exists.
-pub(crate) async fn allowed(engine: &Engine, role: &str) -> Result<(Config, Role), Failure> {
+pub(crate) async fn allowed(engine: &Engine, role: &str) -> Result<(Arc<Config>, Arc<Role>), Failure> {
     let config = engine.config().await?;
     let settings = engine.role(role).await?.ok_or_else(|| invalid("there is no such role"))?;
     Ok((config, settings))

@@ -16,6 +16,7 @@ mod fields;
 mod gateway;
 mod help;
 mod issue;
+mod known;
 mod leases;
 mod links;
 mod message;

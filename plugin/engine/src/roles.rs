@@ -4,7 +4,7 @@ use ps_core::time::Span;
 use ps_envelope::LinkSecret;
 use serde_json::{Value, json};
 
-use crate::engine::{Engine, host, role_key};
+use crate::engine::{CONFIG, Engine, ROLES, host, role_key};
 use crate::fields::{Fields, invalid};
 use crate::message::{Answer, Failure, Response};
 use crate::payload::wrong;
@@ -22,7 +22,7 @@ const LONGEST_TEXT: usize = 1024;
 const SAMPLE: &str = "ps1.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 pub(crate) async fn read_config(engine: &Engine) -> Answer {
-    let Config { public_url, default_ttl, max_ttl, claim_window, keep } = engine.config().await?;
+    let Config { public_url, default_ttl, max_ttl, claim_window, keep } = (*engine.config().await?).clone();
     Ok(Some(Response::data(json!({
         "public_url": public_url,
         "default_ttl": default_ttl.to_string(),
@@ -33,7 +33,7 @@ pub(crate) async fn read_config(engine: &Engine) -> Answer {
 }
 
 pub(crate) async fn write_config(engine: &Engine, mut fields: Fields) -> Answer {
-    let before = engine.config().await?;
+    let before = (*engine.config().await?).clone();
     let config = Config {
         public_url: fields.short("public_url", LONGEST_TEXT)?.unwrap_or(before.public_url),
         default_ttl: bounded(&mut fields, "default_ttl", LONGEST)?.unwrap_or(before.default_ttl),
@@ -48,21 +48,19 @@ pub(crate) async fn write_config(engine: &Engine, mut fields: Fields) -> Answer 
     if config.default_ttl > config.max_ttl {
         return Err(invalid("default_ttl must not be longer than max_ttl"));
     }
-    engine.store("config".to_owned(), &config).await?;
+    engine.store(CONFIG.to_owned(), &config).await?;
     engine.config().await?;
     Ok(None)
 }
 
 pub(crate) async fn list(engine: &Engine) -> Answer {
-    let keys = engine.storage.list("roles/").await.map_err(host)?;
+    let keys = engine.storage.list(ROLES).await.map_err(host)?;
     Ok(Some(Response::data(json!({ "keys": keys }))))
 }
 
 pub(crate) async fn read(engine: &Engine, name: &str) -> Answer {
-    let Some(Role { default_ttl, max_ttl, require_passphrase, require_lease, rotation }) = engine.role(name).await?
-    else {
-        return Ok(None);
-    };
+    let Some(role) = engine.role(name).await? else { return Ok(None) };
+    let Role { default_ttl, max_ttl, require_passphrase, require_lease, rotation } = (*role).clone();
     let span = |span: Option<Span>| span.map_or(Value::Null, |span| span.to_string().into());
     let mut shown = json!({
         "default_ttl": span(default_ttl),
@@ -99,7 +97,7 @@ pub(crate) async fn read(engine: &Engine, name: &str) -> Answer {
 }
 
 pub(crate) async fn write(engine: &Engine, name: &str, mut fields: Fields) -> Answer {
-    let before = engine.role(name).await?.unwrap_or_default();
+    let before = engine.role(name).await?.map(|role| (*role).clone()).unwrap_or_default();
     let role = Role {
         default_ttl: bounded(&mut fields, "default_ttl", LONGEST)?.or(before.default_ttl),
         max_ttl: bounded(&mut fields, "max_ttl", LONGEST)?.or(before.max_ttl),

@@ -1,6 +1,6 @@
 //! Whatever is sent: nothing is consumed, nothing is logged, nothing falls over.
 
-use ps_testbed::{OpenBao, unique};
+use ps_testbed::{OpenBao, Vendor, unique};
 use serde_json::json;
 
 use crate::claims::post;
@@ -113,8 +113,9 @@ async fn junk_of_every_kind_is_refused() {
         }
         for raw in ["[]", "7", "\"x\"", "{", ""] {
             let status = raw_post(bao, &format!("send/{path}"), raw.as_bytes()).await;
-            // An empty body may be all that a path wants.
-            assert!(status < 500, "{path} {raw:?}: {status}");
+            // An empty body may be all that a path wants. Broken JSON reaches no plugin: Vault itself calls it an internal error.
+            let is_vaults = status == 500 && raw == "{" && Vendor::chosen() == Vendor::Vault;
+            assert!(status < 500 || is_vaults, "{path} {raw:?}: {status}");
         }
     }
     // No path of UTF-8: the server itself can't put it into a message.
@@ -151,7 +152,7 @@ async fn large_values_are_refused_and_the_largest_that_fits_is_kept_on_raft() {
     for size in [600 << 10, 1 << 20, 4 << 20, 20 << 20] {
         let (status, answer) =
             bao.request("POST", "send/link/any", Some(&json!({"password": "x".repeat(size)}))).await.unwrap();
-        assert_eq!(status, 400, "{size}: {answer}");
+        assert_eq!(status, too_large(size), "{size}: {answer}");
     }
     let large = "x".repeat(480 << 10);
     let link = Holder::issue(&bao, &large).await;
@@ -160,6 +161,34 @@ async fn large_values_are_refused_and_the_largest_that_fits_is_kept_on_raft() {
     assert_eq!(link.open(&answer, "password"), large);
     let (status, _) =
         bao.request("POST", "send/sealed/any", Some(&json!({"ciphertext": "A".repeat(2 << 20)}))).await.unwrap();
-    assert_eq!(status, 400);
+    assert_eq!(status, too_large(2 << 20));
+    assert_eq!(plugin_processes(&bao, NAME).len(), 1);
+}
+
+/// What refuses a text of so many bytes: the plugin, or before it a Vault, which takes no longer ones than 1 MiB.
+fn too_large(size: usize) -> u16 {
+    if size > 1 << 20 && Vendor::chosen() == Vendor::Vault { 500 } else { 400 }
+}
+
+/// Whatever is wrong inside is 500 with our sentence, tells nothing, and is no reason to end.
+#[tokio::test]
+async fn damaged_storage_is_told_and_left_alone() {
+    let bao = OpenBao::raft().await.unwrap();
+    prepare(&bao).await;
+    let (damaged, other) = (Holder::issue(&bao, "damaged").await, Holder::issue(&bao, "other").await);
+    let mounts = bao.call("GET", "sys/mounts", None).await.unwrap();
+    let uuid = mounts["data"]["send/"]["uuid"].as_str().unwrap().to_owned();
+    let stored = format!("sys/raw/logical/{uuid}/links/{}", damaged.id);
+    let row = bao.call("GET", &stored, None).await.unwrap();
+    assert!(row["data"]["value"].as_str().unwrap().contains(&damaged.id), "this is where the row is");
+    bao.call("PUT", &stored, Some(&json!({"value": "{\"version\":"}))).await.unwrap();
+    let (status, answer) = damaged.claim(&bao).await;
+    assert_eq!(status, 500, "{answer}");
+    assert!(answer["errors"][0].as_str().unwrap().contains("can't be used"), "{answer}");
+    let (status, answer) = bao.request("GET", &format!("send/links/{}", damaged.id), None).await.unwrap();
+    assert_eq!(status, 500, "{answer}");
+    let (status, answer) = other.claim(&bao).await;
+    assert_eq!((status, other.open(&answer, "password")), (200, "other".to_owned()));
+    assert_eq!(bao.call("GET", &stored, None).await.unwrap()["data"]["value"], "{\"version\":");
     assert_eq!(plugin_processes(&bao, NAME).len(), 1);
 }

@@ -1,12 +1,13 @@
 //! Three nodes on raft: standbys, step-down, the death of the leader, and a search of all that they store.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use ps_testbed::{OpenBao, OpenBaoNodes, wait_until};
 use serde_json::Value;
 
 use crate::claims::race;
-use crate::stand::{Holder, MOUNT, NAME, SOON, program, set_up};
+use crate::stand::{Holder, MOUNT, NAME, SOON, plugin_processes, program, set_up};
 
 async fn start() -> OpenBaoNodes {
     let cluster = OpenBaoNodes::start(3).await.unwrap();
@@ -62,6 +63,7 @@ async fn one_claimant_over_three_nodes_through_step_down_and_death() {
     // The active node steps down while 64 browsers ask.
     let link = Holder::issue(all[0], "stepped").await;
     let active = cluster.active().await.unwrap();
+    let processes = plugin_processes(active, NAME);
     let (won, stepped) = tokio::join!(race(&link, &all, 64), active.request("PUT", "sys/step-down", None));
     stepped.unwrap();
     let now = cluster.active().await.unwrap();
@@ -69,6 +71,9 @@ async fn one_claimant_over_three_nodes_through_step_down_and_death() {
     let more = race(&link, &[now], 16).await;
     assert_eq!(won.len() + more.len(), usize::from(link.state(now).await != "open"), "at most one, and it stays");
     assert!(won.len() + more.len() <= 1);
+    // What the plugin knew as the active node's is gone with its process.
+    let after = plugin_processes(active, NAME);
+    assert!(processes.len() == 1 && !after.contains(&processes[0]), "{processes:?}, {after:?}");
 
     // The leader dies right after it has answered.
     let claimed = Holder::issue(now, "claimed before").await;
@@ -87,6 +92,30 @@ async fn one_claimant_over_three_nodes_through_step_down_and_death() {
     let (status, answer) = claimed.claim_again(next).await;
     assert_eq!((status, claimed.open(&answer, "password")), (200, "claimed before".to_owned()));
     assert_eq!(race(&open, &[next], 16).await.len(), 1);
+}
+
+/// A server asks each node for housekeeping once a minute; a standby can't write, and has nothing to complain of.
+#[tokio::test(flavor = "multi_thread")]
+async fn rounds_on_standbys_are_no_errors() {
+    let cluster = start().await;
+    let active = cluster.active().await.unwrap();
+    let body = serde_json::json!({"password": "short-lived", "ttl": "1s"});
+    let link = Holder::of(active, "any", &body).await;
+    // The second round of the active node: a minute after its first, so each standby had one after the mount was there.
+    wait_until("two rounds", Duration::from_secs(200), async || {
+        let counts = active.call("GET", "send/metrics", None).await.ok()?;
+        (counts["data"]["sweeps"].as_u64()? >= 2).then_some(())
+    })
+    .await
+    .unwrap();
+    assert_eq!(link.state(active).await, "expired");
+    for node in cluster.nodes() {
+        let log = node.log_text().unwrap();
+        let about = |line: &&str| line.contains("rollback") || line.contains(NAME) || line.contains("housekeeping");
+        let bad = |line: &&str| line.contains("[ERROR]") || line.contains("[WARN]");
+        let complaints: Vec<&str> = log.lines().filter(bad).filter(about).collect();
+        assert!(complaints.is_empty(), "{}: {complaints:?}", node.address());
+    }
 }
 
 /// `S`, and whatever else must not be at rest, in the decrypted storage of a node: with links of every sort.

@@ -2,10 +2,12 @@
 
 use std::process::{Command, Stdio};
 
-use ps_testbed::{OpenBao, wait_until};
+use ps_testbed::{OpenBao, Vendor, unique, wait_until};
 use serde_json::json;
 
-use crate::stand::{Holder, MOUNT, NAME, SOON, plugin_processes, prepare, program, set_up, shared, sockets_of};
+use crate::stand::{
+    Holder, MOUNT, NAME, PUBLIC_URL, SOON, plugin_processes, prepare, program, set_up, shared, sockets_of,
+};
 
 /// As a server that offers these versions, or none, would start it.
 fn by_hand(versions: Option<&str>) -> (Option<i32>, String, String) {
@@ -141,4 +143,47 @@ async fn two_mounts_share_nothing() {
     let (status, _) = bao.request("GET", "other/roles/any", None).await.unwrap();
     assert_eq!(status, 404);
     assert_eq!(link.claim(&bao).await.0, 200);
+}
+
+#[tokio::test]
+async fn a_mount_in_a_namespace_is_one_of_its_own() {
+    let bao = OpenBao::dev().await.unwrap();
+    prepare(&bao).await;
+    let name = unique("team");
+    let (status, answer) = bao.request("POST", &format!("sys/namespaces/{name}"), None).await.unwrap();
+    if Vendor::chosen() == Vendor::Vault {
+        assert_eq!(status, 404, "a Vault without a licence has no namespaces: {answer}");
+        return;
+    }
+    assert_eq!(status, 200, "{answer}");
+    let at = |path: &str| format!("{name}/{path}");
+    bao.call("POST", &at("sys/mounts/send"), Some(&json!({ "type": NAME }))).await.unwrap();
+    assert_eq!(plugin_processes(&bao, NAME).len(), 2);
+    let config = json!({"public_url": PUBLIC_URL, "max_ttl": "7h"});
+    bao.call("POST", &at("send/config"), Some(&config)).await.unwrap();
+    bao.call("POST", &at("send/roles/theirs"), Some(&json!({}))).await.unwrap();
+    let outside = bao.call("GET", "send/config", None).await.unwrap();
+    assert_eq!(outside["data"]["max_ttl"], "72h", "the other mount's settings are its own");
+    assert_eq!(bao.request("GET", "send/roles/theirs", None).await.unwrap().0, 404);
+
+    let issue = async || {
+        let answer = bao.call("POST", &at("send/link/theirs"), Some(&json!({"password": "inside"}))).await.unwrap();
+        Holder::from_answer(&answer)
+    };
+    let link = issue().await;
+    assert_eq!(link.claim(&bao).await.0, 404, "there is no such link outside");
+    let (status, answer) = bao.request("POST", &at("send/gateway/claim"), Some(&link.claim_body())).await.unwrap();
+    assert_eq!((status, link.open(&answer, "password")), (200, "inside".to_owned()));
+
+    let leased = issue().await;
+    let lease = bao.call("GET", &at(&format!("send/lease/{}", leased.id)), None).await.unwrap();
+    let body = json!({"lease_id": lease["lease_id"], "sync": true});
+    bao.call("PUT", &at("sys/leases/revoke"), Some(&body)).await.unwrap();
+    let (status, _) = bao.request("POST", &at("send/gateway/claim"), Some(&leased.claim_body())).await.unwrap();
+    assert_eq!(status, 410);
+
+    bao.call("DELETE", &at("sys/mounts/send"), None).await.unwrap();
+    wait_until("the plugin's end", SOON, async || (plugin_processes(&bao, NAME).len() == 1).then_some(()))
+        .await
+        .unwrap();
 }

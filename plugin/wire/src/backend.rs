@@ -77,8 +77,11 @@ impl<P: Program> Backend for Service<P> {
         Ok(Reply::new(pb::Empty {}))
     }
 
-    async fn invalidate_key(&self, _: Call<pb::InvalidateKeyArgs>) -> Result<Reply<pb::Empty>, Status> {
-        // A standby keeps nothing that could become stale.
+    async fn invalidate_key(&self, call: Call<pb::InvalidateKeyArgs>) -> Result<Reply<pb::Empty>, Status> {
+        // One that is not set up has nothing that could become stale.
+        if let Ok(mount) = self.mount() {
+            mount.invalidate(&call.into_inner().key);
+        }
         Ok(Reply::new(pb::Empty {}))
     }
 

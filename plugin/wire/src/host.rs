@@ -1,6 +1,7 @@
 //! The mount's storage, and whether this node may write to it. Each reply has two places for a failure; both are checked.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use ps_plugin_engine::{CommitError, Guard, Storage, StorageFault, Write};
@@ -19,11 +20,15 @@ use crate::proto::pb::{
 const LARGEST: usize = 64 << 20;
 /// The bit of the replication state that is set on a standby.
 const STANDBY: i32 = 0x4000;
-
+/// How long a node that said that it is active is taken for it.
+const BELIEVED: Duration = Duration::from_secs(1);
 /// What a server says to the loser of a race between two transactions.
 const LOST: &str = "transaction commit failed";
 
 /// What a mount may ask of its server. Clones share one connection.
+///
+/// A server that becomes a standby takes its mounts down and starts this program anew, so an active one is asked now and then
+/// only; and what it says while it changes is not believed for long.
 ///
 /// Where the server has transactions, a commit is one, and the guard is read inside it. Where it has none (Vault), the
 /// guard is read first and the writes follow in order, under the engine's own lock: only the active node's process can write.
@@ -32,6 +37,8 @@ pub struct Host {
     storage: StorageClient<Channel>,
     system: SystemViewClient<Channel>,
     transactional: Arc<OnceCell<bool>>,
+    /// Since when this node is known to be the active one.
+    active: Arc<Mutex<Option<Instant>>>,
 }
 
 impl std::fmt::Debug for Host {
@@ -46,6 +53,7 @@ impl Host {
             storage: StorageClient::new(channel.clone()).max_decoding_message_size(LARGEST),
             system: SystemViewClient::new(channel),
             transactional: Arc::default(),
+            active: Arc::default(),
         }
     }
 
@@ -74,8 +82,15 @@ impl Host {
 #[async_trait]
 impl Storage for Host {
     async fn is_standby(&self) -> Result<bool, StorageFault> {
+        let known = || self.active.lock().unwrap_or_else(PoisonError::into_inner);
+        if known().is_some_and(|at| at.elapsed() < BELIEVED) {
+            return Ok(false);
+        }
+        let asked = Instant::now();
         let reply = self.system.clone().replication_state(Empty {}).await.map_err(|status| fault(&status))?;
-        Ok(reply.into_inner().state & STANDBY != 0)
+        let standby = reply.into_inner().state & STANDBY != 0;
+        *known() = (!standby).then_some(asked);
+        Ok(standby)
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<String>, StorageFault> {

@@ -26,6 +26,8 @@ pub trait Mount: Send + Sync + 'static {
     /// # Errors
     /// Why the mount can't be used, for the person who enabled it.
     async fn initialize(&self) -> Result<(), String>;
+    /// Another node has written the value under this key.
+    fn invalidate(&self, key: &str);
     /// Answers one request. It runs in a task of its own, to its end, whether or not anybody waits.
     async fn handle(&self, request: Request) -> Answer;
 }

@@ -42,6 +42,7 @@ pub(super) fn run(table: &mut Table, seconds: u64, build: bool) -> Result<()> {
         add("links ÷ wrapping", link / wrap, "", Aim::AtLeast(1.0));
         add("wrapping, the slower request, p99", found.get("wrap_p99_ms")?, "ms", Aim::None);
         add("links, the slower request, p99", found.get("link_p99_ms")?, "ms", Aim::AtMost(found.get("wrap_p99_ms")?));
+        add("the plugin's start, to its first line", found.get("start_ms")?, "ms", Aim::AtMost(50.0));
         add("the plugin at rest", found.get("rest_mib")?, "MiB", Aim::AtMost(15.0));
         add("the plugin after the load", found.get("after_mib")?, "MiB", Aim::None);
         add("enabling the mount, whole", found.get("mount_ms")?, "ms", Aim::None);

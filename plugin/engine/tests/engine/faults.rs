@@ -106,10 +106,45 @@ async fn damaged_values_are_told_and_left_alone() {
     let failure = write(&engine, "gateway/claim", claim(&issued), T).await.unwrap_err();
     assert_eq!(failure.kind, Kind::Internal);
     memory.values.lock().unwrap().insert("config".to_owned(), b"[".to_vec());
+    engine.invalidate("config");
     let failure = write(&engine, "link/any", json!({"password": "p"}), T).await.unwrap_err();
     assert_eq!(failure.kind, Kind::Internal);
     memory.reads_fail.store(true, Ordering::SeqCst);
     assert_eq!(engine.initialize().await, Err("storage is sealed".to_owned()));
+}
+
+#[tokio::test]
+async fn settings_are_read_once_and_again_when_somebody_wrote_them() {
+    let memory = Memory::new();
+    let engine = engine(&memory).await;
+    issue(&engine).await;
+    let reads = memory.reads.load(Ordering::SeqCst);
+    issue(&engine).await;
+    assert_eq!(memory.reads.load(Ordering::SeqCst), reads, "nothing is read to issue a link");
+    // Our own writes are seen at once.
+    write(&engine, "roles/any", json!({"require_passphrase": true}), T).await.unwrap();
+    assert!(write(&engine, "link/any", json!({"password": "p"}), T).await.is_err());
+    engine.handle(request(Operation::Delete, "roles/any", Value::Null), T).await.unwrap();
+    assert!(write(&engine, "link/any", json!({"password": "p", "passphrase": "long enough words"}), T).await.is_err());
+    // Another node's are, when the server tells of them.
+    for (key, value) in [("roles/any", "{\"require_passphrase\":false,\"require_lease\":false}"), ("links/x", "{}")] {
+        memory.values.lock().unwrap().insert(key.to_owned(), value.as_bytes().to_vec());
+        engine.invalidate(key);
+        issue(&engine).await;
+    }
+    memory.values.lock().unwrap().remove("roles/any");
+    engine.invalidate("roles/any");
+    assert!(write(&engine, "link/any", json!({"password": "p"}), T).await.is_err());
+    // A write that failed may happen later.
+    memory.writes_left.store(0, Ordering::SeqCst);
+    assert!(write(&engine, "roles/any", json!({}), T).await.is_err());
+    memory.writes_left.store(-1, Ordering::SeqCst);
+    assert!(write(&engine, "link/any", json!({"password": "p"}), T).await.is_err());
+    let late = "{\"require_passphrase\":false,\"require_lease\":false}";
+    memory.values.lock().unwrap().insert("roles/any".to_owned(), late.as_bytes().to_vec());
+    issue(&engine).await;
+    memory.values.lock().unwrap().remove("roles/any");
+    assert!(write(&engine, "link/any", json!({"password": "p"}), T).await.is_err(), "nothing is remembered any more");
 }
 
 fn junk() -> impl Strategy<Value = Value> {

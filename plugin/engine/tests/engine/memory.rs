@@ -1,7 +1,7 @@
 //! A storage in memory that can be a standby, can fail, and can be without transactions.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -23,6 +23,7 @@ pub(crate) struct Memory {
     /// Writes are made one by one, and a failure leaves those before it (Vault).
     pub(crate) piecemeal: AtomicBool,
     pub(crate) reads_fail: AtomicBool,
+    pub(crate) reads: AtomicUsize,
 }
 
 impl Memory {
@@ -57,6 +58,7 @@ impl Storage for Memory {
 
     async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StorageFault> {
         tokio::task::yield_now().await;
+        self.reads.fetch_add(1, Ordering::SeqCst);
         if self.reads_fail.load(Ordering::SeqCst) {
             return Err(Self::fault("storage is sealed"));
         }
