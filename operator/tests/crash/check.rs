@@ -48,10 +48,10 @@ pub async fn at_the_end(place: &mut Place) {
         }
         for mail in place.smtp.mails(&delivery.to).await.unwrap().iter().filter(|mail| carries_link(mail)) {
             // A gateway may still be on its way: the first operator's held the address.
-            let link = Link::new(&Invitation::of(mail), &place.stand.public_url(), place.case.story.kinds());
+            let link = Link::new(&Invitation::of(mail), &place.stand.public_url());
             let state = wait_until("an answer", SOON, async || link.state().await).await.unwrap();
             assert!(state != "open" && state != "claimed", "{state}\n{}", place.tale());
-            let mut stranger = link;
+            let mut stranger = link.demanding(place.case.story.kinds());
             assert!(!stranger.claim().await, "a stranger could claim\n{}", place.tale());
         }
         if place.case.story == Story::Forgotten {

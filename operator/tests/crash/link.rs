@@ -24,7 +24,7 @@ pub struct Link {
     acknowledged: bool,
     kinds: &'static [Verification],
     /// How many mailed codes were typed.
-    pub(crate) typed: usize,
+    pub typed: usize,
     /// A claim arrived, its answer did not, and the window to ask again was over before anybody answered.
     pub lost: bool,
     /// What a claim gave.
@@ -33,7 +33,7 @@ pub struct Link {
 
 impl Link {
     /// As `base` serves it: for a folder that was copied, another gateway than the mail names.
-    pub fn new(invitation: &Invitation, base: &str, kinds: &'static [Verification]) -> Self {
+    pub fn new(invitation: &Invitation, base: &str) -> Self {
         let (_, fragment) = invitation.link.split_once("/#").unwrap();
         let token = ClaimToken::from_fill(|out| {
             use std::io::Read as _;
@@ -46,11 +46,16 @@ impl Link {
             token: token.unwrap(),
             unsure: false,
             acknowledged: false,
-            kinds,
+            kinds: &[],
             typed: 0,
             lost: false,
             opened: None,
         }
+    }
+
+    /// The same for a link that demands something of its holder.
+    pub fn demanding(self, kinds: &'static [Verification]) -> Self {
+        Self { kinds, ..self }
     }
 
     /// Its state; a word that is no state if the gateway refuses to speak of it. `None` if there is no gateway.

@@ -73,7 +73,7 @@ async fn make() -> Past {
     let operator = case::start(&stand, None);
     for to in &past.to {
         let mails = smtp.wait_for_mails(to, 1, SOON).await.unwrap();
-        let mut link = Link::new(&Invitation::of(&mails[0]), &stand.public_url(), &[]);
+        let mut link = Link::new(&Invitation::of(&mails[0]), &stand.public_url());
         let opened = async || link.claim().await.then_some(());
         wait_until("the claim", SOON, opened).await.unwrap();
         link.acknowledge().await;

@@ -18,7 +18,7 @@ impl Place {
             let mails = self.smtp.mails(&delivery.to).await.unwrap();
             let fresh = mails.iter().filter(|mail| carries_link(mail)).skip(delivery.links.len());
             let kinds = self.case.story.kinds();
-            delivery.links.extend(fresh.map(|mail| Link::new(&Invitation::of(mail), &base, kinds)));
+            delivery.links.extend(fresh.map(|mail| Link::new(&Invitation::of(mail), &base).demanding(kinds)));
             let mut states = Vec::new();
             for link in &self.deliveries[at].links {
                 states.push(link.state().await.unwrap_or_else(|| "no gateway".into()));
