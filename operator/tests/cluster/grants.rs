@@ -1,8 +1,9 @@
 //! The rights of `examples/install/`, one by one, as they can be taken away and given back.
 
 use std::fmt;
+use std::time::Duration;
 
-use ps_testbed::Cluster;
+use ps_testbed::{Cluster, wait_until};
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 
@@ -66,11 +67,36 @@ impl Grant {
             }
         }
         self.set(cluster, &json!(rules)).await;
+        self.wait_until_it_is(false, cluster).await;
     }
 
     /// As it was installed.
     pub async fn give_back(&self, cluster: &Cluster) {
         self.set(cluster, &self.rules).await;
+        self.wait_until_it_is(true, cluster).await;
+    }
+
+    /// The API server's authorizer follows a watch: on a busy machine it can be seconds behind what was answered.
+    async fn wait_until_it_is(&self, granted: bool, cluster: &Cluster) {
+        // A name that no rule lists is refused under every rule with names, so those are not asked about.
+        if !self.rules[self.index]["resourceNames"].is_null() {
+            return;
+        }
+        let (resource, subresource) = self.resource.split_once('/').unwrap_or((&self.resource, ""));
+        let mut attributes =
+            json!({"verb": self.verb, "group": self.group, "resource": resource, "subresource": subresource});
+        if !self.namespace.is_empty() {
+            attributes["namespace"] = json!(self.namespace);
+        }
+        let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
+            "spec": {"user": self.user, "resourceAttributes": attributes}});
+        let path = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
+        let follows = async || {
+            let answer = cluster.call("POST", path, Some(&review)).await.unwrap();
+            (answer["status"]["allowed"] == json!(granted)).then_some(())
+        };
+        // Where another rule grants the same, it never will: the test itself tells then.
+        wait_until("the authorizer to know it", Duration::from_secs(10), follows).await.ok();
     }
 
     async fn set(&self, cluster: &Cluster, rules: &Value) {

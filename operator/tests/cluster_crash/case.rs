@@ -153,6 +153,7 @@ pub async fn run(case: Case) -> Outcome {
     loop {
         place.play().await;
         if place.case.stops() && place.harmed && !place.continued {
+            place.past_the_lease().await;
             place.go_on();
             continue;
         }
@@ -227,6 +228,17 @@ impl Place {
         let enough = |after| self.passed(1).len() >= after;
         if self.case.stops() && self.harmed && !self.continued && self.case.goes_on_after().is_some_and(enough) {
             self.go_on();
+        }
+    }
+
+    /// When all is over already, nothing waits for another leader: who goes on within its lease was not deposed.
+    async fn past_the_lease(&self) {
+        if matches!(self.case.what, What::Stop(_)) {
+            let leads = async || self.stand.operators[1].log_text().contains(" leading ").then_some(());
+            let waited = wait_until("the other operator to lead", PATIENCE, leads).await;
+            if let Err(error) = waited {
+                panic!("{error}\n{}", self.tale().await);
+            }
         }
     }
 

@@ -13,7 +13,7 @@ use ps_core::error::{Class, Fault};
 use ps_core::ids::Key;
 use ps_core::link::{Link, Record, State, Verification};
 use ps_core::mail::{LinkMail, NoticeMail};
-use ps_core::ports::{Connection, MailError, Reading};
+use ps_core::ports::{CasError, Connection, MailError, Reading};
 use ps_core::rotation::{Lifetime, Step, lifetime, tag};
 use ps_core::time::Timestamp;
 
@@ -25,6 +25,9 @@ use crate::observe::View;
 
 /// How often the stamp of a new delivery is tried within its first attempt.
 const STAMP_TRIES: u32 = 3;
+
+/// How often the entry is looked at before a mail is sent.
+const LAST_LOOKS: u32 = 3;
 
 impl Controller {
     pub(super) async fn issue(&self, key: &Key, view: &View, order: &Issue) -> Result<(), Trip> {
@@ -119,7 +122,7 @@ impl Controller {
         drop(record);
 
         // Superseded while we were slow? Then the id is void, and mailing it would only puzzle the recipient.
-        if self.ports.ledger.get_latest(key).await?.is_none_or(|e| e.version != version) {
+        if !self.is_unchanged(key, version).await? {
             return Err(Trip::Lost);
         }
         let mail = LinkMail {
@@ -147,6 +150,18 @@ impl Controller {
             }
         }
         stamped
+    }
+
+    /// Whether the entry is as this act wrote it. A storage that fails for a moment here would cost an attempt, so it is
+    /// asked again at once.
+    async fn is_unchanged(&self, key: &Key, version: u64) -> Result<bool, Trip> {
+        for _ in 1..LAST_LOOKS {
+            match self.ports.ledger.get_latest(key).await {
+                Err(CasError::Failed(fault)) if fault.class == Class::Transient => {}
+                found => return Ok(found?.is_some_and(|entry| entry.version == version)),
+            }
+        }
+        Ok(self.ports.ledger.get_latest(key).await?.is_some_and(|entry| entry.version == version))
     }
 
     /// Reads the credential, rotated first where it would not live as long as is promised, or where that is asked for.
