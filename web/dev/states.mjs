@@ -220,7 +220,9 @@ export default async function everyState({ page, context, axe, log }) {
   await other.getByTestId('code').fill(CODE);
   await other.getByTestId('open').click();
   await other.locator('main[data-state="opened"]').waitFor();
-  await id('code').fill(CODE);
+  // The first may have noticed by itself meanwhile that the link is this browser's: then there is nothing to type.
+  await id('open').waitFor();
+  if (await id('code').isVisible()) await id('code').fill(CODE, { timeout: 2000 }).catch(() => assert.ok('it has noticed just now'));
   await id('open').click();
   await state('opened');
   await other.getByTestId('acknowledge').click();
