@@ -81,7 +81,12 @@ pub async fn run(config: Config, places: Places) -> anyhow::Result<()> {
     let links = places.data.join("links");
     private_folder(&links)?;
     let me = name()?;
-    let ledger = Arc::new(lease::open(|| EmbeddedLedger::open(&places.data)).await?);
+    // Before anything that may wait: who is asked to stop while another process holds the data folder ends in order too.
+    let mut stop = Stop::new()?;
+    let ledger = tokio::select! {
+        opened = lease::open(|| EmbeddedLedger::open(&places.data)) => Arc::new(opened?),
+        () = stop.asked() => return Ok(()),
+    };
     let metrics = Arc::new(Metrics::new()?);
     let health = Health::new(metrics.clone(), now());
     let listener = tokio::net::TcpListener::bind(config.admin.listen)
@@ -91,7 +96,6 @@ pub async fn run(config: Config, places: Places) -> anyhow::Result<()> {
     let routes = admin::router(health.clone());
     essential.spawn(async move { Ok(axum::serve(listener, routes).await?) });
 
-    let mut stop = Stop::new()?;
     let lease = Arc::new(Lease::new(me.clone(), config.lease));
     if !wait_for_lease(&ledger, &lease, &health, &mut stop).await? {
         return Ok(());
