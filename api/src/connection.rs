@@ -79,9 +79,11 @@ pub struct VaultConnectionSpec {
     #[x_kube(validation = rules::duration("timeout", "1s", "2m"))]
     pub timeout: Option<String>,
     /// How to log in: exactly one of `kubernetes`, `appRole` and `token`. Required.
+    /// Example: `{kubernetes: {role: shop, audience: vault, serviceAccountRef: {name: password-sender}}}`.
     pub auth: VaultAuth,
     /// Who rotates what is still owed once this connection's own identity is gone, with its namespace for example: an
     /// identity that may rotate and revoke, but not read. Default: nobody, and such a debt stays open until a person acts.
+    /// Example: `{name: cleanup}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cleanup_connection_ref: Option<CleanupConnectionRef>,
 }
@@ -146,7 +148,7 @@ pub struct ClusterVaultConnectionSpec {
         "namespaces must be names of namespaces; there are no patterns: use namespaceSelector to choose by label"))]
     pub namespaces: Option<Vec<String>>,
     /// Namespaces that may use this connection by their labels, besides those that `namespaces` lists. Whoever may label a
-    /// namespace decides who is let in. Default: none by label.
+    /// namespace decides who is let in. Default: none by label. Example: `{matchLabels: {passwordsender.io/vault: prod}}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace_selector: Option<NamespaceSelector>,
 }
@@ -171,12 +173,15 @@ pub struct NamespaceSelector {
     "auth must have exactly one of token, appRole and kubernetes; keep the one you want to log in with"))]
 pub struct VaultAuth {
     /// The Kubernetes method, as a service account of the namespace that uses the connection. Default: absent.
+    /// Example: `{role: shop, audience: vault, serviceAccountRef: {name: password-sender}}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kubernetes: Option<KubernetesAuth>,
     /// A token kept in a Secret; the operator renews it while that is possible. Default: absent.
+    /// Example: `{secretKeyRef: {name: vault-token, key: token}}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<TokenAuth>,
     /// The AppRole method. Default: absent.
+    /// Example: `{roleId: 2f1d0a52-6d1c-4f0e-9a57-0f3a1c9f8e11, secretIdRef: {name: approle, key: secret-id}}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app_role: Option<AppRoleAuth>,
 }
@@ -185,7 +190,7 @@ pub struct VaultAuth {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct TokenAuth {
-    /// Where the token is. Required.
+    /// Where the token is. Required. Example: `{name: vault-token, key: token}`.
     pub secret_key_ref: SecretKeyRef,
 }
 
@@ -204,7 +209,7 @@ pub struct KubernetesAuth {
     #[schemars(length(max = 253))]
     #[x_kube(validation = rules::vault_name("auth.kubernetes.role"))]
     pub role: String,
-    /// The service account to log in as. Required.
+    /// The service account to log in as. Required. Example: `{name: password-sender}`.
     pub service_account_ref: ServiceAccountRef,
     /// For whom the service account's token is meant: what Vault's role names as its audience, never the API server's own.
     /// Printable ASCII without spaces, at most 256 characters. Required. Example: `vault`.
@@ -244,7 +249,7 @@ pub struct AppRoleAuth {
     #[schemars(length(min = 1, max = 256))]
     #[x_kube(validation = rules::one_line("auth.appRole.roleId"))]
     pub role_id: String,
-    /// Where the secret id is. Required.
+    /// Where the secret id is. Required. Example: `{name: approle, key: secret-id}`.
     pub secret_id_ref: SecretKeyRef,
 }
 

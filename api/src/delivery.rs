@@ -131,8 +131,10 @@ pub use source::{ConnectionKind, ConnectionRef, DatabaseSource, DeliverySource, 
     "recipient and source change only together with redeliver; set redeliver to a new value, such as \"2\", to send to the new recipient or from the new source"))]
 pub struct SecretDeliverySpec {
     /// The person who gets the credential. Required. Changes only together with `redeliver`.
+    /// Example: `{email: alice@vendor.example}`.
     pub recipient: Recipient,
     /// Where the credential lives. Required. Changes only together with `redeliver`.
+    /// Example: `{vault: {connectionRef: {name: vault}, kv: {mount: secret, path: shop/db}}}`.
     pub source: DeliverySource,
     /// How the fields are labelled and shown, in this order. At most 64. Default: every key of the source, by its name.
     /// Example: `[{label: Password, key: password, kind: password}]`.
@@ -142,7 +144,7 @@ pub struct SecretDeliverySpec {
         "fields must not name a key twice; remove the second one"))]
     pub fields: Option<Vec<Field>>,
     /// Words about the credential. They travel inside the sealed envelope: neither the mail nor the server shows
-    /// them. Default: none.
+    /// them. Default: none. Example: `{title: Database of the web shop, environment: production}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context: Option<Context>,
     /// Who sends it, as the recipient reads it in mail and page. At most 100 characters, one line. Default: the sender
@@ -151,7 +153,7 @@ pub struct SecretDeliverySpec {
     #[schemars(length(min = 1, max = 100))]
     #[x_kube(validation = rules::one_line("sender"))]
     pub sender: Option<String>,
-    /// How long the link lives. Default: the defaults of its fields.
+    /// How long the link lives. Default: the defaults of its fields. Example: `{ttl: 4h, claimWindow: 15m}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link: Option<Link>,
     /// Nothing is sent after this point in time, whatever was lost, delayed or restored. RFC 3339 with a time zone.
@@ -159,14 +161,15 @@ pub struct SecretDeliverySpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "date-time"), length(max = 40))]
     pub deliver_before: Option<String>,
-    /// What the recipient must know besides holding the link. Default: nothing.
+    /// What the recipient must know besides holding the link. Default: nothing. Example: `{emailCode: {}}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verification: Option<Verification>,
     /// When and how the credential is made invalid after the hand-off. Required, because `afterRetrieval` is, unless
-    /// `strategy` is `None`.
+    /// `strategy` is `None`. Example: `{strategy: RotateRole, afterRetrieval: 1h}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation: Option<Rotation>,
     /// Whom to tell what became of the link. Default: nobody.
+    /// Example: `{email: platform@example.com, events: [Expired, Locked]}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notify: Option<Notify>,
     /// What the condition `Ready` means: the mail was accepted (`OnDelivered`), the link was opened (`OnRetrieved`), or the
@@ -174,7 +177,8 @@ pub struct SecretDeliverySpec {
     /// Example: `OnRotated`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completion: Option<Completion>,
-    /// Change it to send again. Any text of at most 63 characters; applying the same value again sends nothing.
+    /// Set or change it to send again. Any text of at most 63 characters; applying the same value again sends nothing, nor
+    /// does taking it away.
     /// Default: absent. Example: `"2"`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
@@ -306,7 +310,7 @@ pub struct Link {
 #[serde(rename_all = "camelCase")]
 pub struct Verification {
     /// A passphrase that you tell the recipient on another way. The page asks for it; it takes part in the encryption.
-    /// Default: none.
+    /// Default: none. Example: `{secretKeyRef: {name: passphrase, key: value}}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub passphrase: Option<Passphrase>,
     /// A code of eight digits that is mailed to `recipient.email` when the recipient asks for it on the page, and typed there:
@@ -337,6 +341,7 @@ pub struct Oidc {}
 #[serde(rename_all = "camelCase")]
 pub struct Passphrase {
     /// The Secret, in the delivery's own namespace, and the key in it. Required.
+    /// Example: `{name: passphrase, key: value}`.
     pub secret_key_ref: SecretKeyRef,
 }
 

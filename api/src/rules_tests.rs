@@ -224,7 +224,7 @@ fn every_field_teaches_and_is_bounded() {
             let or = words.contains("Default:") || words.contains("Required");
             assert!(or, "{path} says neither its default nor that it is required: {words}");
         }
-        if scalar {
+        if scalar || wanted {
             assert!(words.contains("Example:"), "{path} has no example: {words}");
         }
         if wanted && node["type"] == "string" && node["enum"].is_null() {

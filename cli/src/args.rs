@@ -177,6 +177,9 @@ pub(crate) struct SendArgs {
     /// Who sends it; shown before the link is opened
     #[arg(long, value_name = "TEXT", default_value = "")]
     pub(crate) sender: String,
+    /// What the link begins with [default: the mount's public_url, which whoever may write its config chooses]
+    #[arg(long, value_name = "URL", env = "PASSWORD_SENDER_PUBLIC_URL")]
+    pub(crate) public_url: Option<String>,
     /// Ask for a passphrase when the link is opened: read it from this file; one line end is dropped
     #[arg(long, value_name = "FILE")]
     pub(crate) passphrase_file: Option<PathBuf>,

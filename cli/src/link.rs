@@ -191,7 +191,6 @@ fn scheme_at(text: &str, at: usize) -> bool {
     text.get(at..).is_some_and(|rest| rest.starts_with("https://") || rest.starts_with("http://"))
 }
 
-/// Whether an address stays on this machine, where plain HTTP hides nothing from anybody new.
 /// The folder of a page, from its address as a person types it; what follows `?` or `#` is dropped.
 pub(crate) fn page_address(text: &str) -> Result<Url, NoLink> {
     let mut url = Url::parse(text.trim()).map_err(|_| NoLink::NoAddress)?;
@@ -210,6 +209,7 @@ pub(crate) fn page_address(text: &str) -> Result<Url, NoLink> {
     Ok(url)
 }
 
+/// Whether an address stays on this machine, where plain HTTP hides nothing from anybody new.
 fn is_loopback(url: &Url) -> bool {
     match url.host_str() {
         Some("localhost" | "[::1]") => true,

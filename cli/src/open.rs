@@ -36,8 +36,8 @@ pub(crate) fn run(args: &OpenArgs) -> Result<(), Failure> {
         state => return Err(opening.over(state)),
     };
     let repeat = format!("Until {} the same command opens it again", clock::until(opened.until, clock::now()));
-    opening.hand_over(&form, &opened.payload).map_err(|failure| failure.and(&repeat))?;
-    opening.finish(&opened.payload, &repeat)
+    let shown = opening.hand_over(&form, &opened.payload).map_err(|failure| failure.and(&repeat))?;
+    opening.finish(&opened.payload, shown, &repeat)
 }
 
 /// What is printed; decided before anything is claimed.
@@ -103,12 +103,22 @@ impl<'a> Opening<'a> {
             match self.session.gateway.claim(&claim) {
                 Ok(answer) => return opened(&unlocked, answer),
                 Err(NoAnswer::Refused(Refusal::WrongCode { retry_after })) => {
-                    self.wrong_code(retry_after)?;
-                    typed = None;
+                    match typed.take() {
+                        Some(_) => self.wrong_code(retry_after)?,
+                        // Due since the lookup: the passphrase was wrong too often elsewhere.
+                        None => self.session.wait(
+                            retry_after,
+                            Exit::Again,
+                            "the gateway asks for the opening code as well",
+                        )?,
+                    }
+                    self.looked.answer.opening_code = true;
                     given = Some(unlocked);
                 }
                 Err(NoAnswer::Refused(Refusal::WrongProof { attempts_left, retry_after })) => {
                     self.wrong_passphrase(attempts_left, retry_after)?;
+                    // After some, the opening code is due as well.
+                    self.looked = self.session.look(self.opener)?;
                 }
                 Err(NoAnswer::Refused(Refusal::SlowDown { retry_after })) => {
                     let what = "the gateway asks to wait, as after something that was mistyped";
@@ -205,8 +215,8 @@ impl<'a> Opening<'a> {
         over(state)
     }
 
-    /// Saves and prints.
-    fn hand_over(&mut self, form: &Form, payload: &Payload) -> Result<(), Failure> {
+    /// Saves and prints. `false` if hidden values were not shown.
+    fn hand_over(&mut self, form: &Form, payload: &Payload) -> Result<bool, Failure> {
         if let Some(folder) = &self.args.files {
             printer::save(payload, folder)?;
         }
@@ -214,21 +224,26 @@ impl<'a> Opening<'a> {
         let show = self.args.show || !to_terminal;
         printer::print(form, payload, show, to_terminal)?;
         if show || !printer::hides(payload) {
-            return Ok(());
+            return Ok(true);
         }
         let asked = match self.session.inputs.terminal() {
             Some(terminal) => terminal.confirm("Show the hidden values?")?,
             None => false,
         };
         if asked {
-            return printer::print(form, payload, true, to_terminal);
+            return printer::print(form, payload, true, to_terminal).map(|()| true);
         }
         say("Hidden values: use --show, or send the output to a file or a program.");
-        Ok(())
+        Ok(false)
     }
 
     /// Acknowledges, if the person says so, or says how to.
-    fn finish(&mut self, payload: &Payload, repeat: &str) -> Result<(), Failure> {
+    fn finish(&mut self, payload: &Payload, shown: bool, repeat: &str) -> Result<(), Failure> {
+        if self.args.acknowledge && !shown {
+            // It would be erased, and nobody has seen it.
+            let message = "hidden values were not shown, so nothing was acknowledged";
+            return Err(Failure::usage(message, "Add --show, or send the output to a file or a program").and(repeat));
+        }
         if !payload.files.is_empty() && self.args.files.is_none() {
             say(&format!(
                 "{} files came along and are not saved: use --files DIR. Not acknowledged.\n{repeat}.",

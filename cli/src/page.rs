@@ -1,6 +1,5 @@
 //! `page`: what the recipient's page is made of, and whether a gateway serves just that.
 
-use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
@@ -33,7 +32,7 @@ pub(crate) fn run(args: &PageArgs) -> Result<ExitCode, Failure> {
         let found = gateway.file(name).map_err(|why| why.failure())?;
         let same = Digest::of(&found).to_string() == hash;
         differ += usize::from(!same);
-        writeln!(told, "{}  {name}", if same { "same   " } else { "DIFFERS" }).ok();
+        told.push_str(&format!("{}  {name}\n", if same { "same   " } else { "DIFFERS" }));
     }
     print(&told)?;
     if differ == 0 {

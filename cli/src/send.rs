@@ -3,18 +3,16 @@
 
 use std::io::{self, Write as _};
 
-use ps_core::link::Verification;
 use ps_core::secret::SecretString;
 use ps_core::time::{Span, Timestamp};
-use ps_envelope::{
-    Field, FieldKind, FreshSecret, OpeningCode, Passphrase, Payload, Preview, SealInput, SealedLink, seal,
-};
+use ps_envelope::{CodedInput, Field, FieldKind, OpeningCode, Passphrase, Payload, Preview, SealedLink};
 use serde_json::{Value, json};
 
 use crate::args::SendArgs;
 use crate::clock;
-use crate::failure::{Failure, enough};
+use crate::failure::Failure;
 use crate::inputs::{file, missing, text};
+use crate::shown;
 use crate::terminal::Terminal;
 use crate::vault::Vault;
 
@@ -46,10 +44,12 @@ pub(crate) fn run(args: &SendArgs) -> Result<(), Failure> {
     let mut fields = Vec::with_capacity(named.len());
     for (key, from) in named {
         let value = value(key, &from, terminal.as_mut())?;
-        fields.push(Field { key: key.to_owned(), label: String::new(), kind: kind(key, value.expose()), value });
+        let kind = FieldKind::guess(key, value.expose());
+        fields.push(Field { key: key.to_owned(), label: String::new(), kind, value });
     }
     let passphrase = passphrase(args, terminal.as_mut())?;
     let (link, code) = sealed(args, fields, passphrase.as_ref(), clock::now() + longest + window, window)?;
+    let pinned = args.public_url.as_deref().map(|url| link.secret.to_url(url)).transpose()?;
     let body = json!({
         "sealed": link.sealed,
         "ciphertext": ps_core::encode::b64(&link.ciphertext),
@@ -59,15 +59,10 @@ pub(crate) fn run(args: &SendArgs) -> Result<(), Failure> {
     let answer = vault.write(&format!("{mount}/sealed/{}", args.role), &body)?;
     let at = |pointer: &str| answer.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
     let (public_url, expires_at, lease_id) = (at("/data/public_url"), at("/data/expires_at"), at("/lease_id"));
-    if public_url.is_empty() {
-        return Err(Failure::usage(
-            "the mount has no public_url, so there is no address to make a link of; the sealed link expires unopened",
-            "Write public_url to the mount's config, and send again",
-        ));
-    }
-    print(args.json, &link.secret.to_url(&public_url)?, &code.shown()?, &expires_at, &lease_id)
-        .or_else(enough)
-        .map_err(|e| Failure::io("print the link", &e))
+    let url = pinned.map_or_else(|| link.secret.to_url(&public_url), Ok)?;
+    // A reader that is gone is a failure here: the link is stored nowhere else.
+    print(args.json, &url, &code.shown()?, &expires_at, &lease_id)
+        .map_err(|e| Failure::io("print the link, which is lost; what was sealed expires unopened", &e))
 }
 
 fn print(as_json: bool, url: &SecretString, code: &SecretString, expires_at: &str, lease_id: &str) -> io::Result<()> {
@@ -79,8 +74,8 @@ fn print(as_json: bool, url: &SecretString, code: &SecretString, expires_at: &st
     } else {
         writeln!(out, "Link          {}", url.expose())?;
         writeln!(out, "Opening code  {}", code.expose())?;
-        writeln!(out, "Expires       {expires_at}")?;
-        writeln!(out, "Lease         {lease_id}")
+        writeln!(out, "Expires       {}", &*shown::line(expires_at))?;
+        writeln!(out, "Lease         {}", &*shown::line(lease_id))
     }
 }
 
@@ -92,27 +87,12 @@ fn sealed(
     claim_window: Span,
 ) -> Result<(SealedLink, OpeningCode), Failure> {
     let no_random = |error: getrandom::Error| Failure::io("get random bytes", &io::Error::other(error));
-    let secret = FreshSecret::from_fill(getrandom::fill).map_err(no_random)?;
-    let mut five = [0_u8; 5];
-    getrandom::fill(&mut five).map_err(no_random)?;
-    let code = OpeningCode::from_random(five)?;
     let shown = |text: &str| SecretString::new(text.to_owned());
     let known = |text: &str| (!text.is_empty()).then(|| shown(text));
     let payload = Payload { title: known(&args.title), sender: known(&args.sender), fields, ..Payload::default() };
     let preview = Preview { title: shown(&args.title), sender: shown(&args.sender), works_for: None };
-    let kinds: &[Verification] = if passphrase.is_some() { &[Verification::Passphrase] } else { &[] };
-    let link = seal(SealInput {
-        secret,
-        passphrase,
-        factor: None,
-        opening_code: Some(&code),
-        payload: &payload,
-        preview: &preview,
-        not_after,
-        claim_window,
-        kinds,
-    })?;
-    Ok((link, code))
+    let input = CodedInput { passphrase, payload: &payload, preview: &preview, not_after, claim_window };
+    ps_envelope::seal_coded(input, |out| getrandom::fill(out).map_err(no_random))
 }
 
 fn passphrase(args: &SendArgs, terminal: Option<&mut Terminal>) -> Result<Option<Passphrase>, Failure> {
@@ -161,18 +141,6 @@ fn value(key: &str, from: &From<'_>, terminal: Option<&mut Terminal>) -> Result<
     Ok(trimmed.map_or_else(|| whole.clone(), |trimmed| SecretString::new(trimmed.to_owned())))
 }
 
-/// Hidden if the name sounds secret or there are several lines, as for a key that a manifest does not describe.
-fn kind(key: &str, value: &str) -> FieldKind {
-    let key = key.to_ascii_lowercase();
-    if value.contains('\n') {
-        FieldKind::Multiline
-    } else if ["pass", "secret", "token", "key", "pin"].iter().any(|word| key.contains(word)) {
-        FieldKind::Password
-    } else {
-        FieldKind::Text
-    }
-}
-
 fn span(text: &str, option: &str) -> Result<Span, Failure> {
     let span = Span::parse(text).filter(|span| *span >= Span::from_secs(1));
     span.ok_or_else(|| Failure::usage(format!("{option} must be a time such as 4h or 90m"), ""))
@@ -191,12 +159,5 @@ mod tests {
             let failure = parse(bad).unwrap_err();
             assert!(!failure.to_string().contains("hunter2"), "{bad}");
         }
-    }
-
-    #[test]
-    fn kinds_follow_names_and_lines() {
-        assert_eq!(kind("API_Token", "x"), FieldKind::Password);
-        assert_eq!(kind("username", "x"), FieldKind::Text);
-        assert_eq!(kind("cert", "a\nb"), FieldKind::Multiline);
     }
 }

@@ -12,6 +12,7 @@ use crate::args::SendArgs;
 use crate::failure::{Exit, Failure};
 use crate::gateway::{NoAnswer, classify, client};
 use crate::inputs::file;
+use crate::shown;
 
 /// The longest answer that is read, in bytes.
 const MAX_ANSWER: usize = 256 * 1024;
@@ -84,7 +85,7 @@ impl Vault {
             429 | 472 | 473 | 500.. => (Exit::Again, "Run the same command again in a while"),
             _ => (Exit::Other, ""),
         };
-        let said = if said.is_empty() { String::new() } else { format!(": {said}") };
+        let said = if said.is_empty() { String::new() } else { format!(": {}", &*shown::line(&said)) };
         Err(Failure::new(exit, format!("Vault refused with status {status}{said}"), remedy))
     }
 }

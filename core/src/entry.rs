@@ -3,11 +3,13 @@
 //! Nothing else is read for a decision: status is a projection of this ([`crate::status`]) and can be lost at any time.
 
 mod common;
+mod next;
 mod verifying;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::audit::{Event, EventKind, Writer};
 use crate::delivery::{ConnectionRef, Identity, NoticeKind, Notify, OnSourceRotated, Source, Strategy, Tags};
@@ -17,10 +19,11 @@ use crate::ids::{Digest, Key, LinkId, Stamp};
 use crate::link::State;
 use crate::link::check::Tamper;
 use crate::ports::Connection;
-use crate::rotation::{Delivered, Evidence};
+use crate::rotation::{Begun, Delivered, Evidence};
 use crate::time::{Span, Timestamp};
 
-pub use common::{Common, TrailHead};
+pub use common::{Common, TagKey, TrailHead};
+pub use next::{Hold, RotatedFirst};
 pub use verifying::{JudgeSecrets, MailedCode, Verifying};
 
 /// What the operator remembers of one delivery.
@@ -51,6 +54,9 @@ pub struct Entry {
     /// Attempts that still matter, oldest first; the last is the current one.
     #[serde(default)]
     pub attempts: Vec<Attempt>,
+    /// A rotation before the next attempt, written down before it is made (invariant 5). Gone when that attempt begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotated_first: Option<RotatedFirst>,
     /// What the sender is still to be told.
     #[serde(default)]
     pub notices: Vec<Notice>,
@@ -62,23 +68,6 @@ pub struct Entry {
     pub next_seq: u64,
     /// When the entry was made.
     pub created_at: Timestamp,
-}
-
-/// Why nothing is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Hold {
-    /// The manifest was deleted and made anew; it was delivered before.
-    AlreadyDelivered,
-    /// The source was rotated under the open link, and the manifest says to wait.
-    SourceRotated,
-    /// The mail was refused for good.
-    MailRefused,
-    /// The time in `deliverBefore` has passed.
-    TooLate,
-    /// A restore was noticed before it was sent, as far as this ledger knows: it may have been sent since.
-    Restored,
-    /// The same, noticed while the manifest could not be read: what it asks for once it can is what was asked then.
-    RestoredUnread,
 }
 
 /// One try to hand the credential over.
@@ -135,10 +124,10 @@ pub struct Attempt {
     pub forgotten: bool,
 }
 
-/// `R` in the ledger; it does not print.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// `R` in the ledger; it wipes itself and does not print.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
 #[serde(transparent)]
-pub struct ReleaseKey(#[serde(with = "encode::serde_b64")] pub [u8; 32]);
+pub struct ReleaseKey(#[serde(with = "encode::serde_b64_secret")] pub [u8; 32]);
 
 impl std::fmt::Debug for ReleaseKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -303,9 +292,9 @@ pub struct Obligation {
     pub raised_at: Timestamp,
     /// When it is due at the latest.
     pub due: Timestamp,
-    /// When the first step was about to be taken.
+    /// When the first step was about to be taken, and by whom.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub begun_at: Option<Timestamp>,
+    pub begun: Option<Begun>,
     /// Since when a person has been told that it does not succeed, and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stalled: Option<Stalled>,
@@ -349,6 +338,7 @@ impl Entry {
             again: false,
             attempt: 0,
             attempts: Vec::new(),
+            rotated_first: None,
             notices: Vec::new(),
             outbox: Vec::new(),
             next_seq: 0,
@@ -379,6 +369,13 @@ impl Entry {
     #[must_use]
     pub fn incarnation(&self) -> String {
         self.stamp.incarnation()
+    }
+
+    /// Whether this value of `spec.redeliver` asks for another delivery: one that was not answered yet. To take it away asks
+    /// for nothing.
+    #[must_use]
+    pub fn is_asked_again(&self, redeliver: Option<&String>) -> bool {
+        redeliver.is_some() && redeliver != self.redeliver_handled.as_ref()
     }
 
     /// Puts an event of this writer into the outbox.

@@ -116,6 +116,19 @@ pub trait LinkStore: Send + Sync {
     async fn changes(&self, after: u64, limit: usize) -> Result<Vec<RecordSummary>, CasError>;
 }
 
+/// The fault by which [`Manifests::get`] refuses an operator that is not sure any more that it may work: not a folder or an API
+/// server that fails, beside which what is owed goes on.
+#[must_use]
+pub fn lease_over(why: &str) -> Fault {
+    Fault::new(Class::Transient, "lease-over", why)
+}
+
+/// Whether it is that one.
+#[must_use]
+pub fn is_lease_over(fault: &Fault) -> bool {
+    fault.code == "lease-over"
+}
+
 /// The ledger-wide entry is gone: without its key nothing that was delivered could be told from what is there now.
 #[must_use]
 pub fn common_missing() -> Fault {
@@ -165,7 +178,8 @@ pub trait Ledger: Send + Sync {
     /// # Errors
     /// `Failed`.
     async fn by_source(&self, source: &Digest) -> Result<Vec<Entry>, CasError>;
-    /// The entry that has an attempt with this record.
+    /// The entry that has an attempt with this record, and has not forgotten it: a record that comes late, under an id whose
+    /// tombstone is gone, is nobody's.
     ///
     /// # Errors
     /// `Failed`.
@@ -274,6 +288,8 @@ pub struct Reading {
     pub rotates_in: Option<Span>,
     /// Static roles: the period of Vault's own rotation.
     pub period: Option<Span>,
+    /// KV version 1: the names of keys that the secret has beside those that were asked for.
+    pub others: Vec<String>,
 }
 
 /// Vault or OpenBao.
@@ -315,6 +331,9 @@ pub enum MailError {
     /// Certainly not sent; the same message may be tried again.
     #[error("not sent: {0}")]
     NotSent(Fault),
+    /// Certainly not sent: the server would not take this message for now. It says nothing of other messages.
+    #[error("deferred: {0}")]
+    Deferred(Fault),
     /// The server refused it for good.
     #[error("refused: {0}")]
     Refused(Fault),
@@ -395,6 +414,13 @@ pub trait Manifests: Send + Sync {
     /// # Errors
     /// A transient fault.
     async fn get(&self, key: &Key) -> Result<Option<Manifest>, Fault>;
+    /// Asked before an object that has an entry is believed to be gone: what is watched may be behind whoever made the entry.
+    ///
+    /// # Errors
+    /// A transient fault: it is there after all, or nobody can tell.
+    async fn confirm_gone(&self, _key: &Key) -> Result<(), Fault> {
+        Ok(())
+    }
     /// Puts the stamp (and, in a cluster, the finalizer) on exactly this incarnation.
     ///
     /// # Errors

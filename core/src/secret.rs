@@ -149,6 +149,21 @@ mod tests {
         assert_eq!(secret.expose(), [0; 33]);
     }
 
+    /// Compiles only while each of them wipes itself.
+    #[test]
+    fn every_secret_of_the_rules_wipes_itself() {
+        fn wipes<T: ZeroizeOnDrop>() {}
+        wipes::<SecretString>();
+        wipes::<crate::entry::ReleaseKey>();
+        wipes::<crate::entry::TagKey>();
+        wipes::<crate::link::Release>();
+        wipes::<crate::link::email_code::CodeKey>();
+        wipes::<crate::link::verification::JudgeKey>();
+        wipes::<crate::service::Released>();
+        wipes::<crate::service::Revealed>();
+        wipes::<crate::service::TypedCode>();
+    }
+
     #[test]
     fn debug_shows_neither_text_nor_bytes_nor_length() {
         let text = format!("{:?}", SecretString::new("hunter2".into()));

@@ -11,10 +11,12 @@ use std::fmt;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Deserializer, Serialize};
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::encode;
 use crate::ids::{Digest, LinkId};
-use crate::link::{Kdf, State, Verification, opening_code_hash};
+use crate::link::{Kdf, State, Verification, opening_code, opening_code_hash};
+use crate::secret::SecretString;
 use crate::time::{Span, Timestamp};
 
 pub use code::{
@@ -24,14 +26,13 @@ pub use refusal::{Refusal, RefusalBody, RefusalDetail};
 
 /// The largest request body, in bytes (section 8).
 pub const MAX_REQUEST_BYTES: usize = 8 * 1024;
-/// Letters of an opening code in normal form (section 6).
-const CODE_LETTERS: usize = 8;
 /// The longest text that is looked at as an opening code: room for any grouping, none for abuse.
 const MAX_TYPED_CODE_BYTES: usize = 64;
 
-/// 32 bytes that a caller reveals to show a right: `access`, `proof`, `decline`, a claim token. It does not print.
-#[derive(Clone, Copy, Serialize, Deserialize)]
-pub struct Revealed(#[serde(with = "encode::serde_b64")] pub [u8; 32]);
+/// 32 bytes that a caller reveals to show a right: `access`, `proof`, `decline`, a claim token. It wipes itself and
+/// does not print.
+#[derive(Clone, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
+pub struct Revealed(#[serde(with = "encode::serde_b64_secret")] pub [u8; 32]);
 
 impl fmt::Debug for Revealed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -39,12 +40,11 @@ impl fmt::Debug for Revealed {
     }
 }
 
-/// An opening code in normal form: eight letters of the alphabet of section 6. It does not print.
+/// An opening code in normal form: eight letters of the alphabet of section 6. It wipes itself and does not print.
 ///
 /// The check character is the page's affair: here a code whose check fails is a wrong code like any other.
-#[derive(Clone, Serialize)]
-#[serde(transparent)]
-pub struct TypedCode(String);
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub struct TypedCode(SecretString);
 
 impl TypedCode {
     /// Normalises what a person typed: drops spaces and hyphens, upper-cases, reads `O` as `0`, `I` and `L` as `1`.
@@ -54,22 +54,13 @@ impl TypedCode {
         if text.len() > MAX_TYPED_CODE_BYTES {
             return None;
         }
-        let mut code = String::with_capacity(CODE_LETTERS);
-        for letter in text.chars().filter(|c| !matches!(c, ' ' | '-')) {
-            code.push(match letter.to_ascii_uppercase() {
-                'O' => '0',
-                'I' | 'L' => '1',
-                c @ ('0'..='9' | 'A'..='H' | 'J' | 'K' | 'M' | 'N' | 'P'..='T' | 'V'..='Z') => c,
-                _ => return None,
-            });
-        }
-        (code.len() == CODE_LETTERS).then_some(Self(code))
+        opening_code::read(text).map(|values| Self(opening_code::write(&values)))
     }
 
     /// The hash that a record keeps of it, bound to the link.
     #[must_use]
     pub fn hash(&self, id: LinkId) -> Digest {
-        opening_code_hash(id, &self.0)
+        opening_code_hash(id, self.0.expose())
     }
 }
 
@@ -79,10 +70,15 @@ impl fmt::Debug for TypedCode {
     }
 }
 
+impl Serialize for TypedCode {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(self.0.expose())
+    }
+}
+
 impl<'de> Deserialize<'de> for TypedCode {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
-        Self::parse(&text).ok_or_else(|| serde::de::Error::custom("not an opening code"))
+        encode::read_secret_text(d, Self::parse)?.ok_or_else(|| serde::de::Error::custom("not an opening code"))
     }
 }
 
@@ -286,9 +282,9 @@ impl fmt::Debug for Sealed {
     }
 }
 
-/// `R`, on its way to the holder of one claim token. It does not print.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Released(#[serde(with = "encode::serde_b64")] pub [u8; 32]);
+/// `R`, on its way to the holder of one claim token. It wipes itself and does not print.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
+pub struct Released(#[serde(with = "encode::serde_b64_secret")] pub [u8; 32]);
 
 impl fmt::Debug for Released {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -378,7 +374,7 @@ mod tests {
     #[test]
     fn codes_are_normalised_as_the_protocol_says() {
         for text in ["ABCD-EF01", "abcdef01", " a b-c-d e f o l ", "ABCDEFOI"] {
-            assert_eq!(TypedCode::parse(text).map(|c| c.0).as_deref(), Some("ABCDEF01"), "{text}");
+            assert_eq!(TypedCode::parse(text).as_ref().map(|c| c.0.expose()), Some("ABCDEF01"), "{text}");
         }
         for bad in ["", "ABCDEF0", "ABCDEF012", "ABCDEFU1", "ABCDEF\t01", "ÄBCDEF01", "ABCDEF\u{a0}01", &" ".repeat(65)]
         {

@@ -120,11 +120,14 @@ pub fn project(
     let stall = stall(current, note);
     let completion = spec.map(|s| s.completion).unwrap_or_default();
     let anew = is_asked_anew(spec, entry);
-    let done = current.is_some_and(|a| completed(a, completion)) && stall.is_none() && !anew;
+    let follows = does_another_follow(spec, current);
+    let done = current.is_some_and(|a| completed(a, completion)) && stall.is_none() && !anew && !follows;
     let transient = note.filter(|n| n.is_transient());
     match (&stall, done) {
         (Some(fault), _) => put("Ready", "False", &camel(&fault.code), fault.to_string()),
-        (None, true) => put("Ready", "True", "Done", ready_text(completion).to_owned()),
+        (None, true) => {
+            put("Ready", "True", "Done", current.map_or("", |a| ready_text(a, completion)).to_owned());
+        }
         (None, false) => {
             let (reason, text) = transient
                 .map_or(("Working".to_owned(), waiting_text(current, anew)), |f| (camel(&f.code), f.to_string()));
@@ -141,7 +144,7 @@ pub fn project(
     put("Delivered", delivered.0, delivered.1, delivered.2);
     put("Retrieved", retrieved.0, retrieved.1, retrieved.2);
     put("Rotated", rotated.0, rotated.1, rotated.2.clone());
-    let summary = summary(current, stall.as_ref(), rotated.1, anew);
+    let summary = summary(current, stall.as_ref(), rotated.1, anew, follows);
     Status {
         observed_generation: generation,
         summary,
@@ -183,17 +186,32 @@ fn completed(attempt: &Attempt, completion: Completion) -> bool {
     match completion {
         Completion::OnDelivered => attempt.delivered(),
         Completion::OnRetrieved => attempt.link.claimed_at.is_some() || !attempt.link_is_live(),
-        Completion::OnRotated => {
-            attempt.evidence.is_some() || (attempt.terms.strategy == Strategy::None && !attempt.link_is_live())
-        }
+        Completion::OnRotated => attempt.evidence.is_some() || (!attempt.link_is_live() && owes_nothing(attempt)),
     }
 }
 
-const fn ready_text(completion: Completion) -> &'static str {
+/// Whether the end of its link calls for no rotation.
+fn owes_nothing(attempt: &Attempt) -> bool {
+    let (link, terms) = (&attempt.link, &attempt.terms);
+    let unopened = link.claimed_at.is_none() && link.tampered.is_none() && attempt.obligation.is_none();
+    let kept = match link.state {
+        State::Expired => !terms.on_expiry,
+        State::Revoked => !terms.on_revocation,
+        State::Locked => !terms.on_locked,
+        State::Open | State::Claimed | State::Retrieved | State::Declined => false,
+    };
+    terms.strategy == Strategy::None || (unopened && kept)
+}
+
+/// What was reached, for an attempt that is [`completed`].
+const fn ready_text(attempt: &Attempt, completion: Completion) -> &'static str {
     match completion {
-        Completion::OnDelivered => "the mail was accepted",
-        Completion::OnRetrieved => "the link was opened",
-        Completion::OnRotated => "the delivered credential is dead",
+        Completion::OnDelivered if matches!(attempt.mail, MailState::Accepted { .. }) => "the mail was accepted",
+        Completion::OnDelivered => "the recipient may have it; whether the mail server accepted it is not known",
+        Completion::OnRetrieved if attempt.link.claimed_at.is_some() => "the link was opened",
+        Completion::OnRetrieved => "the link is over, and nobody has opened it",
+        Completion::OnRotated if attempt.evidence.is_some() => "the delivered credential is dead",
+        Completion::OnRotated => "the link is over, and no rotation was asked for",
     }
 }
 
@@ -201,8 +219,14 @@ const fn ready_text(completion: Completion) -> &'static str {
 /// not what this generation asks for: `kubectl wait` must not pass on it.
 fn is_asked_anew(spec: Option<&Spec>, entry: Option<&Entry>) -> bool {
     let (Some(spec), Some(entry)) = (spec, entry) else { return false };
-    let asked = entry.again || spec.redeliver != entry.redeliver_handled;
+    let asked = entry.again || entry.is_asked_again(spec.redeliver.as_ref());
     asked && entry.attempt > 0 && !entry.removed && !spec.revoked
+}
+
+/// Whether the current attempt was given up, and not withdrawn: then another one is made.
+fn does_another_follow(spec: Option<&Spec>, current: Option<&Attempt>) -> bool {
+    let given_up = current.is_some_and(|a| a.mail == MailState::Superseded && a.link.revoke.is_none());
+    given_up && spec.is_some_and(|s| !s.revoked)
 }
 
 /// What an earlier attempt has reached does not count for the one that is asked for; what it still owes is told on.
@@ -301,8 +325,8 @@ fn rotated(current: Option<&Attempt>, note: Option<&Fault>) -> Words {
         Some(o) if o.stalled.is_some() => ("False", "Stalled", "it does not succeed; it is tried on".into()),
         Some(o) => {
             let waits = note.map(|n| format!("; waits: {n}")).unwrap_or_default();
-            if o.begun_at.is_some() {
-                ("False", "Rotating", format!("since {}{waits}", o.due))
+            if let Some(begun) = &o.begun {
+                ("False", "Rotating", format!("since {}{waits}", begun.at))
             } else {
                 ("False", "Due", format!("at {} ({}){waits}", o.due, o.cause.as_str()))
             }
@@ -311,7 +335,7 @@ fn rotated(current: Option<&Attempt>, note: Option<&Fault>) -> Words {
 }
 
 /// The printer column `STATUS`.
-fn summary(current: Option<&Attempt>, stall: Option<&Fault>, rotated: &str, anew: bool) -> String {
+fn summary(current: Option<&Attempt>, stall: Option<&Fault>, rotated: &str, anew: bool, follows: bool) -> String {
     if let Some(fault) = stall {
         return format!("Stalled: {}", camel(&fault.code));
     }
@@ -324,6 +348,7 @@ fn summary(current: Option<&Attempt>, stall: Option<&Fault>, rotated: &str, anew
         ("Rotating", _) => "Rotating",
         (_, _) if attempt.link.tampered.is_some() => "Tampered",
         (_, State::Open) if !attempt.delivered() => "Sending",
+        (_, State::Revoked) if follows => "Sending",
         (_, State::Open) => "Delivered",
         (_, State::Claimed | State::Retrieved) => "Retrieved",
         (_, State::Expired) => "Expired",

@@ -81,10 +81,18 @@ impl fmt::Debug for Timestamp {
     }
 }
 
-/// A length of time, never negative: whole milliseconds. Serialised as that number.
+/// A length of time, never negative: whole milliseconds. Serialised as that number; a negative one is refused.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default)]
-#[serde(transparent)]
+#[serde(try_from = "i64")]
 pub struct Span(i64);
+
+impl TryFrom<i64> for Span {
+    type Error = &'static str;
+
+    fn try_from(millis: i64) -> Result<Self, Self::Error> {
+        if millis < 0 { Err("a length of time can't be negative") } else { Ok(Self(millis)) }
+    }
+}
 
 impl Span {
     /// No time at all.
@@ -204,6 +212,18 @@ mod tests {
         assert_eq!(Timestamp::from_secs(9) - Span::from_secs(4), Timestamp::from_secs(5));
         assert_eq!(Timestamp::from_secs(9).since(Timestamp::from_secs(5)).to_string(), "4s");
         assert_eq!(Span::ZERO.to_string(), "0s");
+    }
+
+    #[test]
+    fn a_span_is_stored_as_its_milliseconds_and_a_negative_one_is_refused() {
+        for (text, ms) in [("0", 0), ("1500", 1500), ("9223372036854775807", i64::MAX)] {
+            let span: Span = serde_json::from_str(text).unwrap();
+            assert_eq!(span, Span::from_millis(ms));
+            assert_eq!(serde_json::to_string(&span).unwrap(), text);
+        }
+        for bad in ["-1", "-9223372036854775808", "9223372036854775808", "1.5", "null", r#""4h""#] {
+            assert!(serde_json::from_str::<Span>(bad).is_err(), "{bad}");
+        }
     }
 
     proptest! {

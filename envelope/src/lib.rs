@@ -35,5 +35,5 @@ pub use payload::{
     Field, FieldKind, File, MAX_ITEMS, MAX_PAYLOAD_JSON, MAX_PREVIEW_JSON, MAX_PREVIEW_SENDER, MAX_PREVIEW_TITLE,
     Payload, Preview,
 };
-pub use seal::{SealInput, SealedLink, seal};
+pub use seal::{CodedInput, SealInput, SealedLink, seal, seal_coded};
 pub use token::{FRAGMENT_PREFIX, FreshSecret, LinkSecret};

@@ -6,45 +6,53 @@
 use std::fmt;
 
 use ps_core::ids::{Digest, LinkId};
-use ps_core::link::opening_code_hash;
+use ps_core::link::opening_code::{self, LETTERS};
 use ps_core::secret::{SecretBytes, SecretString};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::Error;
 
-/// Crockford's base32 alphabet; a character's value is its place.
-const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 /// Random characters; the check character is one more.
-const RANDOM: usize = 7;
+const RANDOM: usize = LETTERS - 1;
 
 /// A well-formed opening code. Not known to be the right one.
 pub struct OpeningCode(SecretString);
 
 impl OpeningCode {
-    /// A code from 5 random bytes. 35 of their 40 bits are used, so every code is equally likely.
+    /// A code from 5 random bytes that `fill` writes; they are wiped.
+    ///
+    /// # Errors
+    /// Whatever `fill` returns.
+    pub fn from_fill<E>(fill: impl FnOnce(&mut [u8]) -> Result<(), E>) -> Result<Self, E> {
+        let mut random = Zeroizing::new([0_u8; 5]);
+        fill(random.as_mut_slice())?;
+        Ok(Self::from_bits(&random))
+    }
+
+    /// A code from 5 random bytes.
     ///
     /// # Errors
     /// None in practice.
-    pub fn from_random(mut random: [u8; 5]) -> Result<Self, Error> {
+    pub fn from_random(random: [u8; 5]) -> Result<Self, Error> {
+        Ok(Self::from_bits(&Zeroizing::new(random)))
+    }
+
+    /// 35 of the 40 bits are used, so every code is equally likely.
+    fn from_bits(random: &[u8; 5]) -> Self {
         let mut bits = random.iter().fold(0_u64, |bits, byte| (bits << 8) | u64::from(*byte));
         let mut values = Zeroizing::new([0_u8; RANDOM]);
         for value in values.iter_mut() {
             *value = (bits & 31) as u8;
             bits >>= 5;
         }
-        random.zeroize();
         bits.zeroize();
         Self::from_values(&values)
     }
 
-    fn from_values(values: &[u8; RANDOM]) -> Result<Self, Error> {
-        let text = SecretBytes::try_fill(RANDOM + 1, |out| {
-            for (place, value) in out.iter_mut().zip(values.iter().chain([&check(values)])) {
-                *place = *ALPHABET.get(usize::from(*value)).ok_or(Error::OpeningCode)?;
-            }
-            Ok(())
-        })?;
-        SecretString::from_utf8(text).map(Self).map_err(|_| Error::OpeningCode)
+    fn from_values(random: &[u8; RANDOM]) -> Self {
+        let mut values = Zeroizing::new([check(random); LETTERS]);
+        values.iter_mut().zip(random).for_each(|(to, from)| *to = *from);
+        Self(opening_code::write(&values))
     }
 
     /// Reads what a person typed: spaces and hyphens are skipped, case does not matter, `O` is `0`, `I` and `L` are `1`.
@@ -52,15 +60,9 @@ impl OpeningCode {
     /// # Errors
     /// [`Error::OpeningCode`] for another character, another length than 8, or a wrong check character.
     pub fn parse(typed: &str) -> Result<Self, Error> {
-        let mut values = Zeroizing::new([0_u8; RANDOM + 1]);
-        let mut count = 0_usize;
-        for byte in typed.bytes().filter(|b| !matches!(b, b' ' | b'-')) {
-            let place = values.get_mut(count).ok_or(Error::OpeningCode)?;
-            *place = value_of(byte).ok_or(Error::OpeningCode)?;
-            count += 1;
-        }
+        let values = opening_code::read(typed).ok_or(Error::OpeningCode)?;
         match values.split_first_chunk::<RANDOM>() {
-            Some((random, [last])) if count == RANDOM + 1 && check(random) == *last => Self::from_values(random),
+            Some((random, [last])) if check(random) == *last => Ok(Self(opening_code::write(&values))),
             _ => Err(Error::OpeningCode),
         }
     }
@@ -89,7 +91,7 @@ impl OpeningCode {
     /// The hash that the record of `id` keeps (section 7).
     #[must_use]
     pub fn hash(&self, id: LinkId) -> Digest {
-        opening_code_hash(id, self.0.expose())
+        opening_code::opening_code_hash(id, self.0.expose())
     }
 }
 
@@ -97,15 +99,6 @@ impl fmt::Debug for OpeningCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("OpeningCode(…)")
     }
-}
-
-fn value_of(byte: u8) -> Option<u8> {
-    let canonical = match byte.to_ascii_uppercase() {
-        b'O' => b'0',
-        b'I' | b'L' => b'1',
-        other => other,
-    };
-    ALPHABET.iter().position(|c| *c == canonical).and_then(|at| u8::try_from(at).ok())
 }
 
 /// The check value over GF(32) with `x^5 + x^2 + 1`, which is primitive: neighbours have different weights,
@@ -119,6 +112,8 @@ fn check(values: &[u8; RANDOM]) -> u8 {
 
 #[cfg(test)]
 mod tests {
+    use ps_core::link::opening_code::ALPHABET;
+
     use super::*;
 
     #[test]

@@ -66,6 +66,19 @@ impl FieldKind {
             .find(|kind| kind.as_str() == name)
             .unwrap_or(Self::Unknown)
     }
+
+    /// The kind of a value that nobody described: several lines, or hidden because its key sounds secret, or plain text.
+    #[must_use]
+    pub fn guess(key: &str, value: &str) -> Self {
+        let key = key.to_ascii_lowercase();
+        if value.trim_end().contains('\n') {
+            Self::Multiline
+        } else if ["pass", "secret", "token", "key", "pin"].iter().any(|word| key.contains(word)) {
+            Self::Password
+        } else {
+            Self::Text
+        }
+    }
 }
 
 /// One labelled value.

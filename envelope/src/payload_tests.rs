@@ -13,6 +13,13 @@ fn field(key: &str, value: &str) -> Field {
 }
 
 #[test]
+fn kinds_follow_names_and_lines() {
+    assert_eq!(FieldKind::guess("API_Token", "x"), FieldKind::Password);
+    assert_eq!(FieldKind::guess("username", "x\n"), FieldKind::Text);
+    assert_eq!(FieldKind::guess("cert", "a\nb"), FieldKind::Multiline);
+}
+
+#[test]
 fn a_payload_is_written_as_section_5_says() {
     let payload = Payload {
         title: Some(secret("T")),

@@ -95,6 +95,47 @@ pub fn seal(input: SealInput<'_>) -> Result<SealedLink, Error> {
     Ok(SealedLink { secret, sealed, ciphertext, preview })
 }
 
+/// A link with an opening code, and a passphrase or none: all that somebody can send who has no operator.
+#[derive(Debug)]
+pub struct CodedInput<'a> {
+    /// What the recipient must type besides the code, if anything.
+    pub passphrase: Option<&'a Passphrase>,
+    /// What the recipient gets.
+    pub payload: &'a Payload,
+    /// What is shown before anything is asked for.
+    pub preview: &'a Preview,
+    /// The greatest expiry that the record may ever have.
+    pub not_after: Timestamp,
+    /// How long the claimant may repeat the claim.
+    pub claim_window: Span,
+}
+
+/// Draws the key material and an opening code from `random`, and seals. As long as [`seal`] where there is a passphrase.
+///
+/// # Errors
+/// Those of `random` and of [`seal`].
+pub fn seal_coded<E: From<Error>>(
+    input: CodedInput<'_>,
+    random: impl Fn(&mut [u8]) -> Result<(), E>,
+) -> Result<(SealedLink, OpeningCode), E> {
+    let CodedInput { passphrase, payload, preview, not_after, claim_window } = input;
+    let secret = FreshSecret::from_fill(&random)?;
+    let code = OpeningCode::from_fill(&random)?;
+    let kinds: &[Verification] = if passphrase.is_some() { &[Verification::Passphrase] } else { &[] };
+    let link = seal(SealInput {
+        secret,
+        passphrase,
+        factor: None,
+        opening_code: Some(&code),
+        payload,
+        preview,
+        not_after,
+        claim_window,
+        kinds,
+    })?;
+    Ok((link, code))
+}
+
 /// `P`, if passphrase and facts agree about whether there is one.
 pub(crate) fn stretch(facts: &Facts, passphrase: Option<&Passphrase>, salt: &[u8; 16]) -> Result<Stretched, Error> {
     match (facts.kdf(), passphrase) {

@@ -11,6 +11,10 @@ path "send/links" {
 path "send/evidence/*" {
   capabilities = ["update"]
 }
+# How long it lives, and for longer. The policy default grants both; without the first it is not renewed either.
+path "auth/token/lookup-self" {
+  capabilities = ["read"]
+}
 path "auth/token/renew-self" {
   capabilities = ["update"]
 }

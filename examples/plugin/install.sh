@@ -7,13 +7,19 @@
 #
 #     PLUGIN_DIR=/etc/vault.d/plugins PUBLIC_URL=https://links.example.com sh install.sh vault
 #
-# The program lies in PLUGIN_DIR already, which is the server's plugin_directory, on every node of a cluster. The address and the
-# token are those that `bao` and `vault` take from the environment.
+# The program lies in PLUGIN_DIR already, which is the server's plugin_directory, on every node of a cluster; with the .sha256 that
+# it was shipped with beside it, it is compared with that first. The address and the token are those that `bao` and `vault` take
+# from the environment.
 set -eu
 cli=${1:?bao or vault}
 here=$(dirname "$0")
 name=password-sender-plugin
 sha256=$(sha256sum "${PLUGIN_DIR:?}/$name" | cut -d ' ' -f 1)
+shipped="$PLUGIN_DIR/$name.sha256"
+if [ -e "$shipped" ] && [ "$sha256" != "$(cut -d ' ' -f 1 "$shipped")" ]; then
+    echo "$PLUGIN_DIR/$name is not the program that $shipped was made for: nothing was registered" >&2
+    exit 1
+fi
 
 "$cli" plugin register -sha256="$sha256" secret "$name"
 "$cli" secrets enable -path=send "$name"

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use ps_controller::folder::FolderSource;
-use ps_controller::folder::memory::{Note, ObjectMemory};
+use ps_controller::folder::memory::{Note, ObjectMemory, Unreadable};
 use ps_core::audit::Event;
 use ps_core::delivery::Manifest;
 use ps_core::error::{Class, Fault};
@@ -34,15 +34,23 @@ fn storage(error: CasError) -> Fault {
     }
 }
 
-fn unreadable(_: serde_json::Error) -> Fault {
-    Fault::new(Class::Permanent, "note-unreadable", "a note of the folder source in ledger.db can't be read")
+fn unreadable() -> Fault {
+    let message = "what is remembered of this manifest in ledger.db can't be read, so nothing is done for its file";
+    let remedy = "Run the version of the operator that wrote the ledger, or restore the data folder from a backup";
+    Fault::new(Class::Permanent, "note-unreadable", message).remedy(remedy)
+}
+
+/// The note in a row of the ledger.
+fn note(object: &ObjectNote) -> Result<Note, Fault> {
+    let note: Option<Note> = serde_json::from_str(&object.spec_text).ok();
+    note.filter(|note| note.key == object.key).ok_or_else(unreadable)
 }
 
 #[async_trait]
 impl ObjectMemory for NotesInLedger {
     async fn load(&self, key: &Key) -> Result<Option<Note>, Fault> {
         let found = self.ledger.object(key).await.map_err(storage)?;
-        found.map(|o| serde_json::from_str(&o.spec_text).map_err(unreadable)).transpose()
+        found.map(|object| note(&object)).transpose()
     }
 
     async fn save(&self, note: &Note) -> Result<(), Fault> {
@@ -51,7 +59,7 @@ impl ObjectMemory for NotesInLedger {
             key: note.key.clone(),
             uid: note.uid.clone(),
             generation: note.generation,
-            spec_text: serde_json::to_string(note).map_err(unreadable)?,
+            spec_text: serde_json::to_string(note).map_err(|_| unreadable())?,
             spec_digest: note.spec_digest.to_string(),
         };
         self.ledger.put_object(&object).await.map_err(storage)
@@ -62,16 +70,15 @@ impl ObjectMemory for NotesInLedger {
         self.ledger.delete_object(key).await.map(|_| ()).map_err(storage)
     }
 
-    async fn all(&self) -> Result<Vec<Note>, Fault> {
-        let mut notes: Vec<Note> = Vec::new();
+    async fn all(&self) -> Result<Vec<Result<Note, Unreadable>>, Fault> {
+        let (mut notes, mut after) = (Vec::new(), None);
         loop {
-            let page = self.ledger.objects(notes.last().map(|n| &n.key), 500).await.map_err(storage)?;
-            if page.is_empty() {
-                return Ok(notes);
-            }
-            for object in page {
-                notes.push(serde_json::from_str(&object.spec_text).map_err(unreadable)?);
-            }
+            let page = self.ledger.objects(after.as_ref(), 500).await.map_err(storage)?;
+            let Some(last) = page.last() else { return Ok(notes) };
+            after = Some(last.key.clone());
+            notes.extend(page.iter().map(|object| {
+                note(object).map_err(|fault| Unreadable { key: object.key.clone(), fault: Box::new(fault) })
+            }));
         }
     }
 }

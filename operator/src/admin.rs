@@ -69,3 +69,31 @@ async fn metrics(State(health): State<Arc<Health>>) -> axum::response::Response 
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::http::Request;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    async fn ask(health: &Arc<Health>, path: &str) -> u16 {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        router(Arc::clone(health)).oneshot(request).await.unwrap().status().as_u16()
+    }
+
+    #[tokio::test]
+    async fn who_does_not_come_by_is_not_healthy_and_who_is_not_ready_is() {
+        let now = crate::clock::now();
+        let health = Health::new(Arc::new(Metrics::new().unwrap()), now);
+        assert_eq!((ask(&health, "/healthz").await, ask(&health, "/readyz").await), (200, 503));
+        health.ready.store(true, Ordering::Relaxed);
+        assert_eq!(ask(&health, "/readyz").await, 200);
+        health.beat(Timestamp::from_millis(now.as_millis() - STUCK_AFTER.as_millis() - 1));
+        assert_eq!(ask(&health, "/healthz").await, 503);
+        health.beat(crate::clock::now());
+        assert_eq!(ask(&health, "/healthz").await, 200);
+        assert_eq!(ask(&health, "/secrets").await, 404);
+    }
+}

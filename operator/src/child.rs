@@ -13,6 +13,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
 
+use crate::config::LogFormat;
+use crate::repeat::repeat;
+
 /// Claims may be answered.
 const LIFT: u8 = b'f';
 /// We live, and may have changed records.
@@ -33,8 +36,8 @@ pub struct Gateway {
     pub sign_in: Option<SignInOffer>,
     /// What the page says of its operator, which it gets through its standard input.
     pub page: PageConfig,
-    /// Its log format: `text` or `json`.
-    pub log_format: &'static str,
+    /// How what it says is repeated.
+    pub log_format: LogFormat,
     /// Its log filter.
     pub log: String,
     /// It ends when it has not heard of us for so long ([`Running::alive`]): then the address is free for whoever leads.
@@ -90,7 +93,7 @@ impl Gateway {
             .arg(&self.links)
             .args(["--listen-fd", &theirs[0].to_string(), "--nudge-fd", &theirs[1].to_string()])
             .args(["--silence", &self.silence.as_secs().max(1).to_string()])
-            .args(["--wake-fd", &theirs[2].to_string(), "--log-format", self.log_format, "--log", &self.log])
+            .args(["--wake-fd", &theirs[2].to_string(), "--log-format", "json", "--log", &self.log])
             .args(self.trusted_proxies.iter().flat_map(|p| ["--trusted-proxy".to_owned(), p.to_string()]))
             .args(self.sign_in.iter().flat_map(options))
             .args(["--page-config", "-"])
@@ -109,7 +112,7 @@ impl Gateway {
         keep_on_exec(listener, false)?;
         let mut child = child.with_context(|| format!("{} could not be started", self.program.display()))?;
         if let Some(said) = child.stderr.take() {
-            tokio::spawn(repeat(said));
+            tokio::spawn(repeat(said, self.log_format));
         }
         if let Some(mut input) = child.stdin.take() {
             let page = serde_json::to_vec(&self.page).context("the page's configuration can't be written")?;
@@ -128,29 +131,6 @@ fn options(offer: &SignInOffer) -> [String; 3] {
         format!("--oidc-client-id={client_id}"),
         format!("--oidc-scope={scope}"),
     ]
-}
-
-/// The longest line of the gateway's that is repeated; the rest of it is dropped.
-const LONGEST_LINE: usize = 2048;
-
-/// Repeats what the gateway says as log lines of ours: bounded, without control characters, and marked as its words.
-async fn repeat(mut said: tokio::process::ChildStderr) {
-    let mut line = Vec::with_capacity(256);
-    let mut chunk = [0_u8; 4096];
-    while let Ok(count) = said.read(&mut chunk).await {
-        let Some(bytes) = chunk.get(..count).filter(|b| !b.is_empty()) else { return };
-        for byte in bytes {
-            if *byte != b'\n' {
-                if line.len() < LONGEST_LINE {
-                    line.push(*byte);
-                }
-                continue;
-            }
-            let text: String = String::from_utf8_lossy(&line).chars().filter(|c| !c.is_control()).collect();
-            tracing::info!(target: "ps_operator::gateway", "gateway: {text}");
-            line.clear();
-        }
-    }
 }
 
 fn keep_on_exec(fd: &impl std::os::fd::AsFd, keep: bool) -> anyhow::Result<()> {

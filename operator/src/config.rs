@@ -2,6 +2,7 @@
 //! secrets only as paths of files.
 
 use std::fmt;
+use std::io::Read as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -20,6 +21,8 @@ mod cluster;
 mod identity;
 mod mail;
 
+/// The longest secret in a file, in bytes.
+const MAX_SECRET: usize = 64 * 1024;
 /// The longest configuration file that is read.
 const MAX_BYTES: u64 = 256 * 1024;
 
@@ -278,9 +281,7 @@ impl Config {
 
     fn check(&self) -> Result<(), ConfigError> {
         let field = |field, why: &str| Err(ConfigError::Field { field, why: why.to_owned() });
-        let loopback =
-            ["http://127.0.0.1", "http://localhost", "http://[::1]"].iter().any(|p| self.public_url.starts_with(p));
-        if !self.public_url.starts_with("https://") && !loopback {
+        if !is_safe(&self.public_url) {
             return field("publicUrl", "must begin with https:// (http:// is for loopback only)");
         }
         if self.public_url.ends_with('/') || self.public_url.contains(['#', '?', ' ', '\n']) {
@@ -354,10 +355,16 @@ impl Config {
     #[must_use]
     pub fn mail_domain(&self) -> String {
         let from = self.smtp.as_ref().map_or("", |s| s.from.trim_end_matches('>'));
-        let host = self.public_url.split_once("://").map_or("", |(_, rest)| rest);
-        let host = host.split(['/', ':']).next().unwrap_or_default();
+        // An IPv6 address is no host name, which Message-IDs and EHLO need.
+        let host = crate::self_check::host(&self.public_url).filter(|host| !host.contains(':')).unwrap_or("localhost");
         from.rsplit_once('@').map_or(host, |(_, domain)| domain).to_owned()
     }
+}
+
+/// Whether what is sent to an address is encrypted on the way, or does not leave this machine.
+fn is_safe(url: &str) -> bool {
+    let here = || matches!(crate::self_check::host(url), Some("127.0.0.1" | "localhost" | "::1"));
+    url.starts_with("https://") || (url.starts_with("http://") && here())
 }
 
 /// Reads a secret from a file: at most 64 KiB, one trailing newline stripped.
@@ -366,10 +373,13 @@ impl Config {
 /// [`ConfigError::Read`]; the content is never part of it.
 pub fn secret_file(path: &Path) -> Result<SecretString, ConfigError> {
     let read = |why: String| ConfigError::Read { path: path.to_owned(), why };
-    let text = zeroize::Zeroizing::new(std::fs::read(path).map_err(|e| read(e.to_string()))?);
+    // One byte more than may be there, with its line end: whatever is named here is not read whole.
+    let mut text = zeroize::Zeroizing::new(Vec::with_capacity(MAX_SECRET + 3));
+    let mut file = std::fs::File::open(path).map_err(|e| read(e.to_string()))?.take(MAX_SECRET as u64 + 3);
+    file.read_to_end(&mut text).map_err(|e| read(e.to_string()))?;
     let trimmed = text.strip_suffix(b"\n").unwrap_or(&text);
     let trimmed = trimmed.strip_suffix(b"\r").unwrap_or(trimmed);
-    if trimmed.is_empty() || trimmed.len() > 64 * 1024 {
+    if trimmed.is_empty() || trimmed.len() > MAX_SECRET {
         return Err(read("empty, or larger than 64 KiB".into()));
     }
     SecretString::from_utf8(ps_core::secret::SecretBytes::new(trimmed.to_vec())).map_err(|_| read("not UTF-8".into()))

@@ -80,7 +80,18 @@ impl Engine {
         let mut entries = futures_util::stream::iter(entries).buffered(AT_ONCE);
         while let Some((key, entry)) = entries.next().await {
             self.health.beat(now());
-            let Some(entry) = entry? else { continue };
+            let entry = match entry {
+                Ok(Some(entry)) => entry,
+                Ok(None) => continue,
+                // Its worker says so each time that it tries, and does nothing. The links of all others need not wait for
+                // what only a person can mend.
+                Err(error) if restore::is_unreadable(&error) => {
+                    tracing::error!(delivery = %key, "its entry can't be read: {error}");
+                    self.first.done(key);
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
             self.expected.note(&entry.value);
             if rests(&entry.value) {
                 resting.push(key);
@@ -114,7 +125,10 @@ impl Engine {
             for sibling in &rested.also {
                 self.queue.push(sibling);
             }
-            self.queue.done(&key, rested.wake);
+            match rested.look {
+                Some(look) => self.queue.rest(&key, rested.wake, look, now(), self.controller.jitter()),
+                None => self.queue.done(&key, rested.wake),
+            }
             if rested.settled {
                 self.first.done(&key);
             }
@@ -215,11 +229,24 @@ impl Engine {
     pub(crate) async fn wind_down(&self, mut workers: JoinSet<()>) {
         self.controller.stop();
         self.queue.close();
-        if tokio::time::timeout(LAST_WORDS, async { while workers.join_next().await.is_some() {} }).await.is_err() {
-            tracing::warn!("some work did not end in time; it is taken up again at the next start");
+        let late = "some work did not end in time; it is taken up again at the next start";
+        if !ended(&mut workers).await {
+            tracing::warn!("{late}");
         }
+        // All at once: where a storage is away, each takes its time to fail.
+        let mut held = JoinSet::new();
         for key in self.controller.stop() {
-            self.controller.work(&key).await;
+            let controller = self.controller.clone();
+            held.spawn(async move { drop(controller.work(&key).await) });
+        }
+        if !ended(&mut held).await {
+            tracing::warn!("held messages could not be withdrawn: {late}");
         }
     }
+}
+
+/// Whether all of these tasks ended in time.
+async fn ended(tasks: &mut JoinSet<()>) -> bool {
+    let all = async { while tasks.join_next().await.is_some() {} };
+    tokio::time::timeout(LAST_WORDS, all).await.is_ok()
 }

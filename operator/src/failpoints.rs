@@ -27,7 +27,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use async_trait::async_trait;
 use nix::sys::signal::{Signal, raise};
-use ps_controller::folder::memory::{Note, ObjectMemory};
+use ps_controller::folder::memory::{Note, ObjectMemory, Unreadable};
 use ps_controller::hooks::{Fate, Hook, Phase};
 use ps_core::error::{Class, Fault};
 use ps_core::ids::Key;
@@ -302,7 +302,7 @@ impl ObjectMemory for HookedNotes {
         self.at(Own::RemoveNote, Phase::After).await
     }
 
-    async fn all(&self) -> Result<Vec<Note>, Fault> {
+    async fn all(&self) -> Result<Vec<Result<Note, Unreadable>>, Fault> {
         self.inner.all().await
     }
 }

@@ -75,7 +75,7 @@ mod tests {
         in_use.note(&entry);
         assert!(in_use.all().is_empty());
         let now = Timestamp::EPOCH;
-        let owed = Obligation { cause: Cause::Revoked, raised_at: now, due: now, begun_at: None, stalled: None };
+        let owed = Obligation { cause: Cause::Revoked, raised_at: now, due: now, begun: None, stalled: None };
         entry.attempts[0].obligation = Some(owed);
         in_use.note(&entry);
         assert_eq!(in_use.all(), HashSet::from([name.clone()]), "a rotation is owed");

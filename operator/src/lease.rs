@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use ps_core::error::{Class, Fault};
-use ps_core::ports::CasError;
+use ps_core::error::Fault;
+use ps_core::ports::{CasError, lease_over};
 use ps_core::time::Span;
 use ps_ledger::EmbeddedLedger;
 
@@ -34,6 +34,16 @@ pub async fn open<T>(mut open: impl FnMut() -> Result<T, Fault>) -> Result<T, Fa
             done => return done,
         }
     }
+}
+
+/// The fault behind an error, if it passes by itself.
+#[must_use]
+pub fn passing(error: &anyhow::Error) -> Option<&Fault> {
+    let fault = error.chain().find_map(|cause| match cause.downcast_ref() {
+        Some(CasError::Failed(fault)) => Some(fault),
+        _ => cause.downcast_ref::<Fault>(),
+    });
+    fault.filter(|fault| fault.is_transient())
 }
 
 /// How often [`Lease::held`] looks again.
@@ -86,13 +96,32 @@ impl Lease {
         self.span.to_std() / 4
     }
 
-    /// Renews it for ever: while a start takes long, nobody else beats for it. Errors are left to the main loop's beat.
+    /// Renews it for ever: while a start or an end takes long, nobody else beats for it. Errors are left to the main loop's beat.
     pub async fn keep(&self, ledger: &EmbeddedLedger) {
         loop {
             tokio::time::sleep(self.renew_every()).await;
             if let Err(error) = self.take(ledger).await {
                 tracing::debug!(%error, "the lease was not renewed");
             }
+        }
+    }
+
+    /// Does a step of the start again while what stands in its way passes by itself, as long as this lease lasts.
+    ///
+    /// # Errors
+    /// What does not pass, or did not in time.
+    pub async fn patiently<T>(&self, mut step: impl AsyncFnMut() -> anyhow::Result<T>) -> anyhow::Result<T> {
+        loop {
+            let error = match step().await {
+                Ok(done) => return Ok(done),
+                Err(error) => error,
+            };
+            let Some(fault) = passing(&error) else { return Err(error) };
+            if let Err(over) = self.must_hold() {
+                return Err(error.context(over));
+            }
+            tracing::warn!(code = %fault.code, "the start goes on when this is over: {fault}");
+            tokio::time::sleep(AGAIN).await;
         }
     }
 
@@ -111,8 +140,7 @@ impl Lease {
         if now().as_millis() < self.until.load(Ordering::Relaxed) {
             return Ok(());
         }
-        let message = "this operator was not heard of for so long that another one may work on its data folder";
-        Err(Fault::new(Class::Transient, "lease-over", message))
+        Err(lease_over("this operator was not heard of for so long that another one may work on its data folder"))
     }
 }
 

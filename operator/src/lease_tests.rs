@@ -1,3 +1,4 @@
+use ps_core::error::Class;
 use ps_core::time::Timestamp;
 
 use super::*;
@@ -124,4 +125,42 @@ async fn what_is_held_by_another_process_is_waited_for_and_nothing_else() {
     assert_eq!(soon(opened).await.map_err(|fault| fault.code), Ok(4));
     let refused: Result<(), Fault> = soon(open(|| Err(fault(Class::Permanent)))).await;
     assert_eq!(refused.map_err(|fault| fault.class), Err(Class::Permanent));
+}
+
+#[test]
+fn only_what_passes_by_itself_is_waited_for_wherever_it_is_in_the_chain() {
+    use anyhow::Context as _;
+    let fault = |class| Fault::new(class, "ledger-busy", "held");
+    let code = |error: &anyhow::Error| passing(error).map(|fault| fault.code.clone());
+    let busy = Some("ledger-busy".to_owned());
+    for (class, found) in [(Class::Transient, busy), (Class::Permanent, None), (Class::Misconfigured, None)] {
+        let bare = anyhow::Error::from(fault(class));
+        assert_eq!(code(&bare), found, "{class:?}");
+        let wrapped: Result<(), _> = Err(CasError::Failed(fault(class)));
+        assert_eq!(code(&wrapped.context("the ledger").unwrap_err()), found, "{class:?}");
+    }
+    assert_eq!(code(&CasError::Conflict.into()), None);
+    assert_eq!(code(&anyhow::anyhow!("held")), None);
+}
+
+#[tokio::test]
+async fn a_step_of_the_start_is_tried_again_while_the_lease_lasts() {
+    let f = folder();
+    let mine = lease("me", MINUTE);
+    assert_eq!(mine.take(&f.ledger).await, Ok(true));
+    let fault = |class| anyhow::Error::from(Fault::new(class, "ledger-busy", "held"));
+    tokio::time::pause();
+    let tries = AtomicI64::new(0);
+    let step = async || match tries.fetch_add(1, Ordering::Relaxed) {
+        0..3 => Err(fault(Class::Transient)),
+        tried => Ok(tried),
+    };
+    assert_eq!(soon(mine.patiently(step)).await.unwrap(), 3);
+    let refused: anyhow::Result<()> = soon(mine.patiently(async || Err(fault(Class::Permanent)))).await;
+    assert!(refused.unwrap_err().is::<Fault>(), "as it was");
+
+    mine.until.store(1, Ordering::Relaxed);
+    let over: anyhow::Result<()> = soon(mine.patiently(async || Err(fault(Class::Transient)))).await;
+    let told = format!("{:#}", over.unwrap_err());
+    assert!(told.contains("not heard of for so long") && told.contains("held"), "{told}");
 }

@@ -34,7 +34,7 @@ pub fn init(log: &Log) -> anyhow::Result<()> {
     let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).with_ansi(colours);
     let done = match log.format {
         LogFormat::Text => builder.try_init(),
-        LogFormat::Json => builder.json().try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
     };
     done.map_err(|e| anyhow::anyhow!("logging could not be set up: {e}"))
 }

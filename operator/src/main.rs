@@ -155,9 +155,12 @@ fn main() -> ExitCode {
     match start(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // The last word on the terminal, whether or not logging was set up.
-            tracing::error!("{error:#}");
-            say(&format!("password-sender-operator: {error:#}"));
+            // The last word on the terminal: as a line of the log where there is one, so that its format stays the same.
+            if tracing::dispatcher::has_been_set() {
+                tracing::error!("{error:#}");
+            } else {
+                say(&format!("password-sender-operator: {error:#}"));
+            }
             ExitCode::FAILURE
         }
     }
@@ -183,11 +186,13 @@ fn start(arguments: Arguments) -> anyhow::Result<()> {
             runtime.block_on(cluster::run(config, cluster::Places { access: access.into(), data }))
         }
         Command::Obligations { data, access, namespace, json } => {
-            let rows = runtime.block_on(owed(data.as_deref(), access, &namespace))?;
+            let found = runtime.block_on(owed(data.as_deref(), access, &namespace))?;
             if json {
-                return print(&format!("{}\n", serde_json::to_string_pretty(&rows)?));
+                print(&format!("{}\n", serde_json::to_string_pretty(&found.rows)?))?;
+            } else {
+                print(&obligations::table(&found.rows, ps_operator::clock::now()))?;
             }
-            print(&obligations::table(&rows, ps_operator::clock::now()))
+            found.complete()
         }
         Command::VaultAgent { vault_addr, vault_token_file, vault_mount, vault_namespace, vault_ca } => {
             logging::init(&Log::default())?;
@@ -219,21 +224,29 @@ fn start(arguments: Arguments) -> anyhow::Result<()> {
 
 fn check_config(path: &Path) -> anyhow::Result<()> {
     let config = Config::load(path)?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     match &config.smtp {
-        Some(_) => drop(mailing::smtp_config(&config)?),
+        // Made as at a start, so that what is in the files is looked at too. Nothing is connected to.
+        Some(_) => drop(ps_mail::SmtpMailer::new(mailing::smtp_config(&config)?, clock.clone())?),
         None => drop(mailing::presentation(&config)?),
     }
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     identities::identities(&config, &clock)?;
     print(&format!("{} is fine\n", path.display()))
 }
 
-async fn owed(data: Option<&Path>, access: ClusterAccess, namespace: &str) -> anyhow::Result<Vec<obligations::Owed>> {
+async fn owed(data: Option<&Path>, access: ClusterAccess, namespace: &str) -> anyhow::Result<obligations::Found> {
     let Some(data) = data else {
         return obligations::all(&*cluster::ledger(&access.into(), namespace).await?).await;
     };
+    obligations::all(&ledger_in(data)?).await
+}
+
+/// The ledger of a standalone operator. Another folder is not taken for one that owes nothing, and gets no ledger made.
+fn ledger_in(data: &Path) -> anyhow::Result<ps_ledger::EmbeddedLedger> {
     standalone::folder(data, "--data")?;
-    obligations::all(&ps_ledger::EmbeddedLedger::open(data)?).await
+    let file = data.join(ps_ledger::FILE);
+    anyhow::ensure!(file.is_file(), "--data: there is no {}: name a standalone operator's data folder", file.display());
+    Ok(ps_ledger::EmbeddedLedger::open(data)?)
 }
 
 async fn accept_in_cluster(config: &Config, access: ClusterAccess) -> anyhow::Result<()> {
@@ -245,8 +258,7 @@ async fn accept_in_cluster(config: &Config, access: ClusterAccess) -> anyhow::Re
 }
 
 async fn accept(config: &Config, data: &Path) -> anyhow::Result<()> {
-    standalone::folder(data, "--data")?;
-    let ledger = ps_ledger::EmbeddedLedger::open(data)?;
+    let ledger = ledger_in(data)?;
     let common = restore::common(&ledger, &ps_operator::clock::SystemRandom).await?.value;
     let file = config.audit.file.clone().unwrap_or_else(|| data.join("audit.jsonl"));
     let trail = ps_audit::FileTrail::open(&file, &common.ledger_id, ps_audit::Mirror::None)?;

@@ -2,11 +2,13 @@
 //! nothing in the cluster, or in the manifests folder, may show them any more.
 
 use ps_core::entry::{Attempt, Entry, Obligation};
-use ps_core::ports::Ledger;
+use ps_core::error::Fault;
+use ps_core::ids::Key;
+use ps_core::ports::{CasError, Ledger};
 use ps_core::time::Timestamp;
 use serde::Serialize;
 
-use crate::restore;
+use crate::restore::{self, UNREADABLE};
 
 /// One rotation that is owed. It names no recipient and no value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -55,18 +57,42 @@ fn row(entry: &Entry, attempt: &Attempt, obligation: &Obligation) -> Owed {
     }
 }
 
-/// Every rotation that is owed: those that need a person first, then by due time.
+/// What a look at the whole ledger found.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Every rotation that is owed: those that need a person first, then by due time.
+    pub rows: Vec<Owed>,
+    /// Entries that can't be read: nobody knows what these owe.
+    pub unread: Vec<(Key, Fault)>,
+}
+
+impl Found {
+    /// An error if the list is not complete, with what is missing.
+    ///
+    /// # Errors
+    /// Names the first entry that can't be read, and how many there are.
+    pub fn complete(&self) -> anyhow::Result<()> {
+        let Some((key, fault)) = self.unread.first() else { return Ok(()) };
+        let count = self.unread.len();
+        anyhow::bail!("what {count} entries owe is not listed, as they can't be read, such as that of {key}: {fault}")
+    }
+}
+
+/// Looks through the ledger.
 ///
 /// # Errors
 /// If the ledger can't be read.
-pub async fn all(ledger: &dyn Ledger) -> anyhow::Result<Vec<Owed>> {
-    let mut found = Vec::new();
+pub async fn all(ledger: &dyn Ledger) -> anyhow::Result<Found> {
+    let mut found = Found::default();
     for key in restore::keys(ledger).await? {
-        if let Some(entry) = ledger.get(&key).await? {
-            found.extend(owed(&entry.value));
+        match ledger.get(&key).await {
+            Ok(Some(entry)) => found.rows.extend(owed(&entry.value)),
+            Ok(None) => {}
+            Err(CasError::Failed(fault)) if fault.code == UNREADABLE => found.unread.push((key, fault)),
+            Err(error) => return Err(error.into()),
         }
     }
-    found.sort_by(|a, b| (a.stalled_since.is_none(), &a.due).cmp(&(b.stalled_since.is_none(), &b.due)));
+    found.rows.sort_by(|a, b| (a.stalled_since.is_none(), &a.due).cmp(&(b.stalled_since.is_none(), &b.due)));
     Ok(found)
 }
 

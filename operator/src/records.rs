@@ -1,4 +1,4 @@
-//! The links store as seen by the operator: following its changes, sweeping what nobody knows, putting a damaged one aside.
+//! The links store as seen by the operator: following its changes, sweeping what nobody knows, telling a damaged one.
 //!
 //! The gateway can write to this store. Nothing in it may stop the operator: obligations lie in the ledger, and a store
 //! that can't be read any more only means that every live link is withdrawn and rotated.
@@ -33,23 +33,6 @@ pub struct Damaged(#[source] pub Fault);
 #[must_use]
 pub fn is_damage(fault: &Fault) -> bool {
     ["store-schema-foreign", "store-corrupt", "store-file-odd", "store-counter-lost"].contains(&fault.code.as_str())
-}
-
-/// Renames the store's files, so that the next open makes a fresh one. They are kept for an investigation: they hold
-/// nothing but ciphertext.
-///
-/// # Errors
-/// If they can't be renamed.
-pub fn put_aside(links: &Path) -> anyhow::Result<()> {
-    let stamp = crate::clock::now().as_millis();
-    for name in [ps_store::FILE.to_owned(), format!("{}-wal", ps_store::FILE), format!("{}-shm", ps_store::FILE)] {
-        let from = links.join(&name);
-        if from.symlink_metadata().is_ok() {
-            let to = links.join(format!("suspect-{stamp}-{name}"));
-            std::fs::rename(&from, &to).with_context(|| format!("{} can't be put aside", from.display()))?;
-        }
-    }
-    Ok(())
 }
 
 /// The file that the store was opened as. Who has it open goes on using it when another one takes its name, and the

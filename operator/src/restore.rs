@@ -8,11 +8,29 @@ use std::collections::{BTreeSet, HashMap};
 use anyhow::Context as _;
 use ps_audit::FileTrail;
 use ps_core::audit::{Event, Writer};
-use ps_core::entry::{Common, Entry};
+use ps_core::entry::{Common, Entry, TagKey};
 use ps_core::ids::Key;
 use ps_core::ports::{CasError, Ledger, Random, Versioned, common_missing};
 
 use crate::failpoints::{self, Own};
+
+/// What the ledger has of one delivery.
+enum Memory {
+    Nothing,
+    Of(Known),
+    /// There is an entry, and it can't be read: it proves nothing, and its worker says what is wrong with it.
+    Unreadable,
+}
+
+impl Memory {
+    fn of(found: Result<Option<Versioned<Entry>>, CasError>) -> Result<Self, CasError> {
+        match found {
+            Ok(found) => Ok(found.map_or(Self::Nothing, |entry| Self::Of(Known::of(&entry.value)))),
+            Err(error) if is_unreadable(&error) => Ok(Self::Unreadable),
+            Err(error) => Err(error),
+        }
+    }
+}
 
 /// What the ledger knows of one delivery, as far as the trail can contradict it.
 struct Known {
@@ -37,6 +55,14 @@ impl Known {
     }
 }
 
+/// The fault of one entry that can't be read, where nothing is wrong with the ledger as a whole.
+pub(crate) const UNREADABLE: &str = "entry-unreadable";
+
+/// Whether it is that one.
+pub(crate) fn is_unreadable(error: &CasError) -> bool {
+    matches!(error, CasError::Failed(fault) if fault.code == UNREADABLE)
+}
+
 /// Every key of the ledger.
 ///
 /// # Errors
@@ -57,15 +83,17 @@ pub async fn keys(ledger: &dyn Ledger) -> anyhow::Result<Vec<Key>> {
 /// # Errors
 /// If there is no randomness or the ledger can't be read.
 pub async fn common(ledger: &dyn Ledger, random: &dyn Random) -> anyhow::Result<Versioned<Common>> {
+    // Looked at first: another operator may make the ledger-wide entry, and entries after it, at any moment.
+    let is_empty = ledger.list(None, 1).await?.is_empty();
     match ledger.common(&blank()).await {
         Err(CasError::Failed(fault)) if fault.code == common_missing().code => {
             // With a fresh key nothing that these entries delivered could be told from what is there now.
-            anyhow::ensure!(ledger.list(None, 1).await?.is_empty(), "{fault}");
+            anyhow::ensure!(is_empty, "{fault}");
         }
         found => return found.context("the ledger"),
     }
-    let (mut tag_key, mut id) = ([0_u8; 32], [0_u8; 16]);
-    random.fill(&mut tag_key)?;
+    let (mut tag_key, mut id) = (TagKey([0; 32]), [0_u8; 16]);
+    random.fill(&mut tag_key.0)?;
     random.fill(&mut id)?;
     let fresh = Common::new(tag_key, ps_core::encode::b64(&id));
     failpoints::around(Own::MakeCommon, ledger.common(&fresh)).await.context("ledger.db")
@@ -101,15 +129,14 @@ pub async fn check(ledger: &dyn Ledger, trail: &FileTrail) -> anyhow::Result<Opt
             .collect();
         let mut known = HashMap::new();
         for key in told {
-            if let Some(entry) = ledger.get(&key).await? {
-                known.insert(key, Known::of(&entry.value));
-            }
+            let memory = Memory::of(ledger.get(&key).await)?;
+            known.insert(key, memory);
         }
         let events = trail.read_from(before.value.known_head(&name))?;
         let witness = ps_audit::witness(events, |event| is_known(known.get(&event.delivery), event))?;
         if let Some(event) = &witness {
-            let latest = ledger.get_latest(&event.delivery).await?.map(|entry| Known::of(&entry.value));
-            if is_known(latest.as_ref(), event) {
+            let latest = Memory::of(ledger.get_latest(&event.delivery).await)?;
+            if is_known(Some(&latest), event) {
                 // It was written after the ledger was read.
                 continue;
             }
@@ -135,10 +162,11 @@ pub async fn check(ledger: &dyn Ledger, trail: &FileTrail) -> anyhow::Result<Opt
 ///
 /// An entry that it has not may have been forgotten since. It has lost it only if it was made behind the audit head:
 /// then the entry's first event is there too (no entry lives as short as the head takes to move on).
-fn is_known(entry: Option<&Known>, event: &Event) -> bool {
-    match entry.filter(|known| known.incarnation == event.incarnation) {
-        Some(known) => known.has(event),
-        None => event.writer != Writer::Operator || event.seq > 0,
+fn is_known(memory: Option<&Memory>, event: &Event) -> bool {
+    match memory {
+        Some(Memory::Unreadable) => true,
+        Some(Memory::Of(known)) if known.incarnation == event.incarnation => known.has(event),
+        _ => event.writer != Writer::Operator || event.seq > 0,
     }
 }
 
@@ -222,7 +250,7 @@ async fn replaced(ledger: &dyn Ledger, next: &Common, unchanged: u64) -> anyhow:
 
 /// Never stored: [`common`] has made the real one before anything here runs.
 fn blank() -> Common {
-    Common::new([0; 32], String::new())
+    Common::new(TagKey([0; 32]), String::new())
 }
 
 #[cfg(test)]

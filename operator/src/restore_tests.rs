@@ -213,7 +213,7 @@ async fn the_ledger_wide_entry_is_made_once_and_never_for_entries_that_are_there
     let scene = Scene::new().await;
     let again = common(&scene.ledger, &SystemRandom).await.unwrap().value;
     assert_eq!(again.ledger_id, scene.id);
-    assert_ne!(again.tag_key, [0; 32]);
+    assert_ne!(again.tag_key.0, [0; 32]);
     assert_eq!(keys(&scene.ledger).await.unwrap(), [key("shop")]);
 
     let folder = tempfile::tempdir().unwrap();
@@ -222,4 +222,71 @@ async fn the_ledger_wide_entry_is_made_once_and_never_for_entries_that_are_there
     ledger.insert(&shop()).await.unwrap();
     let refused = common(&ledger, &SystemRandom).await.unwrap_err();
     assert!(ledger.common(&blank()).await.is_err(), "{refused:#}");
+}
+
+/// A ledger in which another operator makes the first entries just after somebody has found nothing.
+struct Raced(EmbeddedLedger);
+
+#[async_trait::async_trait]
+impl Ledger for Raced {
+    async fn get(&self, key: &Key) -> Result<Option<Versioned<Entry>>, CasError> {
+        self.0.get(key).await
+    }
+    async fn insert(&self, entry: &Entry) -> Result<u64, CasError> {
+        self.0.insert(entry).await
+    }
+    async fn replace(&self, entry: &Entry, unchanged: u64) -> Result<u64, CasError> {
+        self.0.replace(entry, unchanged).await
+    }
+    async fn delete(&self, key: &Key, unchanged: u64) -> Result<(), CasError> {
+        self.0.delete(key, unchanged).await
+    }
+    async fn list(&self, after: Option<&Key>, limit: usize) -> Result<Vec<Key>, CasError> {
+        self.0.list(after, limit).await
+    }
+    async fn by_source(&self, source: &Digest) -> Result<Vec<Entry>, CasError> {
+        self.0.by_source(source).await
+    }
+    async fn by_record(&self, record: LinkId) -> Result<Option<Key>, CasError> {
+        self.0.by_record(record).await
+    }
+    async fn common(&self, fresh: &Common) -> Result<Versioned<Common>, CasError> {
+        let found = self.0.common(fresh).await;
+        if found.is_err() {
+            self.0.common(&Common::new(TagKey([1; 32]), "theirs".into())).await?;
+            self.0.insert(&shop()).await?;
+        }
+        found
+    }
+    async fn replace_common(&self, common: &Common, unchanged: u64) -> Result<u64, CasError> {
+        self.0.replace_common(common, unchanged).await
+    }
+}
+
+#[tokio::test]
+async fn another_operator_that_is_faster_to_make_the_ledger_is_no_loss_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Raced(EmbeddedLedger::open(folder.path()).unwrap());
+    assert_eq!(common(&ledger, &SystemRandom).await.unwrap().value.ledger_id, "theirs");
+}
+
+#[tokio::test]
+async fn an_entry_that_can_not_be_read_proves_nothing_and_hides_nothing_of_others() {
+    use Writer::Operator;
+    let scene = Scene::new().await;
+    let file = rusqlite::Connection::open(scene.folder.path().join(ps_ledger::FILE)).unwrap();
+    assert_eq!(file.execute("UPDATE entries SET entry = '{}' WHERE name = 'shop'", []).unwrap(), 1);
+    assert!(scene.ledger.get(&key("shop")).await.is_err(), "the point of this test");
+    // It would know neither of these.
+    let own = scene.trail("own", &[event(&shop(), Operator, 0), event(&shop(), Operator, 99)]).await;
+    assert_eq!(scene.check(&own).await, None);
+    let lost = Entry { key: key("lost"), ..shop() };
+    let others = scene.trail("others", &[event(&shop(), Operator, 1), event(&lost, Operator, 0)]).await;
+    let why = scene.check(&others).await.unwrap();
+    assert!(why.contains("default/lost"), "{why}");
+
+    let found = crate::obligations::all(&scene.ledger).await.unwrap();
+    assert_eq!((found.rows.len(), found.unread.len()), (0, 1));
+    let told = format!("{:#}", found.complete().unwrap_err());
+    assert!(told.contains("default/shop") && told.contains("can't be read"), "{told}");
 }

@@ -125,14 +125,14 @@ impl SelfCheck {
             return Err(failed(&format!("the page answers with status {}", page.status().as_u16())));
         }
         let (id, access) = (opener.id(), revealed(opener.access())?);
-        let looked: LookupAnswer = self.settled("lookup", &LookupRequest { id, access }).await?;
+        let looked: LookupAnswer = self.settled("lookup", &LookupRequest { id, access: access.clone() }).await?;
         let kinds: Vec<&str> = Vec::new();
         let facts = Facts::from_lookup(looked.not_after, &kinds, None).map_err(ps_envelope::Error::fault)?;
         let unlocked = opener.unlock(facts, None).map_err(ps_envelope::Error::fault)?;
         let token = ClaimToken::from_fill(|out| SystemRandom.fill(out))?;
         let claim = ClaimRequest::First {
             id,
-            access,
+            access: access.clone(),
             opening_code: None,
             proof: revealed(unlocked.proof())?,
             token_hash: token.hash(),
@@ -226,10 +226,10 @@ fn revealed(bytes: &SecretBytes) -> Result<Revealed, Fault> {
     <[u8; 32]>::try_from(bytes.expose()).map(Revealed).map_err(|_| failed("a value of the link has a wrong length"))
 }
 
-/// The host in a URL, without brackets.
+/// The host in a URL, without brackets; none in one that names a user, whose host is easily misread.
 pub(crate) fn host(url: &str) -> Option<&str> {
     let rest = url.split_once("://")?.1;
-    let authority = rest.split('/').next()?;
+    let authority = rest.split(['/', '?', '#']).next().filter(|authority| !authority.contains('@'))?;
     match authority.strip_prefix('[') {
         Some(six) => six.split(']').next(),
         None => authority.split(':').next(),
@@ -274,9 +274,11 @@ mod tests {
             ("https://links.example.com", "links.example.com"),
             ("https://links.example.com:8443/x", "links.example.com"),
             ("http://[::1]:8080", "::1"),
+            ("https://links.example.com?x=/", "links.example.com"),
         ] {
             assert_eq!(host(url), Some(name), "{url}");
         }
+        assert_eq!(host("http://localhost:80@links.example.com"), None);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::adapters::{BoundedAudit, FolderManifests, NotesInLedger};
 use crate::admin::{self, Health};
 use crate::child::{Gateway, private_folder};
 use crate::clock::{SystemClock, SystemRandom, now};
-use crate::config::{Config, LogFormat};
+use crate::config::Config;
 use crate::engine::{Engine, Leads};
 use crate::failpoints::{self, HookedNotes};
 use crate::identities::identities;
@@ -32,6 +32,7 @@ use crate::records;
 use crate::restore;
 use crate::story::Story;
 use crate::supervise::{Keeper, Stop, supervise};
+use crate::suspects;
 
 /// Where things are.
 #[derive(Clone, Debug)]
@@ -55,34 +56,33 @@ fn sign_in(config: &Config) -> anyhow::Result<Option<SignInOffer>> {
     Ok(Some(SignInOffer { authorization_endpoint, client_id, scope }))
 }
 
-/// [`run`], and again with a fresh links store each time that the old one turns out damaged.
+/// Runs until a signal ends it or something essential fails; anew, with a fresh links store, each time that the old one
+/// turns out damaged.
 ///
 /// # Errors
-/// As [`run`].
+/// What failed, with its remedy.
 pub async fn run_anew(config: Config, places: Places) -> anyhow::Result<()> {
+    // One for all runs, and before anything that may wait: a signal between two runs is not lost.
+    let mut stop = Stop::new()?;
     loop {
-        match run(config.clone(), places.clone()).await {
+        match run(config.clone(), places.clone(), &mut stop).await {
             Err(error) if error.is::<records::Damaged>() => {
                 tracing::error!("{error:#}: it is put aside, and every live link is withdrawn and rotated");
-                records::put_aside(&places.data.join("links"))?;
+                suspects::put_aside(&places.data.join("links"))?;
             }
             ended => return ended,
         }
     }
 }
 
-/// Runs until a signal ends it or something essential fails.
-///
-/// # Errors
-/// What failed, with its remedy.
-pub async fn run(config: Config, places: Places) -> anyhow::Result<()> {
+/// One run.
+async fn run(config: Config, places: Places, stop: &mut Stop) -> anyhow::Result<()> {
     let program = places.gateway.clone().map_or_else(Gateway::beside_us, Ok)?;
     private_folder(&places.data)?;
     let links = places.data.join("links");
     private_folder(&links)?;
     let me = name()?;
-    // Before anything that may wait: who is asked to stop while another process holds the data folder ends in order too.
-    let mut stop = Stop::new()?;
+    // Who is asked to stop while another process holds something in the data folder ends in order too.
     let ledger = tokio::select! {
         opened = lease::open(|| EmbeddedLedger::open(&places.data)) => Arc::new(opened?),
         () = stop.asked() => return Ok(()),
@@ -97,21 +97,35 @@ pub async fn run(config: Config, places: Places) -> anyhow::Result<()> {
     essential.spawn(async move { Ok(axum::serve(listener, routes).await?) });
 
     let lease = Arc::new(Lease::new(me.clone(), config.lease));
-    if !wait_for_lease(&ledger, &lease, &health, &mut stop).await? {
+    if !wait_for_lease(&ledger, &lease, &health, stop).await? {
         return Ok(());
     }
+    metrics.leader.set(1);
     let mut starting: JoinSet<()> = JoinSet::new();
     {
         let (lease, ledger) = (lease.clone(), ledger.clone());
         starting.spawn(async move { lease.keep(&ledger).await });
     }
 
-    let store = Arc::new(open_store(&links, config.store.max_bytes).await?);
-    let common = restore::common(&*ledger, &SystemRandom).await?.value;
     let audit_file = config.audit.file.clone().unwrap_or_else(|| places.data.join("audit.jsonl"));
     let mirror = || if config.audit.stdout { Mirror::Stdout } else { Mirror::None };
-    let trail = Arc::new(lease::open(|| FileTrail::open(&audit_file, &common.ledger_id, mirror())).await?);
-    let restored = restore::check(&*ledger, &trail).await?;
+    let opened = async {
+        let store = Arc::new(open_store(&links, config.store.max_bytes).await?);
+        let common = lease.patiently(async || restore::common(&*ledger, &SystemRandom).await).await?.value;
+        let trail = Arc::new(lease::open(|| FileTrail::open(&audit_file, &common.ledger_id, mirror())).await?);
+        anyhow::Ok((store, common, trail))
+    };
+    suspects::let_go(&links, now());
+    let (store, common, trail) = tokio::select! {
+        opened = opened => opened?,
+        () = stop.asked() => {
+            // First the renewal ends, or it would take the lease once more.
+            starting.shutdown().await;
+            give_back(&lease, &ledger).await;
+            return Ok(());
+        }
+    };
+    let restored = lease.patiently(async || restore::check(&*ledger, &trail).await).await?;
     if let Some(why) = &restored {
         tracing::error!(
             "a restore was noticed: {why}. Open links are withdrawn and rotated; new manifests wait for `restore accept`"
@@ -124,7 +138,7 @@ pub async fn run(config: Config, places: Places) -> anyhow::Result<()> {
         trusted_proxies: config.trusted_proxies.clone(),
         sign_in: sign_in(&config)?,
         page: config.page.clone(),
-        log_format: if config.log.format == LogFormat::Json { "json" } else { "text" },
+        log_format: config.log.format,
         log: gateway_log(&config.log.level),
         // A moment longer than the lease: until then claims are answered, whoever leads.
         silence: config.lease.to_std() * 2,
@@ -140,7 +154,14 @@ pub async fn run(config: Config, places: Places) -> anyhow::Result<()> {
         Some(hook) => Arc::new(HookedNotes { inner: notes, hook: hook.clone() }),
         None => notes,
     };
-    let folder = Arc::new(FolderSource::open(folders, notes, clock.clone(), random.clone()).await?);
+    let open = async || {
+        let (folders, notes, clock, random) = (folders.clone(), notes.clone(), clock.clone(), random.clone());
+        Ok(FolderSource::open(folders, notes, clock, random).await?)
+    };
+    let folder = Arc::new(lease.patiently(open).await?);
+    for fault in folder.unreadable().values() {
+        metrics.fault(fault);
+    }
     let (mailer, smtp) = mailer(&config, &clock)?;
     let identities = identities(&config, &clock)?;
     let ports = Ports {
@@ -156,6 +177,8 @@ pub async fn run(config: Config, places: Places) -> anyhow::Result<()> {
         random,
     };
     let ports = failpoints.map_or_else(|| ports.clone(), |hook| ports.clone().hooked(&hook));
+    // What the engine does with the store by itself (orphans, the self-check's link) passes the same failpoints.
+    let hooked_store = ports.store.clone();
     let settings = Settings {
         me: me.clone(),
         namespace: String::new(),
@@ -164,6 +187,7 @@ pub async fn run(config: Config, places: Places) -> anyhow::Result<()> {
         mail_domain: config.mail_domain(),
         mail_hold: config.mail.hold,
         paused: config.paused,
+        max_bytes: config.store.max_bytes,
     };
     let mut common = common;
     common.restored = restored;
@@ -174,7 +198,7 @@ pub async fn run(config: Config, places: Places) -> anyhow::Result<()> {
         controller: Arc::new(Controller::new(ports, settings, &common, story)),
         queue: Arc::default(),
         ledger: ledger.clone(),
-        store: store.clone(),
+        store: hooked_store,
         first: Arc::default(),
         expected,
         health,
@@ -184,7 +208,8 @@ pub async fn run(config: Config, places: Places) -> anyhow::Result<()> {
 
     // From here on the main loop beats.
     drop(starting);
-    anyhow::ensure!(lease.take(&ledger).await?, "another operator has taken over this data folder");
+    let taken = lease.patiently(async || Ok(lease.take(&ledger).await?)).await?;
+    anyhow::ensure!(taken, "another operator has taken over this data folder");
     let leads: Arc<dyn Leads> = lease.clone();
     let mut workers = engine.start(config.workers, &leads, &folder.keys(), &mut essential).await?;
     {
@@ -222,17 +247,26 @@ pub async fn run(config: Config, places: Places) -> anyhow::Result<()> {
         lease: &lease,
         store_busy: &store_busy,
     };
-    let ended = supervise(&gateway, &store, &keeper, (&mut essential, &mut workers), &mut stop).await;
+    let ended = supervise(&gateway, &store, &keeper, (&mut essential, &mut workers), stop).await;
 
     engine.health.ready.store(false, Ordering::Relaxed);
-    engine.wind_down(workers).await;
+    // It may take longer than the lease lasts, and nothing is voided without it.
+    tokio::select! {
+        () = engine.wind_down(workers) => {}
+        () = lease.keep(&ledger) => {}
+    }
     if let Some(smtp) = smtp {
         smtp.close().await;
     }
-    if let Err(error) = lease.release(&ledger).await {
+    give_back(&lease, &ledger).await;
+    ended
+}
+
+/// Gives the lease back, so that a standby need not wait for its end.
+async fn give_back(lease: &Lease, ledger: &EmbeddedLedger) {
+    if let Err(error) = lease.release(ledger).await {
         tracing::warn!(%error, "the lease could not be released");
     }
-    ended
 }
 
 /// A name that no other process, and no earlier start, has.
@@ -289,7 +323,7 @@ async fn open_store(links: &Path, max_bytes: usize) -> anyhow::Result<EmbeddedSt
     match lease::open(|| EmbeddedStore::with_limit(links, max_bytes)).await {
         Err(fault) if records::is_damage(&fault) => {
             tracing::error!(code = %fault.code, "the links store is damaged: {fault}. It is put aside");
-            records::put_aside(links)?;
+            suspects::put_aside(links)?;
             Ok(EmbeddedStore::with_limit(links, max_bytes)?)
         }
         other => Ok(other?),

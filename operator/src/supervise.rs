@@ -12,9 +12,10 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::child::{Gateway, Running, Said};
+use crate::clock::now;
 use crate::engine::Engine;
 use crate::first_round::FirstRound;
-use crate::lease::Lease;
+use crate::lease::{self, Lease};
 use crate::metrics::Metrics;
 use crate::records::StoreFile;
 use crate::restore;
@@ -33,7 +34,21 @@ pub(crate) struct Keeper<'a> {
 }
 
 impl Keeper<'_> {
+    /// What passes by itself (a ledger that somebody holds, a disk that is full for a while) ends nothing as long as the
+    /// lease lasts: the next beat tries again. After it, another operator may work here, so this one must not.
     async fn beat(&self, count: u32) -> anyhow::Result<()> {
+        self.engine.health.beat(now());
+        let Err(error) = self.try_to_beat(count).await else { return Ok(()) };
+        let Some(fault) = lease::passing(&error) else { return Err(error) };
+        self.engine.metrics.fault(fault);
+        if let Err(over) = self.lease.must_hold() {
+            return Err(error.context(over));
+        }
+        tracing::warn!(code = %fault.code, class = fault.class.as_str(), "the next beat tries again: {fault}");
+        Ok(())
+    }
+
+    async fn try_to_beat(&self, count: u32) -> anyhow::Result<()> {
         if !self.lease.take(self.ledger).await? {
             anyhow::bail!("another operator has taken over this data folder");
         }
@@ -74,9 +89,11 @@ async fn keep_up(
     let file = StoreFile::of(&gateway.links)?;
     let Engine { first, health, metrics, .. } = keeper.engine;
     let mut running: Option<Running> = None;
+    // At the start, when it has ended, and at each beat: an address that is taken is not asked for at every commit.
+    let mut due = true;
     let mut commits = store.commits();
     loop {
-        if running.is_none() {
+        if running.is_none() && std::mem::take(&mut due) {
             running = start_gateway(gateway, first, metrics);
         }
         tokio::select! {
@@ -99,6 +116,7 @@ async fn keep_up(
                     child.alive();
                 }
                 beats = beats.wrapping_add(1);
+                due = true;
             }
             // A verdict: the gateway's requests that wait for it look again. The sender lives as long as the store.
             Ok(()) = commits.changed() => {
@@ -118,6 +136,7 @@ async fn keep_up(
                     tracing::error!("the store was held for too long; the gateway is started again");
                     health.ready.store(false, Ordering::Relaxed);
                     child.end().await;
+                    due = true;
                 }
             }
             said = said(&mut running) => match said {
@@ -129,7 +148,7 @@ async fn keep_up(
                 Said::Ended(how) => {
                     tracing::error!(%how, "the gateway ended; it is started again");
                     health.ready.store(false, Ordering::Relaxed);
-                    running = None;
+                    (running, due) = (None, true);
                     tokio::time::sleep(Duration::from_millis(200)).await;
                 }
             },

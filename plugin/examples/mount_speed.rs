@@ -38,7 +38,7 @@ async fn run() -> Result<()> {
     let mut next = || numbers.next().context("NODES SECONDS CONNECTIONS")?.context("a number");
     let (nodes, seconds, connections) = (next()?, next()?, next()?);
     let program = std::env::current_exe()?.parent().and_then(|p| p.parent()).context("no folder")?.join(NAME);
-    println!("start_ms {:.1}", start_time(&program)?.as_secs_f64() * 1e3);
+    println!("figure start_ms {:.1}", start_time(&program)?.as_secs_f64() * 1e3);
     let cluster = OpenBaoNodes::start(nodes).await?;
     let mut sha256 = String::new();
     for node in cluster.nodes() {
@@ -48,10 +48,10 @@ async fn run() -> Result<()> {
     active.register_plugin(NAME, NAME, &sha256, &[]).await?;
     let start = Instant::now();
     active.mount("send", json!({ "type": NAME })).await?;
-    println!("mount_ms {:.1}", start.elapsed().as_secs_f64() * 1e3);
+    println!("figure mount_ms {:.1}", start.elapsed().as_secs_f64() * 1e3);
     active.call("POST", "send/config", Some(&json!({"public_url": "https://l.example"}))).await?;
     active.call("POST", "send/roles/any", Some(&json!({}))).await?;
-    println!("rest_mib {:.1}", memory(active.pid()?)?);
+    println!("figure rest_mib {:.1}", memory(active.pid()?)?);
     let target = Arc::new(Target {
         client: Client::builder().no_proxy().build()?,
         base: format!("{}/v1", active.address()),
@@ -62,10 +62,10 @@ async fn run() -> Result<()> {
         let (cycles, mut took) = load(&target, kind, Duration::from_secs(seconds as u64), connections).await?;
         took.sort_unstable();
         let p99 = took.get(took.len() * 99 / 100).or(took.last()).copied().unwrap_or_default();
-        println!("{name}_per_second {:.1}", cycles as f64 / seconds as f64);
-        println!("{name}_p99_ms {:.1}", p99.as_secs_f64() * 1e3);
+        println!("figure {name}_per_second {:.1}", cycles as f64 / seconds as f64);
+        println!("figure {name}_p99_ms {:.1}", p99.as_secs_f64() * 1e3);
     }
-    println!("after_mib {:.1}", memory(active.pid()?)?);
+    println!("figure after_mib {:.1}", memory(active.pid()?)?);
     Ok(())
 }
 

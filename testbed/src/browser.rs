@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::dirs::{self, RunDir, workspace};
@@ -19,6 +19,22 @@ pub struct Browser {
     executable: PathBuf,
     driver: PathBuf,
     deadline: Duration,
+    screen: Screen,
+}
+
+/// What a page is shown on (see `testbed/browser/screen.mjs`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Screen {
+    /// Wide, with a mouse.
+    Desktop,
+    /// Small, with a finger.
+    Phone,
+}
+
+impl Screen {
+    /// Both: whoever has one of them must get as far as with the other.
+    pub const ALL: [Self; 2] = [Self::Desktop, Self::Phone];
 }
 
 /// What a run of a scenario brought.
@@ -57,7 +73,12 @@ impl Browser {
     pub async fn find() -> Result<Self> {
         blocking(|| {
             let driver = ensure_node_packages("testbed/browser")?.join("run.mjs");
-            Ok(Self { executable: ensure_chromium()?, driver, deadline: Duration::from_secs(60) })
+            Ok(Self {
+                executable: ensure_chromium()?,
+                driver,
+                deadline: Duration::from_secs(60),
+                screen: Screen::Desktop,
+            })
         })
         .await
     }
@@ -66,6 +87,12 @@ impl Browser {
     #[must_use]
     pub fn with_deadline(self, deadline: Duration) -> Self {
         Self { deadline, ..self }
+    }
+
+    /// The same browser on another screen (a desktop if not said).
+    #[must_use]
+    pub fn on(self, screen: Screen) -> Self {
+        Self { screen, ..self }
     }
 
     /// Runs a scenario, by its name (`selftest`) or the path of its module, in a fresh Chromium.
@@ -90,6 +117,7 @@ impl Browser {
         let picture = dirs::new_log("browser")?.with_extension("png");
         let input = json!({
             "args": args,
+            "screen": self.screen,
             "userDataDir": profile,
             "executable": self.executable,
             "screenshot": picture,
@@ -106,7 +134,11 @@ impl Browser {
         if !report.ok {
             let error = report.error.unwrap_or_default();
             let console = &report.console;
-            bail!("scenario {scenario}: {error}\nconsole: {console:?}\npicture: {}\n{log}", picture.display());
+            let screen = self.screen;
+            bail!(
+                "scenario {scenario} on a {screen:?}: {error}\nconsole: {console:?}\npicture: {}\n{log}",
+                picture.display()
+            );
         }
         Ok(report)
     }

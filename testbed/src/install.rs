@@ -295,7 +295,7 @@ mod tests {
 
     #[test]
     fn lock_files_name_no_registry() {
-        for folder in ["smtp", "browser"] {
+        for folder in ["smtp", "browser", "oidc"] {
             let text = fs::read_to_string(workspace().join("testbed").join(folder).join("package-lock.json")).unwrap();
             assert!(!text.contains("\"resolved\""), "{folder}");
         }

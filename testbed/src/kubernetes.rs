@@ -273,11 +273,6 @@ impl Cluster {
         freeze(&self.own()?.etcd, "etcd", frozen)
     }
 
-    /// etcd's process id.
-    pub(crate) fn etcd_pid(&self) -> Result<u32> {
-        with(&self.own()?.etcd, "etcd", |process| Ok(process.pid()))
-    }
-
     pub(crate) fn start_etcd(&self) -> Result<()> {
         let own = self.own()?;
         let peer = format!("http://127.0.0.1:{}", own.ports.etcd_peer);

@@ -3,8 +3,7 @@
 //! It is asked over etcd's HTTP gateway; there is no etcdctl.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
@@ -12,9 +11,6 @@ use serde_json::{Value, json};
 use crate::http;
 use crate::kubernetes::Cluster;
 use crate::openbao::blocking;
-
-/// SIGSTOP takes effect within microseconds; on a machine that is busy, later.
-const FROZEN: Duration = Duration::from_secs(10);
 
 impl Cluster {
     /// etcd's revision: it grows by one with each write to the cluster.
@@ -70,14 +66,9 @@ impl Cluster {
     /// # Errors
     /// If another process started the cluster, or files can't be copied.
     pub async fn etcd_snapshot(&self, path: &Path) -> Result<()> {
-        let process = format!("/proc/{}", self.etcd_pid()?);
         let (from, to) = (self.layout().etcd(), path.to_owned());
         self.freeze_etcd(true)?;
-        let copied = blocking(move || {
-            wait_until_frozen(Path::new(&process))?;
-            copy_folder(&from, &to)
-        });
-        let copied = copied.await;
+        let copied = blocking(move || copy_folder(&from, &to)).await;
         self.freeze_etcd(false)?;
         copied
     }
@@ -109,28 +100,6 @@ impl Cluster {
         }
         Ok(answer)
     }
-}
-
-/// Waits until no thread of it runs any more.
-fn wait_until_frozen(process: &Path) -> Result<()> {
-    let start = Instant::now();
-    loop {
-        let threads: Vec<PathBuf> =
-            fs::read_dir(process.join("task"))?.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
-        if threads.iter().all(|thread| is_stopped(thread)) {
-            return Ok(());
-        }
-        if start.elapsed() > FROZEN {
-            bail!("etcd still runs {FROZEN:?} after SIGSTOP");
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
-
-/// The state is the first field behind the program's name, which stands in brackets.
-fn is_stopped(thread: &Path) -> bool {
-    let stat = fs::read_to_string(thread.join("stat")).unwrap_or_default();
-    stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
 }
 
 fn copy_folder(from: &Path, to: &Path) -> Result<()> {

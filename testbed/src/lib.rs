@@ -50,7 +50,7 @@ mod vendor;
 mod wait;
 
 pub use api_proxy::ApiProxy;
-pub use browser::{Browser, Report, Request};
+pub use browser::{Browser, Report, Request, Screen};
 pub use dirs::{RunDir, log_dir, state_dir, unique, workspace};
 pub use install_go::KUBERNETES_VERSION;
 pub use kubernetes::{AuditLevel, Cluster, ClusterOptions};

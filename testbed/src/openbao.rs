@@ -387,6 +387,7 @@ listener "tcp" {{
 cluster_addr     = "http://127.0.0.1:{cluster_port}"
 plugin_directory = "{folder}/plugins"
 raw_storage_endpoint = true
+ui = true
 "#
     )
 }

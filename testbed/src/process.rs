@@ -22,6 +22,29 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// How long a process may take to end after it was told to on drop, before it is killed.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// SIGSTOP takes effect within microseconds; on a machine that is busy, later, and thread by thread.
+const STOPPED: Duration = Duration::from_secs(10);
+
+/// Whether SIGSTOP has stopped all of a process: no thread of it runs any more.
+#[must_use]
+pub fn is_stopped(pid: u32) -> bool {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return false };
+    threads.flatten().all(|thread| {
+        let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        // The state is the first field behind the program's name, which stands in brackets. A thread may end meanwhile.
+        stat.is_empty() || stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
+    })
+}
+
+/// The ids of all processes whose parent is `parent`; none if it is gone.
+#[must_use]
+pub fn children(parent: u32) -> Vec<u32> {
+    let stat = |pid: u32| fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let parent_of = |pid: u32| stat(pid).rsplit(')').next()?.split_whitespace().nth(1)?.parse::<u32>().ok();
+    let names = fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(|e| e.file_name().into_string().ok());
+    names.filter_map(|name| name.parse().ok()).filter(|pid| parent_of(*pid) == Some(parent)).collect()
+}
+
 /// A running child with its log. Dropped, it is ended with its stop signal (SIGKILL unless said otherwise).
 #[derive(Debug)]
 pub struct Process {
@@ -107,16 +130,24 @@ impl Process {
         self.lock().stdout.take()
     }
 
-    /// Sends a signal; SIGSTOP and SIGCONT too.
+    /// Sends a signal; SIGSTOP and SIGCONT too. After SIGSTOP it returns when nothing of the process runs any more.
     ///
     /// # Errors
-    /// If the process is gone.
+    /// If the process is gone, or does not stop.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         let mut child = self.lock(); // held, so that the id can't be reaped and reused meanwhile
         if let Some(status) = child.try_wait()? {
             bail!("{} has ended: {status}", self.name);
         }
-        nix::sys::signal::kill(self.pid, signal).with_context(|| format!("signalling {}", self.name))
+        nix::sys::signal::kill(self.pid, signal).with_context(|| format!("signalling {}", self.name))?;
+        let start = Instant::now();
+        while signal == Signal::SIGSTOP && !is_stopped(self.pid()) {
+            if start.elapsed() > STOPPED {
+                bail!("{} still runs {STOPPED:?} after SIGSTOP", self.name);
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
     }
 
     /// SIGKILL, then waits for the end. An ended process is left as it is.

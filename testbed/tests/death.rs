@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use ps_testbed::process::Process;
+use ps_testbed::process::{Process, children};
 use ps_testbed::{Testbed, wait_until};
 
 const PLAY_THE_PARENT: &str = "PS_TESTBED_TEST_PARENT";
@@ -43,7 +43,7 @@ async fn killing_the_parent_ends_its_servers() {
     })
     .await
     .unwrap();
-    let children = children_of(parent.pid());
+    let children = children(parent.pid());
     assert!(children.len() >= 6, "OpenBao, the mail server, PostgreSQL and a cluster's three: {children:?}");
     parent.kill().unwrap();
     wait_until("the end of the servers", minute, async || {
@@ -51,11 +51,4 @@ async fn killing_the_parent_ends_its_servers() {
     })
     .await
     .unwrap();
-}
-
-fn children_of(parent: u32) -> Vec<u32> {
-    let stat = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let parent_of = |pid: u32| stat(pid).rsplit(')').next()?.split_whitespace().nth(1)?.parse::<u32>().ok();
-    let names = std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().into_string().ok());
-    names.filter_map(|name| name.parse().ok()).filter(|pid| parent_of(*pid) == Some(parent)).collect()
 }

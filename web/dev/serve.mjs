@@ -13,7 +13,8 @@ const policy = (index) =>
   `default-src 'none'; script-src 'self'; style-src 'sha256-${createHash('sha256').update(/<style>([^]*)<\/style>/.exec(index)[1]).digest('base64')}'; connect-src 'self'; img-src 'self'; worker-src 'self'; ` +
   "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types ps";
 
-async function load(entry) {
+/** A module of the sources, bundled. */
+export async function load(entry) {
   const { outputFiles } = await build({ entryPoints: [fileURLToPath(new URL(entry, import.meta.url))], bundle: true, format: 'esm', platform: 'node', write: false });
   return import('data:text/javascript;base64,' + Buffer.from(outputFiles[0].contents).toString('base64'));
 }

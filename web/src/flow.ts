@@ -3,16 +3,16 @@
  * `view.ts` shows the states. Nothing but `lookup` happens without an event that a person caused.
  */
 import { normalCode, tidyCode } from './protocol/code.ts';
-import { asking, lookedUp } from './flow/ask.ts';
-import { over, problemOf, waitUntil } from './flow/refusal.ts';
+import { asking, early, glimpsed, lookedUp } from './flow/ask.ts';
+import { lost, over, problemOf, waitUntil } from './flow/refusal.ts';
 import type { Ask, Check, Decline, Event, Opened, Over, State, Step } from './flow/types.ts';
 
 export type * from './flow/types.ts';
-export { waitUntil };
+export { early, waitUntil };
 
 /** The endings after which "this was not meant for me" still means something: somebody else had it. */
 export function canDecline(state: State): state is Ask | Check | Opened | Over {
-  return state.at === 'over' ? ['claimed', 'retrieved', 'late', 'mine'].includes(state.how) : 'info' in state && !state.busy;
+  return state.at === 'over' ? ['claimed', 'retrieved', 'late', 'mine'].includes(state.how) : 'info' in state && !state.busy && !early(state);
 }
 
 /** The time that the page has named and that changes it: `due` is to be told then. */
@@ -32,8 +32,8 @@ export function next(state: State, event: Event): Step {
   switch (state.at) {
     case 'looking':
       if (event.is === 'lookedUp') return lookedUp(event);
-      if (event.is === 'refused') return over(event.refusal) ?? [{ at: 'trouble', problem: problemOf(event.refusal, event.now) }];
-      return [state];
+      if (event.is === 'refused') return lost(event);
+      return [(event.is === 'glimpsed' && glimpsed(event)) || state];
     case 'trouble':
       return event.is === 'retry' || event.is === 'stirred' ? start() : [state];
     case 'ask':

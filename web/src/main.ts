@@ -127,16 +127,21 @@ async function moreWords(): Promise<void> {
 
 /** A file of the script's that is loaded when it is wanted, with its words. Tried again after a failure. */
 function later<M, T>(name: string, of: (module: M) => T, speaks = true): () => Promise<T> {
-  let found: T | undefined;
+  let coming: Promise<T> | undefined;
   let tries = 0;
-  return async () => {
-    if (found !== undefined) return found;
+  const get = async (): Promise<T> => {
     // A browser may remember that an address has failed.
     const module = import(base + name + (tries++ ? '?' + tries : '')) as Promise<M>;
     module.catch(() => undefined);
     if (speaks) await moreWords();
-    return (found = of(await module));
+    return of(await module);
   };
+  // Who asks while it comes waits for the same one: a second address is a second copy, and the policy `ps` is made once.
+  return () =>
+    (coming ??= get().catch((error: unknown) => {
+      coming = undefined;
+      throw error;
+    }));
 }
 
 /** Loads the visitor's language and whose page it is, and offers the other languages. */
@@ -144,14 +149,24 @@ async function speak(view: View, header: HTMLElement, footer: HTMLElement): Prom
   const page = document.documentElement;
   const picker = footer.querySelector('select')!;
   const brand = load('page.json').then((json) => (json ?? {}) as Brand);
+  let spoken: string | undefined;
+  let turns = 0;
   const take = async (lang: string): Promise<string | undefined> => {
+    const turn = ++turns;
     try {
       const texts = await words(lang + '.json');
-      use(more ? { ...texts, ...(await words(lang + '-later.json')) } : texts, lang, navigator.languages);
+      const all = more ? { ...texts, ...(await words(lang + '-later.json')) } : texts;
+      // Another one was chosen meanwhile.
+      if (turn !== turns) return speaking;
+      use(all, lang, navigator.languages);
     } catch {
-      return lang === 'en' || page.lang === picker.value ? undefined : take('en');
+      if (turn !== turns) return speaking;
+      if (spoken === undefined) return lang === 'en' ? undefined : take('en');
+      // What is spoken stays.
+      picker.value = spoken;
+      return spoken;
     }
-    page.lang = picker.value = lang;
+    spoken = page.lang = picker.value = lang;
     page.dir = lang === 'ar' ? 'rtl' : 'ltr';
     footer.firstElementChild!.textContent = t('page.footer');
     picker.ariaLabel = t('page.language');

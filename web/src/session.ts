@@ -113,11 +113,18 @@ export class Session {
 
   async #lookup(quiet?: true): Promise<void> {
     const { api, arrival, keys, memory, world } = this.#desk;
-    const [found, seal] = await Promise.all([api.lookup(keys), world.seal().catch(() => undefined)]);
+    const asked = api.lookup(keys);
+    const coming = world.seal().then((seal) => (this.#desk.seal = seal), () => undefined);
+    const found = await asked;
+    // The form need not wait for the cipher; what is sent does.
+    if (found.ok && !this.#desk.seal) {
+      const info = this.#judge(found.value);
+      if (info !== 'altered') this.send({ is: 'glimpsed', info, held: memory.held() });
+    }
+    const seal = await coming;
     if (quiet && !(found.ok && seal)) return;
     if (!found.ok) return this.#tell(told(found, world));
     if (!seal) return this.#tell(this.#refused('unreachable'));
-    this.#desk.seal = seal;
     const info = this.#judge(found.value, seal);
     const { signIn } = arrival;
     const returned = signIn && (signIn === 'refused' ? signIn : 'answered');
@@ -137,8 +144,11 @@ export class Session {
     this.send({ ...event, rules: this.#rules, checks: stands?.is === 'checked' ? stands.checks : undefined });
   }
 
-  /** Believes a record that is still to be opened only if its preview opens: the seal covers all that the page goes by. */
-  #judge(found: Lookup, seal: Seal): Info | 'altered' {
+  /**
+   * Believes a record that is still to be opened only if its preview opens: the seal covers all that the page goes by.
+   * Without the cipher it is a glimpse: no preview, and nothing that a claim could be made with.
+   */
+  #judge(found: Lookup, seal?: Seal): Info | 'altered' {
     const { state, expiresAt, windowEndsAt, openingCode, oidc } = found;
     const { keys, memory } = this.#desk;
     try {
@@ -146,6 +156,7 @@ export class Session {
       const info = { state, expiresAt, openingCode, kinds: binding.kinds, exposed: memory.draft.exposed, signIn: oidc, ...(windowEndsAt === undefined ? {} : { windowEndsAt }) };
       if (state !== 'open' && state !== 'claimed') return info;
       if (!found.preview) return 'altered';
+      if (!seal) return info;
       const preview = seal.preview(keys.previewKey, associatedData('preview', binding), found.preview);
       this.#desk.binding = binding;
       return { ...info, preview };

@@ -1,6 +1,6 @@
 /** Shows states as pages. One screen per state; a change inside a screen keeps what is typed and where the focus is. */
 import { textFor, type Brand } from './brand.ts';
-import { canDecline, waitUntil, type Ask, type Check, type Event as FlowEvent, type Opened, type Problem, type State } from './flow.ts';
+import { canDecline, early, waitUntil, type Ask, type Check, type Event as FlowEvent, type Opened, type Problem, type State } from './flow.ts';
 import { ahead, apart, duration, t, time, words, type Key } from './i18n/index.ts';
 import type { Preview } from './protocol/payload.ts';
 import { bdi, button, facts, h, p } from './view/dom.ts';
@@ -55,7 +55,6 @@ export class View {
       this.#screen = this.#build(state);
       const heading = h('h1', { tabindex: '-1', 'data-testid': 'heading' }, this.#screen.heading);
       document.title = this.#screen.heading;
-      this.#stand.root.dataset.state = state.at + ('how' in state ? ':' + state.how : 'stage' in state ? ':' + state.stage : '');
       this.#status.textContent = '';
       this.#page.replaceChildren(heading, ...this.#screen.parts.filter((part) => part !== false));
       // Not on the first screen, which says only that the page is working, and not where only the language changed.
@@ -65,6 +64,8 @@ export class View {
       }
     }
     this.#screen.update?.(state);
+    const part = 'how' in state ? state.how : 'stage' in state ? state.stage : state.at === 'ask' && early(state) && 'early';
+    this.#stand.root.dataset.state = state.at + (part ? ':' + part : '');
     this.#count();
   }
 
@@ -152,19 +153,37 @@ export class View {
     const says = state.at === 'check' ? state.rules.words(state) : { submit: { id: 'open', text: again ? 'do.openAgain' : 'do.open', busy: 'do.opening', look: 'main' } as const, text: state.code && ('check.passed' as const), host: '', again: false };
     const entry = form(state.needs, says.submit, (typed) => send({ is: 'submitted', typed, now: Date.now() }), this.#say);
     const expires = h('span', { 'data-testid': 'expires' });
-    const worksForMs = info.preview?.worksForMs;
+    const notMine = this.#notMine('do.notMine');
+    const about = h('div');
+    const tell = (now: Ask | Check): void => {
+      const { info } = now;
+      const worksForMs = info.preview?.worksForMs;
+      about.replaceChildren(
+        facts(...whatAndWho(info.preview), [t('fact.expires'), !again && expires]),
+        p(again ? t('ask.again.p', { time: time(info.windowEndsAt ?? info.expiresAt) }) : t('ask.once') + (worksForMs === undefined ? '' : ' ' + t('ask.works', { time: duration(worksForMs) })), 'once'),
+      );
+      notMine.hidden = early(now);
+    };
+    tell(state);
     return {
       heading: t(again ? 'ask.again.h' : 'ask.h'),
       parts: [
-        facts(...whatAndWho(info.preview), [t('fact.expires'), !again && expires]),
-        p(again ? t('ask.again.p', { time: time(info.windowEndsAt ?? info.expiresAt) }) : t('ask.once') + (worksForMs === undefined ? '' : ' ' + t('ask.works', { time: duration(worksForMs) })), 'once'),
+        about,
         ...(info.exposed ? [p(t('ask.exposed'), 'note')] : []),
         ...(says.text ? [p(t(says.text, { host: apart(says.host) }), 'check')] : []),
         entry.element,
         says.again && button('mail-again', t('check.mailAgain'), () => send({ is: 'mailAgain', code: entry.typed().code, now: Date.now() }), 'quiet'),
-        this.#notMine('do.notMine'),
+        notMine,
       ],
-      update: (now) => 'needs' in now && entry.update(now.busy, now.problem),
+      update: (now) => {
+        if (!('needs' in now)) return;
+        entry.update(now.busy, now.problem);
+        // The preview has opened since: told above the form, which stays as it is.
+        if (notMine.hidden && !early(now)) {
+          tell(now);
+          this.#say(about.innerText);
+        }
+      },
       wait: entry.wait,
       tick() {
         const left = info.expiresAt - Date.now();
@@ -219,7 +238,7 @@ export class View {
 
 function whatAndWho(preview: Preview | undefined): Facts {
   return [
-    [t('fact.title'), !!preview?.title && h('strong', { 'data-testid': 'title' }, bdi(preview.title))],
-    [t('fact.sender'), !!preview?.sender && h('span', { 'data-testid': 'sender' }, bdi(preview.sender))],
+    [t('fact.title'), preview ? preview.title && h('strong', { 'data-testid': 'title' }, bdi(preview.title)) : '…'],
+    [t('fact.sender'), preview ? preview.sender && h('span', { 'data-testid': 'sender' }, bdi(preview.sender)) : '…'],
   ];
 }

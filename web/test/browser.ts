@@ -25,6 +25,8 @@ export class Browser {
   readonly gone: string[] = [];
   noFace = false;
   noSeal = false;
+  /** What the cipher waits for before it is there, or fails. */
+  sealAfter: Promise<void> | undefined;
   readonly face = faceWith(async (_, passphrase, salt) => {
     this.stretches += 1;
     return stretch(passphrase, salt);
@@ -47,12 +49,19 @@ export class Browser {
   }
 
   async load(): Promise<State> {
+    await this.begin();
+    return this.settled();
+  }
+
+  /** Loads the page and waits for nothing. */
+  async begin(): Promise<void> {
     const world: World = {
       base: 'https://links.example/',
       tab: { getItem: (key) => this.tab.get(key) ?? null, setItem: (key, value) => void this.tab.set(key, value), removeItem: (key) => void this.tab.delete(key) },
       go: (url) => void this.gone.push(url),
       checks: async () => rules,
       seal: async () => {
+        await this.sealAfter;
         if (this.noSeal) throw new Error('not loaded');
         return seal;
       },
@@ -79,7 +88,19 @@ export class Browser {
       wait: async (ms) => void this.waits.push(ms),
     };
     this.session = await Session.begin(world, this.secret.slice(), this.arrival, (state) => this.shown.push(state.at));
-    return this.settled();
+  }
+
+  /** Loads the page with the cipher on its way, up to the early form. The cipher comes, or fails, when `come` is called. */
+  async loadEarly(): Promise<() => Promise<State>> {
+    let come!: () => void;
+    this.sealAfter = new Promise((done) => (come = done));
+    await this.begin();
+    for (let turn = 0; this.session.state.at === 'looking' && turn < 1000; turn++) await new Promise((done) => setTimeout(done, 1));
+    is(this.session.state, 'ask');
+    return () => {
+      come();
+      return this.settled();
+    };
   }
 
   async settled(): Promise<State> {
@@ -87,8 +108,13 @@ export class Browser {
     return this.session.state;
   }
 
-  submit(code = CODE, passphrase = '', emailCode = ''): Promise<State> {
+  /** Presses the button and waits for nothing. */
+  press(code = CODE, passphrase = '', emailCode = ''): void {
     this.session.send({ is: 'submitted', typed: { code, passphrase, emailCode }, now: this.now });
+  }
+
+  submit(...typed: string[]): Promise<State> {
+    this.press(...typed);
     return this.settled();
   }
 

@@ -127,6 +127,28 @@ test('a passphrase: asked for instead of the code, wrong ones counted, again aft
   assert.ok(!JSON.stringify(browser.gateway.asked).includes('horse'));
 });
 
+test('after three wrong passphrases the opening code is asked for as well, and what was wrong stays said', async () => {
+  const browser = new Browser();
+  const link = await browser.put({ passphrase: 'right' });
+  await browser.load();
+  for (let n = 0; n < 2; n++) assert.deepEqual(is(await browser.submit('', 'wrong'), 'ask').needs, ['passphrase']);
+  const due = is(await browser.submit('', 'wrong'), 'ask');
+  assert.deepEqual(due.needs, ['code', 'passphrase']);
+  assert.deepEqual(due.problem, { is: 'codeToo', until: browser.now, left: 2 });
+  assert.deepEqual(is(await browser.submit('', 'right'), 'ask').problem, { is: 'badCode' });
+  assert.equal(link.left, 2, 'nothing more is counted without the code');
+  is(await browser.submit(CODE, 'right'), 'opened');
+
+  // Wrong elsewhere meanwhile: this browser is told so, and nothing is counted.
+  const late = new Browser();
+  const other = await late.put({ passphrase: 'right' });
+  await late.load();
+  other.wrong = 3;
+  assert.deepEqual(is(await late.submit('', 'right'), 'ask').needs, ['code', 'passphrase']);
+  late.now += 5000;
+  is(await late.submit(CODE, 'right'), 'opened');
+});
+
 test('too many wrong passphrases: locked', async () => {
   const browser = new Browser();
   const link = await browser.put({ passphrase: 'right' });

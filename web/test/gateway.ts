@@ -47,6 +47,8 @@ interface Link {
   windowEndsAt?: number;
   disputed?: boolean;
   left: number;
+  /** Wrong passphrases after which the opening code is due as well: section 8. */
+  wrong: number;
   codeUntil: number;
   exposed?: boolean;
   verification: Verification | undefined;
@@ -97,6 +99,7 @@ export class Gateway {
       ciphertext: seal(await deriveKey(secret, p, r), associatedData('payload', binding), utf8(JSON.stringify(recipe.payload))),
       preview: seal(keys.previewKey, associatedData('preview', binding), utf8(JSON.stringify(preview))),
       left: 5,
+      wrong: 0,
       codeUntil: 0,
       verification: r && { r, mails: 0, tries: 0, emailCode: 'none', oidc: 'none', pending: 0 },
     };
@@ -130,7 +133,7 @@ export class Gateway {
             notAfter: binding.notAfter,
             claimWindowMs: WINDOW_MS,
             kinds: binding.kinds,
-            openingCode: !passphrase,
+            openingCode: !passphrase || link.wrong >= 3,
             ...(binding.kdf ? { kdf: binding.kdf } : {}),
             ...(link.preview ? { preview: b64(link.preview) } : {}),
             ...(binding.kinds.includes('oidc') && this.provider ? { oidc: this.provider } : {}),
@@ -146,13 +149,14 @@ export class Gateway {
           if (!rightProof) return refuse(400, 'bad-request');
         } else {
           if (link.state === 'claimed') return refuse(409, 'claimed');
-          const bad = passphrase ? undefined : await badCode();
+          const bad = passphrase && link.wrong < 3 ? undefined : await badCode();
           if (bad) return bad;
           const { verification: v } = link;
           const due = v && ((binding.kinds.includes('emailCode') && v.emailCodeBy !== body.tokenHash) || (binding.kinds.includes('oidc') && v.oidcBy !== body.tokenHash));
           if (due) return refuse(403, 'verification-due');
           if (!rightProof) {
             link.left -= 1;
+            link.wrong += 1;
             if (link.left > 0) return refuse(403, 'wrong-proof', { attemptsLeft: link.left, retryAfterMs: 0 });
             this.erase(link, 'locked');
             return gone();

@@ -1,5 +1,6 @@
 //! Running other programs in the repository's root.
 
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,11 @@ pub(crate) fn command(program: &str, arguments: &[&str]) -> Command {
         }
     }
     command
+}
+
+/// Where Cargo puts what it builds.
+pub(crate) fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
 }
 
 /// Cargo, the one that runs us.

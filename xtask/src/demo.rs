@@ -11,7 +11,7 @@ use ps_testbed::process::Process;
 use ps_testbed::{OpenBao, RunDir, TokenOptions, free_port, wait_until, workspace};
 use serde_json::{Value, json};
 
-use crate::command::{cargo, line, run as run_command, seconds};
+use crate::command::{cargo, line, run as run_command, seconds, target};
 use crate::testbed::runtime;
 
 const SOON: Duration = Duration::from_secs(60);
@@ -85,7 +85,11 @@ async fn demo(arguments: &Arguments) -> Result<()> {
     let mail = wait_until("the mail in the outbox", SOON, async || mails(&place.at("outbox")).into_iter().next()).await;
     let mail = explain(mail, &operator)?;
     let letter = Letter::parse(&mail)?;
-    println!("\n──── the mail, as it was sent ────\n{}\n──────────────────────────────────\n", letter.text.trim());
+    let head: String = head(&mail).map(|line| format!("{line}\n")).collect();
+    println!(
+        "\n──── the mail, as it was sent ────\n{head}\n{}\n──────────────────────────────────\n",
+        letter.text.trim()
+    );
     if arguments.open_for_me {
         open(&place, &letter)?;
     } else {
@@ -99,6 +103,12 @@ async fn demo(arguments: &Arguments) -> Result<()> {
     let rotated = wait_until("the rotation", PERSON, async || condition(&place, "Rotated")).await;
     println!("▸ rotated: {}", explain(rotated, &operator)?);
     evidence(&bao, &place).await
+}
+
+/// The header lines that people look at; beside the text the mail has the same as HTML.
+fn head(mail: &str) -> impl Iterator<Item = &str> {
+    let shown = ["From:", "To:", "Subject:", "Date:", "Message-ID:"];
+    mail.lines().take_while(|line| !line.is_empty()).filter(move |line| shown.iter().any(|name| line.starts_with(name)))
 }
 
 /// The operator's own words belong to an error of the demo.
@@ -148,8 +158,7 @@ fn operator(place: &Place) -> Command {
 
 /// A program of this workspace, where cargo puts it. Not found through our own path: a build may have replaced us.
 pub(crate) fn program(name: &str) -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from);
-    target.join("debug").join(name)
+    target().join("debug").join(name)
 }
 
 /// Copies the example; only the address of OpenBao becomes the real one.

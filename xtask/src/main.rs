@@ -6,6 +6,7 @@ mod bench;
 mod check;
 mod command;
 mod demo;
+mod dist;
 mod generate;
 mod metadata;
 mod test;
@@ -35,6 +36,8 @@ enum Task {
     Check(check::Arguments),
     /// Speed and memory, measured on this machine beside their aims
     Bench(bench::Arguments),
+    /// The programs that people install, built for release, with a `.sha256` beside each, in target/dist
+    Dist,
     /// Writes the files that are made from others: CRDs and the web bundle
     Generate(generate::Arguments),
 }
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Task::Test(arguments) => test::run(&arguments),
         Task::Check(arguments) => check::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
+        Task::Dist => dist::run(),
         Task::Generate(arguments) => generate::run(&arguments),
     };
     match outcome {

@@ -11,6 +11,7 @@ use crate::rules;
 #[serde(rename_all = "camelCase")]
 pub struct DeliverySource {
     /// A secrets engine of Vault or OpenBao. Required.
+    /// Example: `{connectionRef: {name: vault}, database: {role: app}}`.
     pub vault: VaultSource,
 }
 
@@ -21,12 +22,12 @@ pub struct DeliverySource {
     "[has(self.kv), has(self.database)].filter(x, x).size() == 1",
     "source.vault must have exactly one of kv and database; keep the one that holds the credential"))]
 pub struct VaultSource {
-    /// Through which connection it is read and rotated. Required.
+    /// Through which connection it is read and rotated. Required. Example: `{name: vault}`.
     pub connection_ref: ConnectionRef,
-    /// A secret of the KV engine. Default: absent.
+    /// A secret of the KV engine. Default: absent. Example: `{mount: secret, path: shop/db}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kv: Option<KvSource>,
-    /// A static role of the database engine. Default: absent.
+    /// A static role of the database engine. Default: absent. Example: `{mount: database, role: app}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub database: Option<DatabaseSource>,
 }

@@ -107,6 +107,26 @@ fn a_passphrase_opens_and_a_wrong_one_does_not() {
 }
 
 #[test]
+fn after_three_wrong_passphrases_the_opening_code_is_due_as_well() {
+    let (world, sent) = world(&Wanted { passphrase: true, ..Wanted::default() });
+    let (wrong, right) = (world.path("wrong"), world.path("passphrase"));
+    std::fs::write(&wrong, "Correct Horse\n").unwrap();
+    for (n, left) in (0..).zip(["9", "8", "7"]) {
+        world.set_time(T + Span::from_secs(10 * n));
+        let told = format!("{left} tries are left");
+        world.run(&["open", "--passphrase-file", wrong.to_str().unwrap()]).exits(4).says(&told);
+    }
+    world.set_time(T + Span::from_secs(40));
+    let code = world.path("code");
+    std::fs::write(&code, "00000000").unwrap();
+    world.run(&["open", "--passphrase-file", wrong.to_str().unwrap()]).exits(4).says("wrong opening code");
+    assert_eq!(world.state(&sent), State::Open);
+    world.set_time(T + Span::from_secs(50));
+    std::fs::write(&code, &sent.code).unwrap();
+    world.run(&["open", "--passphrase-file", right.to_str().unwrap()]).exits(0);
+}
+
+#[test]
 fn an_expired_link_and_a_foreign_one() {
     let (world, sent) = world(&Wanted::default());
     world.set_time(T + TTL);

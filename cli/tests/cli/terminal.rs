@@ -102,6 +102,26 @@ fn a_person_opens_a_link() {
 }
 
 #[test]
+fn what_nobody_has_seen_is_not_acknowledged() {
+    let world = World::new();
+    let sent = world.put(&Wanted::default());
+    let (link, code) = (world.path("link"), world.path("code"));
+    let files = ["--link-file", link.to_str().unwrap(), "--code-file", code.to_str().unwrap()];
+    let mut session = Session::start(&world.command(&[&["open", "--acknowledge"][..], &files].concat()));
+    session.expect("Show the hidden values? [y/N] ");
+    session.types("\r");
+    session.expect("so nothing was acknowledged");
+    let all = session.exits(2);
+    assert!(!all.contains(SECRET), "{all}");
+    // Nobody to ask: the same.
+    let args = [&["open", "--acknowledge", "--no-input"][..], &files].concat();
+    let mut session = Session::start(&world.command(&args));
+    session.expect("so nothing was acknowledged");
+    session.exits(2);
+    assert_eq!(world.state(&sent), State::Claimed);
+}
+
+#[test]
 fn a_wrong_passphrase_is_asked_for_again_and_never_shown() {
     let world = World::new();
     let sent = world.put(&Wanted { passphrase: true, ..Wanted::default() });

@@ -41,6 +41,19 @@ pub fn absorb(entry: &mut Entry, number: u32, record: Option<&Record>, now: Time
     if record.is_none() && !attempt.link.state.is_live() {
         return;
     }
+    match (believe(attempt, record, now), record) {
+        (Ok(()), Some(Record::Link(link))) => read_journal(entry, number, link, now),
+        (Ok(()), _) => {}
+        (Err(tamper), _) => tampered(entry, number, tamper, now),
+    }
+}
+
+/// Whether a record is what it may have become since it was put. Whoever is about to write over it asks too: what a forger has
+/// written must be found, not replaced.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn believe(attempt: &Attempt, record: Option<&Record>, now: Timestamp) -> Result<(), Tamper> {
     let expected = Expected {
         digest: attempt.digest,
         put_at: attempt.begun_at,
@@ -48,11 +61,7 @@ pub fn absorb(entry: &mut Entry, number: u32, record: Option<&Record>, now: Time
         journal_read: attempt.link.journal_read,
         judge: attempt.judge(),
     };
-    match (check(record, &expected, now), record) {
-        (Ok(()), Some(Record::Link(link))) => read_journal(entry, number, link, now),
-        (Ok(()), _) => {}
-        (Err(tamper), _) => tampered(entry, number, tamper, now),
-    }
+    check(record, &expected, now)
 }
 
 fn read_journal(entry: &mut Entry, number: u32, link: &Link, now: Timestamp) {
@@ -172,20 +181,22 @@ fn tampered(entry: &mut Entry, number: u32, tamper: Tamper, now: Timestamp) {
     tell(entry, number, NoticeKind::Tampered, now, &text);
 }
 
-/// Owes a rotation, or brings forward the one that is owed (invariant 6). A later cause never delays an earlier one.
+/// Owes a rotation, or brings forward the one that is owed (invariant 6). A later cause never delays an earlier one, and one
+/// that waits for others never takes the place of one that does not.
 pub fn raise(entry: &mut Entry, number: u32, cause: Cause, due: Timestamp, now: Timestamp) {
     let Some(attempt) = entry.attempt_mut(number) else { return };
     if attempt.terms.strategy == Strategy::None || attempt.evidence.is_some() {
         return;
     }
     let obligation = match &attempt.obligation {
-        None => Obligation { cause, raised_at: now, due, begun_at: None, stalled: None },
+        None => Obligation { cause, raised_at: now, due, begun: None, stalled: None },
         Some(owed) if due < owed.due || (owed.cause.waits() && !cause.waits()) => {
+            let cause = if owed.cause.waits() { cause } else { owed.cause };
             Obligation { cause, due: due.min(owed.due), ..owed.clone() }
         }
         Some(_) => return,
     };
-    let facts = [("cause", cause.as_str().to_owned()), ("due", obligation.due.to_string())];
+    let facts = [("cause", obligation.cause.as_str().to_owned()), ("due", obligation.due.to_string())];
     attempt.obligation = Some(obligation);
     entry.emit(EventKind::RotationDue, number, now, "the delivered credential must die", &facts);
 }

@@ -2,9 +2,10 @@
 
 use super::{absorb, verify};
 use crate::audit::EventKind;
+use crate::backoff;
 use crate::delivery::NoticeKind;
-use crate::entry::{Attempt, Entry, Hold, MailState, MailedCode, Notice, RevokeCause};
-use crate::error::Fault;
+use crate::entry::{Attempt, Entry, Hold, MailState, MailedCode, Notice, RevokeCause, RotatedFirst};
+use crate::error::{Class, Fault};
 use crate::ids::Digest;
 use crate::link::State;
 use crate::link::verification::{CODE_LIFE, CodeState, Request, SignInRefusal};
@@ -12,6 +13,8 @@ use crate::time::{Span, Timestamp};
 
 /// For how long nobody else may supersede a pending attempt; its owner renews it at each try.
 pub const OWNERSHIP: Span = Span::from_secs(60);
+/// The longest wait between two tries of a held message: its owner must not lose it meanwhile.
+const LONGEST_HOLD: Span = Span::from_secs(30);
 /// Finished attempts that an entry keeps beside the current one.
 const KEEP_ATTEMPTS: usize = 8;
 
@@ -22,7 +25,10 @@ pub fn begin(entry: &Entry, attempt: Attempt, redeliver: Option<&String>, now: T
     next.attempt = attempt.number;
     next.again = false;
     next.hold = None;
-    next.redeliver_handled = redeliver.cloned();
+    next.rotated_first = None;
+    if redeliver.is_some() {
+        next.redeliver_handled = redeliver.cloned();
+    }
     let facts = [("record", attempt.record.to_string()), ("recipient", attempt.terms.recipient.clone())];
     let number = attempt.number;
     // Done with, in every respect: only then may an old attempt be forgotten here.
@@ -37,6 +43,16 @@ pub fn begin(entry: &Entry, attempt: Attempt, redeliver: Option<&String>, now: T
     next
 }
 
+/// A source is about to be rotated for an attempt that is about to begin.
+#[must_use]
+pub fn rotating_first(entry: &Entry, first: RotatedFirst, now: Timestamp) -> Entry {
+    let mut next = entry.clone();
+    let facts = [("cause", "beforeDelivery".to_owned())];
+    next.emit(EventKind::RotationBegun, first.attempt, now, "a fresh credential is to be delivered", &facts);
+    next.rotated_first = Some(first);
+    next
+}
+
 /// Still pending, and still ours for a while.
 #[must_use]
 pub fn still_pending(entry: &Entry, number: u32, me: &str, now: Timestamp) -> Entry {
@@ -45,6 +61,13 @@ pub fn still_pending(entry: &Entry, number: u32, me: &str, now: Timestamp) -> En
         attempt.mail = MailState::Pending { owner: me.to_owned(), until: now + OWNERSHIP };
     }
     next
+}
+
+/// When a message is tried again that the mail server would not take since `since`: later and later, and always while nobody
+/// else may supersede its attempt.
+#[must_use]
+pub fn next_send(class: Class, since: Timestamp, now: Timestamp, jitter: u16) -> Timestamp {
+    backoff::next_try(class, since, now, jitter).min(now + LONGEST_HOLD)
 }
 
 /// The mail server has accepted it.
@@ -146,11 +169,17 @@ fn code_undone(entry: &Entry, number: u32, hash: Digest) -> Option<Entry> {
     Some(next)
 }
 
-/// A sign-in is about to be looked at: it counts, whatever comes of it.
+/// A sign-in is about to be looked at: it counts, whatever comes of it, and once, also where a provider that can't be reached
+/// is tried again.
 #[must_use]
-pub fn sign_in_begun(entry: &Entry, number: u32) -> Entry {
+pub fn sign_in_begun(entry: &Entry, number: u32, request: u32) -> Entry {
     let mut next = entry.clone();
-    verify::set(&mut next, number, |v| v.sign_ins = v.sign_ins.saturating_add(1));
+    verify::set(&mut next, number, |v| {
+        if v.looked_at != request {
+            v.looked_at = request;
+            v.sign_ins = v.sign_ins.saturating_add(1);
+        }
+    });
     next
 }
 

@@ -8,6 +8,12 @@ use crate::error::{Class, Fault};
 use crate::ids::Stamp;
 use crate::time::{Span, Timestamp};
 
+/// So many attempts in a row may be given up before the next one waits: whatever is given up stays in the entry, and its
+/// record in the store, until its link would have ended.
+const GIVEN_UP_AT_ONCE: usize = 4;
+/// The longest that an attempt waits because others were given up.
+const LONGEST_REST: Span = Span::from_secs(4 * 3600);
+
 /// A pending attempt belongs to its owner; after `until`, anyone may supersede it.
 pub(super) fn pending(entry: &Entry, obs: &Observation, now: Timestamp, g: &mut Gather) -> Next {
     // A process that ends has no later: it tries whatever failed a moment ago.
@@ -43,7 +49,7 @@ pub(super) fn pending(entry: &Entry, obs: &Observation, now: Timestamp, g: &mut 
         if now >= attempt.begun_at + obs.mail_hold {
             return supersede("the mail server would not take it for too long");
         }
-        if let Some(trouble) = obs.mail_blocked.as_ref() {
+        if let Some(trouble) = obs.mail_deferred.as_ref().or(obs.mail_blocked.as_ref()) {
             g.note(trouble.fault.clone());
         }
         if now < held.next_try {
@@ -52,6 +58,12 @@ pub(super) fn pending(entry: &Entry, obs: &Observation, now: Timestamp, g: &mut 
         }
         // What the sender has withdrawn meanwhile must not be mailed.
         if g.blind(obs, now) {
+            return None;
+        }
+        if let Some(fault) = stopped(obs) {
+            g.note(fault);
+            let held_until = attempt.begun_at + obs.mail_hold;
+            g.wake_at(held.deliver_before.map_or(held_until, |limit| limit.min(held_until)));
             return None;
         }
         return Some((Action::SendHeld(number), "the held message is tried once more".into()));
@@ -74,7 +86,7 @@ pub(super) fn next(mine: Option<&Manifest>, entry: &Entry, obs: &Observation, no
     };
     // Before the first attempt there is nothing to send again, unless that attempt is held.
     let known = entry.attempt > 0 || entry.hold.is_some();
-    let asked = entry.again || (known && spec.redeliver != entry.redeliver_handled);
+    let asked = entry.again || (known && entry.is_asked_again(spec.redeliver.as_ref()));
     if spec.revoked || !(asked || wanted(entry)) {
         if let Some(held) = entry.hold {
             g.note(held_fault(held));
@@ -89,13 +101,11 @@ pub(super) fn next(mine: Option<&Manifest>, entry: &Entry, obs: &Observation, no
         g.note(tie::restored(why));
         return None;
     }
-    if obs.paused {
-        g.note(Fault::new(Class::Transient, "paused", "sending is paused for the whole operator"));
-        return None;
-    }
-    if let Some(fault) = &obs.unready {
-        g.note(fault.clone());
-        g.wake_at(now + Span::from_secs(60));
+    if let Some(fault) = stopped(obs) {
+        g.note(fault);
+        if !obs.paused {
+            g.wake_at(now + Span::from_secs(60));
+        }
         return None;
     }
     if spec.deliver_before.is_some_and(|limit| now >= limit) {
@@ -116,7 +126,31 @@ pub(super) fn next(mine: Option<&Manifest>, entry: &Entry, obs: &Observation, no
         g.note(Fault::new(Class::Transient, "rotation-first", "what was delivered before is rotated first"));
         return None;
     }
+    if let Some(until) = rested(spec, entry, now).filter(|_| !asked) {
+        let why = "several attempts in a row were given up; the next one waits";
+        let often = || Fault::new(Class::Transient, "given-up-often", why);
+        g.note(obs.trouble.get(&(entry.attempt + 1)).map_or_else(often, |trouble| trouble.fault.clone()));
+        g.wake_at(spec.deliver_before.map_or(until, |limit| limit.min(until)));
+        return None;
+    }
     issue(manifest, spec, entry, obs, now, g)
+}
+
+/// Until when the next attempt waits, if it does: the more attempts to this recipient were given up in a row, the longer.
+fn rested(spec: &Spec, entry: &Entry, now: Timestamp) -> Option<Timestamp> {
+    let last = entry.current().filter(|a| a.recipient_digest == spec.recipient_digest())?;
+    let in_a_row = entry.attempts.iter().rev().take_while(|a| a.mail == MailState::Superseded).count();
+    let more = in_a_row.checked_sub(GIVEN_UP_AT_ONCE)?;
+    let rest = Span::from_secs(60_i64 << more.min(10)).min(LONGEST_REST);
+    let until = last.begun_at + rest;
+    // A clock that was set back delays nothing.
+    (last.begun_at <= now && now < until).then_some(until)
+}
+
+/// Why this operator sends nothing at all now, if so.
+fn stopped(obs: &Observation) -> Option<Fault> {
+    let paused = || Fault::new(Class::Transient, "paused", "sending is paused for the whole operator");
+    if obs.paused { Some(paused()) } else { obs.unready.clone() }
 }
 
 /// The first attempt of a delivery that has no entry yet, if nothing stands in its way: then the entry is written once, with

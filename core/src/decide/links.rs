@@ -17,7 +17,7 @@ pub(super) fn order_ends(mine: Option<&Manifest>, entry: &Entry, obs: &Observati
         next.redeliver_handled.clone_from(&read.redeliver);
         return Some((Action::Persist(Box::new(next)), "what it asked for before the restore counts as sent".into()));
     }
-    let again = spec.is_some_and(|s| s.redeliver != entry.redeliver_handled) || entry.again;
+    let again = spec.is_some_and(|s| entry.is_asked_again(s.redeliver.as_ref())) || entry.again;
     let cause = if entry.removed {
         RevokeCause::Removed
     } else if spec.is_some_and(|s| s.revoked) {

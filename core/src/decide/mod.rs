@@ -17,6 +17,7 @@
 pub mod absorb;
 pub mod after;
 mod deliver;
+mod first;
 mod links;
 mod owed;
 mod step;
@@ -30,11 +31,13 @@ use crate::entry::{Entry, Notice};
 use crate::error::{Class, Fault};
 use crate::ids::{Digest, Key, Stamp};
 use crate::link::Record;
+use crate::rotation::Begun;
 use crate::rotation::Step;
 use crate::time::{Span, Timestamp};
 
+pub use first::in_the_way;
 pub use step::step;
-pub use verify::Order;
+pub use verify::{Order, SIGN_IN_PATIENCE};
 
 /// All that a decision may know besides manifest and entry.
 #[derive(Clone, Debug, Default)]
@@ -53,6 +56,8 @@ pub struct Observation {
     pub blocked: BTreeMap<ConnectionRef, Trouble>,
     /// The mail server failed a moment ago.
     pub mail_blocked: Option<Trouble>,
+    /// It would not take a message of this delivery a moment ago, which says nothing of others.
+    pub mail_deferred: Option<Trouble>,
     /// What failed last for one attempt (the next attempt's number for one that could not begin).
     pub trouble: BTreeMap<u32, Trouble>,
     /// The identity provider failed a moment ago.
@@ -66,6 +71,8 @@ pub struct Observation {
     /// What failed last with the record of one attempt, in a way that says nothing of other records: that link is left as it
     /// is until then, and what is owed goes on.
     pub record_trouble: BTreeMap<u32, Trouble>,
+    /// The audit trail failed a moment ago. Events stay in the entry until they are on it.
+    pub audit_blocked: Option<Trouble>,
     /// The manifest could not be read: whether it is there, and what it asks for, is not known. What is owed is done.
     pub blind: Option<Fault>,
     /// Nothing is sent, for the whole operator; rotating goes on.
@@ -78,6 +85,14 @@ pub struct Observation {
     pub restored: Option<String>,
     /// This process is about to end.
     pub stopping: bool,
+}
+
+impl Observation {
+    /// Until when a code or a notice waits for the mail server, if it does.
+    fn mail_waits(&self, now: Timestamp) -> Option<Timestamp> {
+        let of = |trouble: &Option<Trouble>| trouble.as_ref().map(|t| t.until).filter(|until| now < *until);
+        of(&self.mail_blocked).max(of(&self.mail_deferred))
+    }
 }
 
 /// Another delivery's attempt on the same source.
@@ -95,6 +110,8 @@ pub struct Sibling {
     pub identity: Identity,
     /// When its attempt was begun.
     pub begun_at: Timestamp,
+    /// Its rotation, if one is under way.
+    pub rotating: Option<Begun>,
 }
 
 /// Something that failed and is tried again later.
@@ -223,8 +240,10 @@ pub struct Decision {
     pub action: Action,
     /// Why, in words, for log and audit.
     pub reason: String,
-    /// When to look again at the latest, if time alone can change anything.
+    /// When something will be due by time alone, if it will.
     pub wake: Option<Timestamp>,
+    /// When to look again without anything being due: a little later does no harm.
+    pub look: Option<Timestamp>,
     /// What stands in the way, for the status.
     pub note: Option<Fault>,
 }
@@ -233,12 +252,17 @@ pub struct Decision {
 #[derive(Default)]
 struct Gather {
     wake: Option<Timestamp>,
+    look: Option<Timestamp>,
     note: Option<Fault>,
 }
 
 impl Gather {
     fn wake_at(&mut self, at: Timestamp) {
         self.wake = Some(self.wake.map_or(at, |w| w.min(at)));
+    }
+
+    fn look_at(&mut self, at: Timestamp) {
+        self.look = Some(self.look.map_or(at, |l| l.min(at)));
     }
 
     /// The first note stays: questions come in the order of their weight.
@@ -287,7 +311,7 @@ pub fn decide(manifest: Option<&Manifest>, entry: Option<&Entry>, obs: &Observat
         (manifest, Some(entry)) => known(manifest, entry, obs, now, &mut gather),
     };
     let (action, reason) = next.unwrap_or((Action::Rest, String::new()));
-    Decision { action, reason, wake: gather.wake, note: gather.note }
+    Decision { action, reason, wake: gather.wake, look: gather.look, note: gather.note }
 }
 
 /// The order of questions for a delivery that has an entry. What is learned is written down before anything is done
@@ -305,12 +329,18 @@ fn known(manifest: Option<&Manifest>, entry: &Entry, obs: &Observation, now: Tim
         .or_else(|| deliver::pending(entry, obs, now, g))
         .or_else(|| deliver::next(mine, entry, obs, now, g))
         .or_else(|| notify(entry, obs, now, g))
-        .or_else(|| {
-            (entry.outbox.len() > obs.on_trail)
-                .then(|| (Action::FlushAudit, "events are due on the audit trail".into()))
-        })
-        .or_else(|| forget(entry, obs, now, g))
-        .or_else(|| drop_events(entry, obs, now, g))
+        .or_else(|| flush(entry, obs, now, g))
+}
+
+/// Events go to the trail; only when all of them are there, an entry may lose something.
+fn flush(entry: &Entry, obs: &Observation, now: Timestamp, g: &mut Gather) -> Next {
+    if entry.outbox.len() <= obs.on_trail {
+        return forget(entry, obs, now, g).or_else(|| drop_events(entry, obs, now, g));
+    }
+    if g.blocked_by(obs.audit_blocked.as_ref(), now) {
+        return None;
+    }
+    Some((Action::FlushAudit, "events are due on the audit trail".into()))
 }
 
 /// Events that are on the trail go with the entry's next write. Where none comes for a while, they go with one of their
@@ -318,7 +348,7 @@ fn known(manifest: Option<&Manifest>, entry: &Entry, obs: &Observation, now: Tim
 fn drop_events(entry: &Entry, obs: &Observation, now: Timestamp, g: &mut Gather) -> Next {
     let due = entry.outbox.last()?.at + EVENTS_STAY;
     if now < due {
-        g.wake_at(due);
+        g.look_at(due);
         return None;
     }
     let next = after::flushed(entry, obs.on_trail);
@@ -327,8 +357,8 @@ fn drop_events(entry: &Entry, obs: &Observation, now: Timestamp, g: &mut Gather)
 
 fn notify(entry: &Entry, obs: &Observation, now: Timestamp, g: &mut Gather) -> Next {
     let notice = entry.notices.first()?;
-    if let Some(trouble) = obs.mail_blocked.as_ref().filter(|t| now < t.until) {
-        g.wake_at(trouble.until);
+    if let Some(until) = obs.mail_waits(now) {
+        g.wake_at(until);
         return None;
     }
     Some((Action::Notify(notice.clone()), format!("the sender is to hear of {:?}", notice.kind)))
@@ -347,7 +377,7 @@ fn forget(entry: &Entry, obs: &Observation, now: Timestamp, g: &mut Gather) -> N
         if now >= due {
             return Some((Action::DeleteRecord(attempt.number), "its time is over and it was read".into()));
         }
-        g.wake_at(due);
+        g.look_at(due);
     }
     let owes = entry.attempts.iter().any(|a| !a.forgotten || owed::is_owed(a));
     if !entry.removed || owes {
@@ -357,7 +387,7 @@ fn forget(entry: &Entry, obs: &Observation, now: Timestamp, g: &mut Gather) -> N
     if now >= last + ENTRY_RETENTION {
         return Some((Action::Forget, "nothing is owed and its time is over".into()));
     }
-    g.wake_at(last + ENTRY_RETENTION);
+    g.look_at(last + ENTRY_RETENTION);
     None
 }
 

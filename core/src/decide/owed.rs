@@ -2,11 +2,11 @@
 
 use super::{Action, Gather, Next, Observation, Sibling, absorb};
 use crate::audit::EventKind;
-use crate::delivery::{NoticeKind, OnSourceRotated, SourceSight};
+use crate::delivery::{NoticeKind, OnSourceRotated, SourceSight, Strategy};
 use crate::entry::{Attempt, Cause, Entry, Hold, Obligation, RevokeCause, Stalled};
 use crate::error::{Class, Fault};
 use crate::link::State;
-use crate::rotation::{By, Evidence, Verdict, replaced, verdict};
+use crate::rotation::{Begun, By, Evidence, Verdict, replaced, verdict};
 use crate::time::{Span, Timestamp};
 
 /// After this long without success a person is told; trying goes on.
@@ -81,12 +81,19 @@ fn owed(
     if g.blocked_by(obs.blocked.get(&attempt.connection), now) || g.blocked_by(obs.trouble.get(&number), now) {
         return stall(entry, attempt, obligation, obs, now);
     }
-    let Some(sight) = sight.filter(|s| s.at >= due.min(now) || (now < due && !look_early)) else {
+    let free = free_from(entry, attempt, obligation, obs, now);
+    if let Some(busy) = free.filter(|free| now < *free) {
+        g.wake_at(busy);
+        return None;
+    }
+    // What somebody else's steps may have changed is looked at after them.
+    let since = free.into_iter().fold(due.min(now), Timestamp::max);
+    let Some(sight) = sight.filter(|s| s.at >= since || (now < due && !look_early)) else {
         return Some((Action::Observe(number), format!("rotation is due ({})", obligation.cause.as_str())));
     };
     match verdict(&attempt.as_delivered(), sight) {
         Verdict::Dead { scope, seen } => {
-            let by = if obligation.begun_at.is_some() { By::Us } else { By::Other };
+            let by = if obligation.begun.is_some() { By::Us } else { By::Other };
             let mut next = entry.clone();
             prove(&mut next, number, Evidence { scope, by, at: sight.at, seen }, now);
             Some((Action::Persist(Box::new(next)), "the delivered value is proven dead".into()))
@@ -96,13 +103,13 @@ fn owed(
             None
         }
         Verdict::Alive(Some(step)) => {
-            if obligation.begun_at.is_some() {
+            if obligation.begun.is_some() {
                 let reason = format!("the delivered value still lives: {}", step.name());
                 return Some((Action::Rotate { attempt: number, step }, reason));
             }
             let mut next = entry.clone();
             if let Some(o) = next.attempt_mut(number).and_then(|a| a.obligation.as_mut()) {
-                o.begun_at = Some(now);
+                o.begun = Some(Begun { at: now, by: obs.me.clone() });
             }
             next.emit(
                 EventKind::RotationBegun,
@@ -114,7 +121,7 @@ fn owed(
             Some((Action::Persist(Box::new(next)), "rotation begins".into()))
         }
         Verdict::Alive(None) => {
-            g.wake_at(sight.at + SLOW_LOOK);
+            g.look_at(sight.at + SLOW_LOOK);
             g.note(impossible());
             if now >= sight.at + SLOW_LOOK {
                 return Some((Action::Observe(number), "looking again at a source that can't be rotated".into()));
@@ -122,6 +129,24 @@ fn owed(
             mark_stalled(entry, attempt, obligation, &impossible(), now)
         }
     }
+}
+
+/// From when on this source is free to be rotated by us, where other operators began before us.
+fn free_from(
+    entry: &Entry,
+    attempt: &Attempt,
+    obligation: &Obligation,
+    obs: &Observation,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let unproven = entry.attempts.iter().filter(|a| a.source_key == attempt.source_key && a.evidence.is_none());
+    let own = unproven.filter_map(|a| Some((a.obligation.as_ref()?.begun.as_ref()?, &entry.key, a.number)));
+    let theirs = siblings(attempt, obs).filter_map(|s| Some((s.rotating.as_ref()?, &s.key, 0)));
+    let ours = obligation.begun.as_ref().map(|begun| (begun.at, &entry.key, attempt.number));
+    own.chain(theirs)
+        .filter(|(begun, key, number)| ours.is_none_or(|ours| (begun.at, *key, *number) <= ours))
+        .filter_map(|(begun, ..)| begun.free_for(&obs.me, now))
+        .max()
 }
 
 fn is_dead(attempt: &Attempt, sight: &SourceSight) -> bool {
@@ -207,14 +232,21 @@ fn witness(entry: &Entry, attempt: &Attempt, obs: &Observation, now: Timestamp, 
     if !replaced(&attempt.as_delivered(), sight) {
         return None;
     }
+    let judged = verdict(&attempt.as_delivered(), sight);
+    let opened = attempt.link.state != State::Open;
+    if opened && attempt.terms.strategy == Strategy::None && matches!(judged, Verdict::Alive(_)) {
+        // Neither a link to withdraw, nor a rotation to owe, nor a proof: to write it down would change nothing, and it would
+        // be found again at once.
+        return None;
+    }
     let mut next = entry.clone();
     next.emit(EventKind::SourceRotated, number, now, "the credential was replaced by somebody else", &[]);
-    if let Verdict::Dead { scope, seen } = verdict(&attempt.as_delivered(), sight) {
+    if let Verdict::Dead { scope, seen } = judged {
         prove(&mut next, number, Evidence { scope, by: By::Other, at: sight.at, seen }, now);
     } else {
         absorb::raise(&mut next, number, Cause::Revoked, now, now);
     }
-    if attempt.link.state == State::Open {
+    if !opened {
         if attempt.terms.on_source_rotated == OnSourceRotated::Stall {
             next.hold = Some(Hold::SourceRotated);
         }

@@ -117,7 +117,7 @@ fn made_anew(manifest: &Manifest, mut next: Entry, obs: &Observation, now: Times
     let changed = next.current().is_some_and(|last| {
         last.recipient_digest != spec.recipient_digest() || last.source_digest != spec.source_digest()
     });
-    let asked = spec.redeliver.is_some() && spec.redeliver != next.redeliver_handled;
+    let asked = next.is_asked_again(spec.redeliver.as_ref());
     // After a restore nobody knows what was sent since, and to whom.
     let blind = matches!(next.hold, Some(Hold::Restored | Hold::RestoredUnread));
     let asked = asked && next.hold != Some(Hold::RestoredUnread);

@@ -17,7 +17,7 @@ use crate::time::{Span, Timestamp};
 /// A request that waited for longer than this is dropped: whoever made it has given up.
 const STALE: Span = CODE_LIFE;
 /// How long an unreachable provider is tried for one answer.
-const SIGN_IN_PATIENCE: Span = Span::from_secs(60);
+pub const SIGN_IN_PATIENCE: Span = Span::from_secs(60);
 
 pub(super) fn next(entry: &Entry, obs: &Observation, now: Timestamp, g: &mut Gather) -> Next {
     if obs.stopping || obs.store_blocked.as_ref().is_some_and(|t| now < t.until) {
@@ -25,6 +25,10 @@ pub(super) fn next(entry: &Entry, obs: &Observation, now: Timestamp, g: &mut Gat
     }
     for attempt in &entry.attempts {
         let Some((link, verify)) = at_work(attempt, obs) else { continue };
+        // Whatever is answered ends in the record: one that can't be written must hold up nothing else.
+        if g.blocked_by(obs.record_trouble.get(&attempt.number), now) {
+            continue;
+        }
         if verify.lock {
             return Some((Action::Lock(attempt.number), "too many wrong codes".into()));
         }
@@ -86,15 +90,15 @@ fn answer(
                 g.wake_at(request.at + STALE);
                 return None;
             }
-            if let Some(trouble) = obs.mail_blocked.as_ref().filter(|t| now < t.until) {
-                g.wake_at(trouble.until);
+            if let Some(until) = obs.mail_waits(now) {
+                g.wake_at(until);
                 return None;
             }
             let order = Order { attempt: number, request: request.seq };
             Some((Action::MailCode(order), "the recipient asks for a code".into()))
         }
         Ask::Code(tried) => code(entry, number, verify, request, tried, now),
-        Ask::SignIn { .. } if verify.sign_ins >= MAX_SIGN_INS => {
+        Ask::SignIn { .. } if verify.sign_ins >= MAX_SIGN_INS && verify.looked_at != request.seq => {
             Some((sign_in_refused(entry, number, request, SignInRefusal::TooMany, now), "too many sign-ins".into()))
         }
         Ask::SignIn { .. } if stale => {

@@ -1,6 +1,7 @@
 //! The ledger-wide entry: what the operator remembers beside its deliveries.
 
 use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::encode;
 use crate::ids::Digest;
@@ -10,8 +11,7 @@ use crate::ids::Digest;
 #[serde(rename_all = "camelCase")]
 pub struct Common {
     /// Key of the tags; it never leaves the ledger.
-    #[serde(with = "encode::serde_b64")]
-    pub tag_key: [u8; 32],
+    pub tag_key: TagKey,
     /// Identity of this ledger, in every audit event's chain header: another ledger can't pass for it.
     pub ledger_id: String,
     /// The audit trails that this ledger was last compared with, the latest last.
@@ -23,6 +23,17 @@ pub struct Common {
     /// Set when a restore was noticed and nobody has accepted it yet: why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restored: Option<String>,
+}
+
+/// The key of the tags. It wipes itself and does not print.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
+#[serde(transparent)]
+pub struct TagKey(#[serde(with = "encode::serde_b64_secret")] pub [u8; 32]);
+
+impl std::fmt::Debug for TagKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TagKey(…)")
+    }
 }
 
 /// How far one audit trail is known: each operator of a cluster may write one of its own.
@@ -41,7 +52,7 @@ const MOST_TRAILS: usize = 64;
 impl Common {
     /// The entry of a new ledger.
     #[must_use]
-    pub const fn new(tag_key: [u8; 32], ledger_id: String) -> Self {
+    pub const fn new(tag_key: TagKey, ledger_id: String) -> Self {
         Self { tag_key, ledger_id, trails: Vec::new(), newest: 0, restored: None }
     }
 

@@ -43,6 +43,9 @@ pub struct Verifying {
     /// Answers of sign-ins that were looked at.
     #[serde(default)]
     pub sign_ins: u32,
+    /// The latest request of them: it counts once, however often the provider is tried for it.
+    #[serde(default)]
+    pub looked_at: u32,
     /// The token whose last sign-in did not pass, and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sign_in_refused: Option<(Digest, SignInRefusal)>,
@@ -99,6 +102,7 @@ impl Verifying {
             wait_until: Timestamp::EPOCH,
             code_passed: None,
             sign_ins: 0,
+            looked_at: 0,
             sign_in_refused: None,
             sign_in_passed: None,
             released: Vec::new(),

@@ -10,6 +10,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde::{Deserialize, Deserializer, Serialize};
 use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::encode::{self, lp, push_lp};
 use crate::ids::{Digest, LinkId};
@@ -83,33 +84,28 @@ impl Serialize for EmailCode {
 
 impl<'de> Deserialize<'de> for EmailCode {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
-        Self::parse(&text).ok_or_else(|| serde::de::Error::custom("not an e-mailed code"))
+        encode::read_secret_text(d, Self::parse)?.ok_or_else(|| serde::de::Error::custom("not an e-mailed code"))
     }
 }
 
-/// What the codes of one link are hashed under. It does not print.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// What the codes of one link are hashed under. It wipes itself and does not print.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
 #[serde(transparent)]
-pub struct CodeKey(#[serde(with = "encode::serde_b64")] [u8; 32]);
+pub struct CodeKey(#[serde(with = "encode::serde_b64_secret")] [u8; 32]);
 
 impl CodeKey {
     /// The key that follows from `access`.
     #[must_use]
     pub fn from_access(access: &[u8]) -> Self {
-        let mut input = lp(&[b"password-sender/v1 email-code key", access]);
-        let key = encode::sha256(&input);
-        zeroize::Zeroize::zeroize(&mut input);
-        Self(key)
+        let input = Zeroizing::new(lp(&[b"password-sender/v1 email-code key", access]));
+        Self(encode::sha256(&input))
     }
 
     /// The hash of a code of this link, for the ledger.
     #[must_use]
     pub fn hash(&self, id: LinkId, code: &EmailCode) -> Digest {
-        let mut input = lp(&[b"password-sender/v1 email-code", &id.0, code.expose().as_bytes()]);
-        let hash = hmac(&self.0, &input);
-        zeroize::Zeroize::zeroize(&mut input);
-        hash
+        let input = Zeroizing::new(lp(&[b"password-sender/v1 email-code", &id.0, code.expose().as_bytes()]));
+        hmac(&self.0, &input)
     }
 }
 

@@ -16,14 +16,16 @@
 
 pub mod check;
 pub mod email_code;
+pub mod opening_code;
 mod record;
 pub mod rules;
 #[cfg(test)]
 pub(crate) mod sample;
 pub mod verification;
 
+pub use opening_code::opening_code_hash;
 pub use record::{
     Claim, Decline, JournalEntry, JournalEvent, Kdf, Link, Record, Release, Sealed, State, Tries, Verification,
-    kinds_text, parse_kinds,
+    kinds_text, parse_kinds, too_large,
 };
-pub use rules::{Command, Outcome, Proof, Refusal, Step, apply, opening_code_hash};
+pub use rules::{Command, Outcome, Proof, Refusal, Step, apply};

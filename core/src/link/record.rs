@@ -3,9 +3,11 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::verification::{Request, Verdict};
 use crate::encode::{self, push_lp};
+use crate::error::{Class, Fault};
 use crate::ids::{Digest, LinkId};
 use crate::time::{Span, Timestamp};
 
@@ -136,9 +138,8 @@ impl Sealed {
         Digest::of(&out)
     }
 
-    /// Whether an opening code must come with a claim: not where a passphrase is typed anyway.
-    #[must_use]
-    pub fn claim_needs_code(&self) -> bool {
+    /// Whether an opening code must come with the first claims: not where a passphrase is typed anyway.
+    fn claim_needs_code(&self) -> bool {
         self.code.is_some() && !self.kinds.contains(&Verification::Passphrase)
     }
 
@@ -147,6 +148,13 @@ impl Sealed {
     pub fn needs_release(&self) -> bool {
         self.kinds.iter().any(|k| matches!(k, Verification::EmailCode | Verification::Oidc))
     }
+}
+
+/// The fault of a record that is too large for its store: `what` of it has `size` bytes.
+#[must_use]
+pub fn too_large(what: &str, size: usize, limit: usize) -> Fault {
+    let message = format!("the link's {what} has {size} bytes, the store takes {limit}");
+    Fault::new(Class::Permanent, "record-too-large", message).remedy("Deliver fewer or smaller fields")
 }
 
 /// Where a link stands.
@@ -229,14 +237,15 @@ impl fmt::Debug for Decline {
     }
 }
 
-/// `R`, released by the operator to the holder of one claim token.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// `R`, released by the operator to the holder of one claim token. It wipes `R`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
 #[serde(rename_all = "camelCase")]
 pub struct Release {
     /// 32 bytes of key material that the operator kept until the code or the sign-in was right.
-    #[serde(with = "encode::serde_b64")]
+    #[serde(with = "encode::serde_b64_secret")]
     pub r: [u8; 32],
     /// SHA-256 of the only claim token that it is for.
+    #[zeroize(skip)]
     pub token_hash: Digest,
 }
 
@@ -358,6 +367,13 @@ impl Link {
             ciphertext: Some(ciphertext),
             preview: Some(preview),
         }
+    }
+
+    /// Whether an opening code must come with a claim: also beside a passphrase, once that was wrong three times.
+    #[must_use]
+    pub fn claim_needs_code(&self) -> bool {
+        self.sealed.claim_needs_code()
+            || (self.sealed.code.is_some() && self.tries.wrong_proofs >= super::rules::PROOFS_WITHOUT_CODE)
     }
 
     /// When the claimant's right to repeat ends, if there is a claimant.

@@ -6,12 +6,14 @@ use subtle::ConstantTimeEq as _;
 
 use super::record::{Claim, Decline, JournalEntry, JournalEvent, Link, Release, State};
 use super::verification::{Ask, Verdict};
-use crate::encode::lp;
-use crate::ids::{Digest, LinkId};
+use crate::ids::Digest;
 use crate::time::{Span, Timestamp};
 
 /// Wrong proofs after which a link locks.
 pub const MAX_WRONG_PROOFS: u32 = 10;
+/// Wrong proofs after which a claim needs the opening code too, where the link has one. So nobody who holds the link alone, and
+/// not the mail, can lock it.
+pub const PROOFS_WITHOUT_CODE: u32 = 3;
 /// The longest wait that wrong input can cause.
 pub const LONGEST_WAIT: Span = Span::from_secs(30);
 
@@ -27,7 +29,7 @@ pub enum Command {
     Claim {
         /// Shows that the caller holds the link.
         access: [u8; 32],
-        /// Hash of the opening code that was typed ([`opening_code_hash`]); `None` if none was.
+        /// Hash of the opening code that was typed ([`super::opening_code_hash`]); `None` if none was.
         code: Option<Digest>,
         /// Derived from `S` and the passphrase.
         proof: Proof,
@@ -143,12 +145,6 @@ pub struct Step {
     pub next: Option<Link>,
     /// What to answer.
     pub outcome: Outcome,
-}
-
-/// Hash of an opening code in normal form, bound to the link (docs/link-protocol.md, section 7).
-#[must_use]
-pub fn opening_code_hash(id: LinkId, code: &str) -> Digest {
-    Digest::of(&lp(&[b"password-sender/v1 opening-code", &id.0, code.as_bytes()]))
 }
 
 /// Applies one command at one time.
@@ -267,7 +263,7 @@ fn claim(link: &mut Link, code: Option<&Digest>, proof: &Proof, token_hash: Dige
     if let Some(refusal) = waiting(link, now) {
         return refusal;
     }
-    if link.sealed.claim_needs_code()
+    if link.claim_needs_code()
         && let Some(refusal) = check_code(link, code, now)
     {
         return refusal;

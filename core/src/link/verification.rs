@@ -7,6 +7,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq as _;
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::email_code::hmac;
 use super::record::{Link, Verification};
@@ -222,10 +223,11 @@ impl Verdict {
     }
 }
 
-/// What verdicts of one link are signed with: 32 random bytes that only the ledger has. It does not print.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// What verdicts of one link are signed with: 32 random bytes that only the ledger has. It wipes itself and does
+/// not print.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
 #[serde(transparent)]
-pub struct JudgeKey(#[serde(with = "encode::serde_b64")] pub [u8; 32]);
+pub struct JudgeKey(#[serde(with = "encode::serde_b64_secret")] pub [u8; 32]);
 
 impl fmt::Debug for JudgeKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -36,7 +36,7 @@ impl Asked {
 impl From<&LookupRequest> for Asked {
     fn from(request: &LookupRequest) -> Self {
         let LookupRequest { id, access } = request;
-        Self { id: *id, access: *access, command: Command::Lookup { access: access.0 }, exposed: false }
+        Self { id: *id, access: access.clone(), command: Command::Lookup { access: access.0 }, exposed: false }
     }
 }
 
@@ -47,11 +47,11 @@ impl From<&ClaimRequest> for Asked {
                 let code = opening_code.as_ref().map(|code| code.hash(*id));
                 let (proof, token_hash) = (Proof(proof.0), *token_hash);
                 let command = Command::Claim { access: access.0, code, proof, token_hash };
-                Self { id: *id, access: *access, command, exposed: *exposed }
+                Self { id: *id, access: access.clone(), command, exposed: *exposed }
             }
             ClaimRequest::Again { id, access, proof, token, exposed } => {
                 let command = Command::ClaimAgain { access: access.0, proof: Proof(proof.0), token: token.0 };
-                Self { id: *id, access: *access, command, exposed: *exposed }
+                Self { id: *id, access: access.clone(), command, exposed: *exposed }
             }
         }
     }
@@ -61,7 +61,7 @@ impl From<&AcknowledgeRequest> for Asked {
     fn from(request: &AcknowledgeRequest) -> Self {
         let AcknowledgeRequest { id, access, token } = request;
         let command = Command::Acknowledge { access: access.0, token: token.0 };
-        Self { id: *id, access: *access, command, exposed: false }
+        Self { id: *id, access: access.clone(), command, exposed: false }
     }
 }
 
@@ -70,7 +70,7 @@ impl From<&DeclineRequest> for Asked {
         let DeclineRequest { id, access, opening_code, decline, exposed } = request;
         let code = opening_code.as_ref().map(|code| code.hash(*id));
         let command = Command::Decline { access: access.0, code, preimage: decline.0 };
-        Self { id: *id, access: *access, command, exposed: *exposed }
+        Self { id: *id, access: access.clone(), command, exposed: *exposed }
     }
 }
 
@@ -89,7 +89,7 @@ pub fn looked_up(link: &Link, outcome: &Outcome, now: Timestamp) -> Result<Looku
         preview: preview.clone().filter(|_| state.is_live()).map(Sealed),
         kinds: sealed.kinds.clone(),
         kdf: sealed.kdf,
-        opening_code: sealed.claim_needs_code(),
+        opening_code: link.claim_needs_code(),
         window_ends_at: link.window_ends_at().filter(|_| state == State::Claimed),
         oidc: None,
     })

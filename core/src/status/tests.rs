@@ -6,6 +6,7 @@ use crate::entry::{Cause, Obligation, Stalled};
 use crate::error::Class;
 use crate::link::check::Tamper;
 use crate::link::sample::at;
+use crate::rotation::Begun;
 
 struct Story {
     completion: Completion,
@@ -43,7 +44,7 @@ fn claimed(attempt: &mut Attempt) {
     attempt.link.claimed_at = Some(at(1100));
     let due = at(1600);
     attempt.obligation =
-        Some(Obligation { cause: Cause::Retrieved, raised_at: at(1100), due, begun_at: None, stalled: None });
+        Some(Obligation { cause: Cause::Retrieved, raised_at: at(1100), due, begun: None, stalled: None });
 }
 
 fn rotated_now(attempt: &mut Attempt) {
@@ -63,13 +64,29 @@ fn stalled_now(attempt: &mut Attempt) {
 fn each_step_of_the_story_has_its_word_and_its_kstatus() {
     use Completion::{OnDelivered, OnRetrieved, OnRotated};
     type Step = (fn(&mut Attempt), &'static str, [&'static str; 3]);
-    let steps: [Step; 12] = [
+    let steps: [Step; 14] = [
         (|a| a.mail = pending("me", 9), "Sending", ["FT-", "FT-", "FT-"]),
+        (
+            |a| {
+                a.mail = MailState::Superseded;
+                a.link.state = State::Revoked;
+            },
+            "Sending",
+            ["FT-", "FT-", "FT-"],
+        ),
         (|_| (), "Delivered", ["T--", "FT-", "FT-"]),
         (claimed, "Retrieved", ["T--", "T--", "FT-"]),
         (rotated_now, "Rotated", ["T--", "T--", "T--"]),
         (stalled_now, "Stalled: VaultDenied", ["F-T", "F-T", "F-T"]),
         (|a| a.link.state = State::Expired, "Expired", ["T--", "T--", "FT-"]),
+        (
+            |a| {
+                a.link.state = State::Expired;
+                a.terms.on_expiry = false;
+            },
+            "Expired",
+            ["T--", "T--", "T--"],
+        ),
         (|a| a.link.state = State::Revoked, "Revoked", ["T--", "T--", "FT-"]),
         (|a| a.link.state = State::Declined, "Declined", ["T--", "T--", "FT-"]),
         (|a| a.link.state = State::Locked, "Locked", ["T--", "T--", "FT-"]),
@@ -84,7 +101,7 @@ fn each_step_of_the_story_has_its_word_and_its_kstatus() {
         (
             |a| {
                 claimed(a);
-                a.obligation.iter_mut().for_each(|o| o.begun_at = Some(at(1600)));
+                a.obligation.iter_mut().for_each(|o| o.begun = Some(Begun { at: at(1600), by: "me".into() }));
             },
             "Rotating",
             ["T--", "T--", "FT-"],
@@ -104,6 +121,34 @@ fn each_step_of_the_story_has_its_word_and_its_kstatus() {
             let status = Story { completion, change, ..Story::default() }.status();
             assert_eq!((status.summary.as_str(), kstatus(&status).as_str()), (word, expected), "{completion:?}");
         }
+    }
+}
+
+#[test]
+fn ready_says_what_was_reached_and_no_more() {
+    let said = |completion, change| {
+        let status = Story { completion, change, ..Story::default() }.status();
+        status.conditions.into_iter().find(|c| c.r#type == "Ready" && c.status == "True").map(|c| c.message)
+    };
+    type Step = (Completion, fn(&mut Attempt), &'static str);
+    let steps: [Step; 6] = [
+        (Completion::OnDelivered, |_| (), "the mail was accepted"),
+        (Completion::OnDelivered, |a| a.mail = MailState::Unknown { at: at(1001) }, "is not known"),
+        (Completion::OnRetrieved, claimed, "the link was opened"),
+        (Completion::OnRetrieved, |a| a.link.state = State::Expired, "nobody has opened it"),
+        (Completion::OnRotated, rotated_now, "the delivered credential is dead"),
+        (
+            Completion::OnRotated,
+            |a| {
+                a.link.state = State::Expired;
+                a.terms.strategy = Strategy::None;
+            },
+            "no rotation was asked for",
+        ),
+    ];
+    for (completion, change, words) in steps {
+        let message = said(completion, change);
+        assert!(message.as_ref().is_some_and(|m| m.contains(words)), "{completion:?}: {message:?}");
     }
 }
 
@@ -198,4 +243,15 @@ fn what_was_reached_before_does_not_count_for_what_is_asked_anew() {
     assert_eq!((condition(&owed, "Rotated"), owed.summary.as_str()), (Some(("False", "Due")), "Retrieved"));
     entry.redeliver_handled = Some("2".into());
     assert_eq!(reached(&shown(Some("2"), &entry, None)), [true, true, false]);
+}
+
+#[test]
+fn a_redeliver_that_was_answered_and_taken_away_asks_for_nothing() {
+    let told = |redeliver: Option<&str>| {
+        let mut entry = entry(vec![attempt(accepted())]);
+        entry.redeliver_handled = Some("2".into());
+        let spec = crate::delivery::Spec { redeliver: redeliver.map(str::to_owned), ..spec() };
+        kstatus(&project(Some(&manifest(spec)), Some(&entry), None, Some(at(9000)), at(1500)))
+    };
+    assert_eq!([told(None), told(Some("2")), told(Some("3"))], ["T--", "T--", "FT-"]);
 }

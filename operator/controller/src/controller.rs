@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ps_core::decide::{Action, Decision, Observation, step};
+use ps_core::decide::{Action, Decision, Observation, Sibling, step};
 use ps_core::entry::{Attempt, Common, Entry};
 use ps_core::error::Fault;
 use ps_core::ids::Key;
@@ -60,6 +60,8 @@ pub struct Settings {
     pub mail_hold: Span,
     /// Nothing is sent; rotating goes on.
     pub paused: bool,
+    /// The largest ciphertext that the store takes.
+    pub max_bytes: usize,
 }
 
 /// Hears of every step: the terminal's story, metrics.
@@ -77,8 +79,10 @@ pub trait StepLog: Send + Sync {
 /// What came of [`Controller::work`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rested {
-    /// When to come back at the latest.
+    /// When something is due.
     pub wake: Option<Timestamp>,
+    /// When to look again, not before and a little later at most.
+    pub look: Option<Timestamp>,
     /// Deliveries that share a source and should look again now.
     pub also: Vec<Key>,
     /// Whether it was looked at to the end: `false` if something failed on the way, and nothing was decided.
@@ -112,7 +116,7 @@ impl Controller {
     pub fn new(ports: Ports, settings: Settings, common: &Common, log: Arc<dyn StepLog>) -> Self {
         let started_at = ports.clock.now();
         Self {
-            tag_key: SecretBytes::new(common.tag_key.to_vec()),
+            tag_key: SecretBytes::new(common.tag_key.0.to_vec()),
             restored: Mutex::new(common.restored.clone()),
             unready: Mutex::default(),
             desk: Desk::default(),
@@ -180,6 +184,7 @@ impl Controller {
     /// Drives one delivery until it rests. Never fails: what fails is logged, noted in the status, and tried again.
     pub async fn work(&self, key: &Key) -> Rested {
         let mut also = Vec::new();
+        let mut issued = None;
         for _ in 0..MOST_STEPS {
             let view = match self.observe(key).await {
                 Ok(view) => view,
@@ -188,16 +193,22 @@ impl Controller {
                     return self.tripped(key, &trip, also);
                 }
             };
+            if let Some(number) = issued.take() {
+                also.extend(given_another(&view, number));
+            }
             let now = self.now();
             let decision = step(view.manifest.as_ref(), view.entry(), &view.obs, now);
             if decision.action == Action::Rest {
                 self.show(key, &view, &decision, now).await;
                 self.tidy(key, &view);
-                return Rested { wake: decision.wake, also, settled: links_were_seen(&view) };
+                return Rested { wake: decision.wake, look: decision.look, also, settled: links_were_seen(&view) };
             }
             self.log.step(key, &decision);
             if concerns_siblings(&decision, view.entry()) {
                 also.extend(view.obs.siblings.iter().map(|s| s.key.clone()));
+            }
+            if let Action::Issue(order) = &decision.action {
+                issued = Some(order.number);
             }
             match self.act(key, &view, &decision).await {
                 Ok(()) | Err(Trip::Lost) => {}
@@ -208,7 +219,7 @@ impl Controller {
                 }
             }
         }
-        Rested { wake: Some(self.now() + Span::from_secs(1)), also, settled: false }
+        Rested { wake: Some(self.now() + Span::from_secs(1)), look: None, also, settled: false }
     }
 
     /// The ledger can't be read, so nothing can be decided; but a person may ask to let an object go whatever it says.
@@ -222,13 +233,13 @@ impl Controller {
         }
     }
 
-    /// Storage, manifests or audit failed: nothing can be decided, so the delivery comes back a little later.
+    /// Storage or manifests failed: nothing can be decided, so the delivery comes back a little later.
     fn tripped(&self, key: &Key, trip: &Trip, also: Vec<Key>) -> Rested {
         let fault = trip.fault();
         self.log.failed(key, &fault);
         let wait = if fault.is_transient() { AGAIN } else { SLOWLY };
         let jitter = Span::from_millis(i64::from(self.jitter()) * wait.as_millis() / 4 / i64::from(u16::MAX));
-        Rested { wake: Some(self.now() + wait + jitter), also, settled: false }
+        Rested { wake: Some(self.now() + wait + jitter), look: None, also, settled: false }
     }
 
     fn note_trouble(&self, key: &Key, view: &View, trip: Trip) {
@@ -237,6 +248,7 @@ impl Controller {
         let generation = view.manifest.as_ref().map_or(0, |m| m.generation);
         match trip {
             Trip::Mail(fault) => self.desk.block_mail(fault, now, jitter),
+            Trip::Deferred(fault) => self.desk.defer_mail(key, fault, now, jitter),
             Trip::Identity(fault) => self.desk.block_identity(fault, now, jitter),
             Trip::Store(fault) => self.desk.block_store(fault, now, jitter),
             Trip::Record { attempt, fault } => self.desk.block_record(key, attempt, fault, now, jitter),
@@ -246,11 +258,14 @@ impl Controller {
             Trip::Vault { attempt, fault, .. } | Trip::Delivery { attempt, fault } => {
                 self.desk.fail(key, attempt, generation, fault, now, jitter);
             }
-            Trip::Lost | Trip::Storage(_) | Trip::Manifests(_) | Trip::Audit(_) => {}
+            Trip::Audit(fault) => self.desk.block_audit(fault, now, jitter),
+            Trip::Lost | Trip::Storage(_) | Trip::Manifests(_) => {}
         }
     }
 
-    pub(crate) fn jitter(&self) -> u16 {
+    /// A random number, for times that are not to come together.
+    #[must_use]
+    pub fn jitter(&self) -> u16 {
         let mut two = [0_u8; 2];
         // Without randomness there is no jitter, which is no reason to stop.
         if self.ports.random.fill(&mut two).is_err() {
@@ -261,7 +276,8 @@ impl Controller {
 
     async fn show(&self, key: &Key, view: &View, decision: &Decision, now: Timestamp) {
         let Some(manifest) = &view.manifest else { return };
-        let status = status::project(Some(manifest), view.entry(), decision.note.as_ref(), decision.wake, now);
+        let wake = decision.wake.into_iter().chain(decision.look).min();
+        let status = status::project(Some(manifest), view.entry(), decision.note.as_ref(), wake, now);
         self.log.rested(key, &status);
         if let Err(fault) = self.ports.manifests.put_status(key, &manifest.uid, &status).await {
             self.log.failed(key, &fault);
@@ -283,9 +299,17 @@ fn links_were_seen(view: &View) -> bool {
     view.obs.store_blocked.is_none() && view.entry().is_none_or(|e| e.attempts.iter().all(read))
 }
 
-/// A proof, a claim or a new attempt may change what other deliveries of the same source should do.
+/// Other deliveries of a new attempt's source that were given another incarnation of it, perhaps because it was rotated for
+/// this one: they should look again, at open links above all.
+fn given_another(view: &View, number: u32) -> Vec<Key> {
+    let Some(new) = view.entry().and_then(|e| e.attempt(number)) else { return Vec::new() };
+    let another = |s: &&Sibling| s.source_key == new.source_key && s.dead_at.is_none() && s.identity != new.identity;
+    view.obs.siblings.iter().filter(another).map(|s| s.key.clone()).collect()
+}
+
+/// A proof or a claim may change what other deliveries of the same source should do.
 fn concerns_siblings(decision: &Decision, before: Option<&Entry>) -> bool {
-    let Action::Persist(after) = &decision.action else { return matches!(decision.action, Action::Issue(_)) };
+    let Action::Persist(after) = &decision.action else { return false };
     let facts = |e: &Entry| {
         e.attempts.iter().map(|a| (a.evidence.is_some(), a.link.claimed_at, a.obligation.is_some())).collect::<Vec<_>>()
     };

@@ -17,6 +17,8 @@ use ps_core::time::{Span, Timestamp};
 #[derive(Clone)]
 pub(crate) struct HeldMail {
     pub(crate) attempt: u32,
+    /// When it was refused first.
+    pub(crate) since: Timestamp,
     pub(crate) next_try: Timestamp,
     pub(crate) deliver_before: Option<Timestamp>,
     pub(crate) mail: Arc<LinkMail>,
@@ -27,6 +29,8 @@ struct Scratch {
     sights: BTreeMap<u32, SourceSight>,
     trouble: BTreeMap<u32, Trouble>,
     records: BTreeMap<u32, Trouble>,
+    /// The mail server would not take a message of this delivery for now.
+    deferred: Option<Trouble>,
     held: Option<HeldMail>,
     /// The last events that this process put onto the audit trail, by what makes their id.
     on_trail: Vec<EventMark>,
@@ -46,6 +50,7 @@ struct State {
     mail: Option<Trouble>,
     identity: Option<Trouble>,
     store: Option<Trouble>,
+    audit: Option<Trouble>,
     steps: HashMap<Digest, LastStep>,
 }
 
@@ -88,10 +93,12 @@ impl Desk {
         obs.mail_blocked.clone_from(&state.mail);
         obs.store_blocked.clone_from(&state.store);
         obs.identity_blocked.clone_from(&state.identity);
+        obs.audit_blocked.clone_from(&state.audit);
         if let Some(scratch) = state.deliveries.get(key) {
             obs.sights.clone_from(&scratch.sights);
             obs.trouble.clone_from(&scratch.trouble);
             obs.record_trouble.clone_from(&scratch.records);
+            obs.mail_deferred.clone_from(&scratch.deferred);
             obs.held = scratch.held.as_ref().map(|h| Held {
                 attempt: h.attempt,
                 next_try: h.next_try,
@@ -174,6 +181,22 @@ impl Desk {
         state.mail = Some(trouble(state.mail.as_ref(), fault, 0, now, jitter));
     }
 
+    /// The mail server would not take a message of one delivery for now: what else that one has to mail waits too.
+    pub(crate) fn defer_mail(&self, key: &Key, fault: Fault, now: Timestamp, jitter: u16) {
+        let mut state = self.state();
+        let scratch = state.deliveries.entry(key.clone()).or_default();
+        scratch.deferred = Some(trouble(scratch.deferred.as_ref(), fault, 0, now, jitter));
+    }
+
+    /// The mail server has taken a message of this delivery.
+    pub(crate) fn mailed(&self, key: &Key) {
+        let mut state = self.state();
+        state.mail = None;
+        if let Some(scratch) = state.deliveries.get_mut(key) {
+            scratch.deferred = None;
+        }
+    }
+
     pub(crate) fn block_identity(&self, fault: Fault, now: Timestamp, jitter: u16) {
         let mut state = self.state();
         state.identity = Some(trouble(state.identity.as_ref(), fault, 0, now, jitter));
@@ -181,6 +204,17 @@ impl Desk {
 
     pub(crate) fn unblock_identity(&self) {
         self.state().identity = None;
+    }
+
+    pub(crate) fn block_audit(&self, fault: Fault, now: Timestamp, jitter: u16) {
+        let mut state = self.state();
+        if state.audit.as_ref().is_none_or(|t| now >= t.until) {
+            state.audit = Some(trouble(state.audit.as_ref(), fault, 0, now, jitter));
+        }
+    }
+
+    pub(crate) fn unblock_audit(&self) {
+        self.state().audit = None;
     }
 
     pub(crate) fn block_store(&self, fault: Fault, now: Timestamp, jitter: u16) {
@@ -330,5 +364,23 @@ mod tests {
         drop(desk.begin_step(ROLE, &Step::RotateRole, Some(at(5000)), at(5000)).unwrap());
         desk.proven(&ROLE);
         assert!(desk.begin_step(ROLE, &Step::RotateRole, Some(at(1400)), at(1400)).is_ok());
+    }
+
+    #[test]
+    fn a_message_that_is_deferred_concerns_its_own_delivery() {
+        let (desk, one, other) = (Desk::default(), Key::new("default", "one"), Key::new("default", "other"));
+        let waits = |key: &Key| {
+            let mut obs = Observation::default();
+            desk.describe(key, &mut obs);
+            (obs.mail_deferred.is_some(), obs.mail_blocked.is_some())
+        };
+        let fault = || Fault::new(Class::Transient, "smtp-deferred", "later");
+        desk.defer_mail(&one, fault(), at(10), 0);
+        assert_eq!((waits(&one), waits(&other)), ((true, false), (false, false)));
+        desk.block_mail(fault(), at(10), 0);
+        desk.mailed(&other);
+        assert_eq!((waits(&one), waits(&other)), ((true, false), (false, false)));
+        desk.mailed(&one);
+        assert_eq!(waits(&one), (false, false));
     }
 }

@@ -189,6 +189,7 @@ hooked!(AuditSink, "audit" {
 
 hooked!(Manifests, "manifests" {
     read get(key: &Key) -> Result<Option<Manifest>, Fault>;
+    read confirm_gone(key: &Key) -> Result<(), Fault>;
     effect put_stamp(key: &Key, uid: &str, stamp: &Stamp) -> Result<(), Fault>;
     effect release(key: &Key, uid: &str) -> Result<(), Fault>;
     effect put_status(key: &Key, uid: &str, status: &Status) -> Result<(), Fault>;

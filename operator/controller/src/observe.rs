@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use ps_core::decide::{Observation, Sibling};
 use ps_core::delivery::Manifest;
-use ps_core::entry::{Attempt, Entry};
+use ps_core::entry::{Attempt, Entry, RotatedFirst};
 use ps_core::error::Class;
 use ps_core::ids::Key;
-use ps_core::ports::{CasError, Versioned};
+use ps_core::ports::{CasError, Versioned, is_lease_over};
 
 use crate::act::{Trip, pending_of};
 use crate::controller::Controller;
@@ -36,6 +36,15 @@ impl Controller {
             None if manifest.as_ref().is_some_and(|m| m.stamp.is_some()) => self.ports.ledger.get_latest(key).await?,
             entry => entry,
         };
+        let blind = match &entry {
+            Some(known) if manifest.is_none() && blind.is_none() && !known.value.removed => {
+                self.ports.manifests.confirm_gone(key).await.err()
+            }
+            _ => blind,
+        };
+        if let Some(fault) = blind.as_ref().filter(|fault| is_lease_over(fault)) {
+            return Err(Trip::Manifests(fault.clone()));
+        }
         let mut obs = self.base_observation();
         self.desk.describe(key, &mut obs);
         obs.blind = blind;
@@ -79,9 +88,9 @@ impl Controller {
         for source in sources.keys() {
             for other in self.ports.ledger.by_source(source).await? {
                 if other.key != entry.key {
-                    found.extend(
-                        other.attempts.iter().filter(|a| a.source_key == *source).map(|a| sibling(&other.key, a)),
-                    );
+                    let attempts = other.attempts.iter().map(|a| sibling(&other.key, a));
+                    let first = other.rotated_first.iter().map(|first| about_to_begin(&other.key, first));
+                    found.extend(attempts.chain(first).filter(|s| s.source_key == *source));
                 }
             }
         }
@@ -97,5 +106,19 @@ fn sibling(key: &Key, attempt: &Attempt) -> Sibling {
         dead_at: attempt.evidence.as_ref().map(|e| e.at),
         identity: attempt.identity.clone(),
         begun_at: attempt.begun_at,
+        rotating: attempt.obligation.as_ref().filter(|_| attempt.evidence.is_none()).and_then(|o| o.begun.clone()),
+    }
+}
+
+/// A delivery whose source is rotated before its attempt begins.
+fn about_to_begin(key: &Key, first: &RotatedFirst) -> Sibling {
+    Sibling {
+        key: key.clone(),
+        source_key: first.source_key,
+        promised_until: None,
+        dead_at: None,
+        identity: first.identity.clone(),
+        begun_at: first.begun.at,
+        rotating: Some(first.begun.clone()),
     }
 }

@@ -4,7 +4,7 @@
 //! housekeeping (a look at something that rests). The first two take turns; housekeeping comes when they are empty, and at
 //! every eighth turn. Budgets keep one slow connection, or one tenant, from taking every worker.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ps_core::ids::Key;
@@ -24,7 +24,7 @@ pub struct Share {
 type SharesOf = Box<dyn Fn(&Key) -> Vec<Share> + Send + Sync>;
 
 /// Where a key waits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Lane {
     /// Something happened, or is due.
     Urgent,
@@ -40,8 +40,9 @@ struct State {
     resting: VecDeque<Key>,
     queued: HashMap<Key, Lane>,
     busy: HashMap<Key, Busy>,
-    timers: BTreeMap<(Timestamp, Key), Lane>,
-    due: HashMap<Key, Timestamp>,
+    timers: BTreeSet<(Timestamp, Lane, Key)>,
+    /// The timers of each key: at most one for each lane.
+    due: HashMap<Key, Due>,
     /// How many of a group are worked on.
     working: HashMap<String, usize>,
     /// Keys whose group has its share of workers.
@@ -50,6 +51,13 @@ struct State {
     timer_next: bool,
     turn: u32,
     closed: bool,
+}
+
+/// When time alone brings a key again: what is due then, and a mere look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Due {
+    urgent: Option<Timestamp>,
+    look: Option<Timestamp>,
 }
 
 /// In work.
@@ -126,28 +134,25 @@ impl Queue {
 
     /// Gives a key back; `wake` is when time alone brings it again, as urgent as anything that happens.
     pub fn done(&self, key: &Key, wake: Option<Timestamp>) {
-        self.give_back(key, wake, Lane::Urgent);
+        self.give_back(key, Due { urgent: wake, look: None });
     }
 
-    /// Gives a key back that rests: the look at `wake` is housekeeping. It is put off by up to an eighth of the wait (five
+    /// The same for one that is to be looked at, too, as housekeeping. That is put off by up to an eighth of the wait (five
     /// minutes at most), as `jitter` (any number) says, so that ten thousand that were seen together don't come together.
-    pub fn rest(&self, key: &Key, wake: Option<Timestamp>, now: Timestamp, jitter: u16) {
-        let spread = |at: Timestamp| {
-            let most = (at.since(now).as_millis() / SPREAD.0).min(SPREAD.1.as_millis());
-            at + Span::from_millis(most * i64::from(jitter) / i64::from(u16::MAX))
-        };
-        self.give_back(key, wake.map(spread), Lane::Housekeeping);
+    pub fn rest(&self, key: &Key, wake: Option<Timestamp>, look: Timestamp, now: Timestamp, jitter: u16) {
+        let most = (look.since(now).as_millis() / SPREAD.0).min(SPREAD.1.as_millis());
+        let look = look + Span::from_millis(most * i64::from(jitter) / i64::from(u16::MAX));
+        self.give_back(key, Due { urgent: wake, look: Some(look) });
     }
 
-    fn give_back(&self, key: &Key, wake: Option<Timestamp>, lane: Lane) {
+    fn give_back(&self, key: &Key, due: Due) {
         let mut state = self.state();
         let busy = state.busy.remove(key);
-        if let Some(old) = state.due.remove(key) {
-            state.timers.remove(&(old, key.clone()));
-        }
-        if let Some(at) = wake {
-            state.timers.insert((at, key.clone()), lane);
-            state.due.insert(key.clone(), at);
+        state.forget_timers(key);
+        let lanes = [(due.urgent, Lane::Urgent), (due.look, Lane::Housekeeping)];
+        state.timers.extend(lanes.into_iter().filter_map(|(at, lane)| Some((at?, lane, key.clone()))));
+        if due != Due::default() {
+            state.due.insert(key.clone(), due);
         }
         if let Some(Busy { again, groups }) = busy {
             groups.iter().for_each(|group| state.leave(group));
@@ -177,7 +182,7 @@ impl Queue {
         }
         loop {
             let Some((key, lane)) = state.choose(now) else {
-                let next = state.timers.first_key_value().map(|((at, _), _)| at.since(now));
+                let next = state.timers.first().map(|(at, _, _)| at.since(now));
                 return Taken::Wait(next.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP));
             };
             let shares = self.shares.as_ref().map(|of| of(&key)).unwrap_or_default();
@@ -185,6 +190,12 @@ impl Queue {
                 // It stays queued, and goes on when one of that group is given back.
                 state.parked.entry(full.group.clone()).or_default().push_back((key.clone(), lane));
                 state.queued.insert(key, lane);
+                // Its place in its other groups is for the next one that waits there.
+                for share in &shares {
+                    if state.room(share) > 0 {
+                        state.unpark(&share.group);
+                    }
+                }
                 continue;
             }
             for share in &shares {
@@ -227,6 +238,16 @@ impl State {
         }
     }
 
+    /// A key that is worked on, or given back, has the timers that come of that, and no older ones.
+    fn forget_timers(&mut self, key: &Key) {
+        let Some(Due { urgent, look }) = self.due.remove(key) else { return };
+        for (at, lane) in [(urgent, Lane::Urgent), (look, Lane::Housekeeping)] {
+            if let Some(at) = at {
+                self.timers.remove(&(at, lane, key.clone()));
+            }
+        }
+    }
+
     fn is_parked(&self, key: &Key) -> bool {
         self.parked.values().flatten().any(|(parked, _)| parked == key)
     }
@@ -265,7 +286,7 @@ impl State {
     fn choose(&mut self, now: Timestamp) -> Option<(Key, Lane)> {
         self.turn = self.turn.wrapping_add(1);
         self.settle_timers(now);
-        let due = self.timers.first_key_value().is_some_and(|((at, _), lane)| *at <= now && *lane == Lane::Urgent);
+        let due = self.timers.first().is_some_and(|(at, lane, _)| *at <= now && *lane == Lane::Urgent);
         let timer = std::mem::replace(&mut self.timer_next, true) && due;
         let rests = self.turn.is_multiple_of(TURNS) && !self.resting.is_empty();
         if rests || (self.fresh.is_empty() && !due) {
@@ -278,22 +299,26 @@ impl State {
             return Some((key, Lane::Urgent));
         }
         self.timer_next = false;
-        let ((at, key), lane) = self.timers.pop_first()?;
-        debug_assert!(at <= now, "only due timers are taken");
-        self.due.remove(&key);
+        let (_, lane, key) = self.timers.first()?.clone();
+        self.forget_timers(&key);
         Some((key, lane))
     }
 
     /// Due timers of housekeeping go to its lane, and those of keys that are queued or in work anyway go away, until an
     /// urgent one is first.
     fn settle_timers(&mut self, now: Timestamp) {
-        while let Some(((at, key), lane)) = self.timers.first_key_value().map(|(k, lane)| (k.clone(), *lane)) {
+        while let Some((at, lane, key)) = self.timers.first().cloned() {
             let elsewhere = self.busy.contains_key(&key) || self.queued.contains_key(&key);
             if at > now || (lane == Lane::Urgent && !elsewhere) {
                 return;
             }
-            self.timers.remove(&(at, key.clone()));
-            self.due.remove(&key);
+            self.timers.pop_first();
+            if let Some(due) = self.due.get_mut(&key) {
+                match lane {
+                    Lane::Urgent => due.urgent = None,
+                    Lane::Housekeeping => due.look = None,
+                }
+            }
             // A key in work is looked at again; one that rests in a queue moves up if it is due.
             self.enqueue(&key, lane);
         }

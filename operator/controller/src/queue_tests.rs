@@ -101,7 +101,7 @@ async fn due_rotations_go_before_due_looks() {
         queue.push(&key(name));
         next(&queue).await.unwrap();
     }
-    queue.rest(&key("looked-at"), Some(Timestamp::from_secs(10)), Timestamp::from_secs(9), 0);
+    queue.rest(&key("looked-at"), None, Timestamp::from_secs(10), Timestamp::from_secs(9), 0);
     queue.done(&key("owed"), Some(Timestamp::from_secs(20)));
     assert_eq!([next(&queue).await, next(&queue).await], [Some("owed".into()), Some("looked-at".into())]);
     assert_eq!(next(&queue).await, None);
@@ -114,12 +114,40 @@ fn looks_are_spread_and_never_come_early() {
     let mut times = Vec::new();
     for (n, jitter) in [0, u16::MAX / 2, u16::MAX].into_iter().enumerate() {
         let key = key(&n.to_string());
-        queue.rest(&key, Some(Timestamp::from_secs(800)), now, jitter);
-        times.push(queue.state().due[&key].as_millis() / 1000);
+        queue.rest(&key, None, Timestamp::from_secs(800), now, jitter);
+        times.push(queue.state().due[&key].look.unwrap().as_millis() / 1000);
     }
     assert_eq!(times, [800, 849, 900]);
-    queue.rest(&key("far"), Some(Timestamp::from_secs(1_000_000)), now, u16::MAX);
-    assert_eq!(queue.state().due[&key("far")], Timestamp::from_secs(1_000_300));
+    queue.rest(&key("far"), None, Timestamp::from_secs(1_000_000), now, u16::MAX);
+    assert_eq!(queue.state().due[&key("far")].look, Some(Timestamp::from_secs(1_000_300)));
+}
+
+/// The next key at a time, without waiting.
+fn taken(queue: &Queue, at: Timestamp) -> Option<String> {
+    match queue.take(at) {
+        Taken::Key(key) => Some(key.name),
+        Taken::Wait(_) | Taken::Closed => None,
+    }
+}
+
+#[tokio::test]
+async fn what_is_due_does_not_wait_behind_looks() {
+    let queue = Queue::default();
+    let at = Timestamp::from_secs;
+    for name in ["a", "b", "owed"] {
+        queue.push(&key(name));
+        next(&queue).await.unwrap();
+    }
+    for name in ["a", "b"] {
+        queue.rest(&key(name), None, at(10), at(9), 0);
+    }
+    // It is to be looked at after them, and is due while it waits for that.
+    queue.rest(&key("owed"), Some(at(20)), at(11), at(9), 0);
+    assert_eq!(taken(&queue, at(12)), Some("a".into()));
+    assert_eq!(taken(&queue, at(20)), Some("owed".into()));
+    queue.done(&key("owed"), None);
+    assert_eq!([taken(&queue, at(20)), taken(&queue, at(20))], [Some("b".into()), None]);
+    assert_eq!(queue.depth(), (0, 0), "no timer is left of one that was given back without");
 }
 
 #[tokio::test]
@@ -169,6 +197,28 @@ async fn a_timer_that_comes_due_while_its_group_is_full_is_not_lost() {
     assert_ne!(first, second);
     queue.done(&key(&second), None);
     assert_eq!((next(&queue).await, queue.depth()), (None, (0, 0)));
+}
+
+/// One that has to wait for its slow connection leaves its namespace's place to the next.
+#[tokio::test]
+async fn a_place_is_not_kept_for_one_that_cannot_take_it() {
+    let queue = Queue::with_budget(|key| {
+        let connection = key.name.split('-').next().unwrap_or_default().to_owned();
+        let most = if connection == "slow" { 1 } else { 2 };
+        vec![Share { group: connection, most }, Share { group: key.namespace.clone(), most: 2 }]
+    });
+    for name in ["quick-1", "quick-2", "slow-1", "slow-2", "free-1"] {
+        queue.push(&key(name));
+    }
+    let some = |name: &str| Some(name.to_owned());
+    assert_eq!([next(&queue).await, next(&queue).await], [some("quick-1"), some("quick-2")]);
+    assert_eq!(next(&queue).await, None, "the namespace has its share");
+    queue.done(&key("quick-1"), None);
+    assert_eq!(next(&queue).await, some("slow-1"));
+    queue.done(&key("quick-2"), None);
+    assert_eq!([next(&queue).await, next(&queue).await], [some("free-1"), None]);
+    queue.done(&key("slow-1"), None);
+    assert_eq!([next(&queue).await, next(&queue).await], [some("slow-2"), None]);
 }
 
 /// A namespace has its share, however many connections it has; and a full group holds up nobody else's.

@@ -205,7 +205,8 @@ fn tell(report: &Confinement, wanted: Confine) -> anyhow::Result<()> {
 
 fn start_log(args: &Args) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&args.log).context("--log is not a filter")?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // As the operator's lines, in both formats.
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     match args.log_format {
         LogFormat::Text => log.with_ansi(false).init(),
         LogFormat::Json => log.json().flatten_event(true).init(),

@@ -8,14 +8,16 @@ use ps_core::ids::{Digest, Key, LinkId};
 
 use crate::MAX_BYTES;
 
-/// The sources of an entry's attempts. The index keeps them until the entry is deleted, also when the attempt is dropped from it.
+/// The sources of an entry's attempts, and of the one that is about to begin where its source is rotated first. The index
+/// keeps them until the entry is deleted, also when the attempt is dropped from it.
 pub(crate) fn sources(entry: &Entry) -> BTreeSet<Digest> {
-    entry.attempts.iter().map(|attempt| attempt.source_key).collect()
+    let first = entry.rotated_first.as_ref().map(|first| first.source_key);
+    entry.attempts.iter().map(|attempt| attempt.source_key).chain(first).collect()
 }
 
-/// The records of an entry's attempts. The index follows the entry.
+/// The records of an entry's attempts that it still has to do with. The index follows the entry.
 pub(crate) fn records(entry: &Entry) -> BTreeSet<LinkId> {
-    entry.attempts.iter().map(|attempt| attempt.record).collect()
+    entry.attempts.iter().filter(|attempt| !attempt.forgotten).map(|attempt| attempt.record).collect()
 }
 
 /// The entry as JSON.

@@ -10,7 +10,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use ps_core::entry::{Common, Entry};
+use ps_core::entry::{Common, Entry, TagKey};
 use ps_core::ids::{Digest, Key, LinkId};
 use ps_core::ports::{CasError, Ledger};
 use ps_kubernetes::{Access, Client, connect};
@@ -82,7 +82,7 @@ fn entry(number: u64, attempt: u64) -> Entry {
 }
 
 fn common(ledger_id: &str) -> Common {
-    Common::new([9; 32], ledger_id.to_owned())
+    Common::new(TagKey([9; 32]), ledger_id.to_owned())
 }
 
 fn failed<T: std::fmt::Debug>(result: Result<T, CasError>) -> String {

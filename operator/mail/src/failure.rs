@@ -122,6 +122,12 @@ impl Failure {
             (Cause::Reply { .. }, Phase::Rcpt | Phase::Data | Phase::Final) if fault.class == Class::Permanent => {
                 MailError::Refused(fault)
             }
+            // RFC 5321, 3.8: 421 is about the connection. Whatever else comes this late is about this message or its recipient.
+            (Cause::Reply { code: 400..=499, .. }, Phase::Rcpt | Phase::Data | Phase::Final)
+                if !self.ends_session() =>
+            {
+                MailError::Deferred(fault)
+            }
             (Cause::Reply { code: 400.., .. }, _) => MailError::NotSent(fault),
             (_, Phase::Final) => MailError::Unknown(fault),
             _ => MailError::NotSent(fault),
@@ -271,10 +277,13 @@ mod tests {
     fn a_later_is_never_a_no() {
         for phase in BEFORE.into_iter().chain([Phase::Final]) {
             for code in [421, 450, 451, 452, 454] {
-                assert!(
-                    matches!(reply(phase, code), MailError::NotSent(f) if f.class == Class::Transient),
-                    "{phase:?} {code}"
-                );
+                let of_one = code != 421 && matches!(phase, Phase::Rcpt | Phase::Data | Phase::Final);
+                let fault = match reply(phase, code) {
+                    MailError::Deferred(fault) if of_one => fault,
+                    MailError::NotSent(fault) if !of_one => fault,
+                    other => panic!("{phase:?} {code}: {other:?}"),
+                };
+                assert_eq!(fault.class, Class::Transient, "{phase:?} {code}");
             }
         }
     }

@@ -74,9 +74,11 @@ async fn later_and_no_mean_what_they_say_at_each_step() {
             let (mailer, to) = (mailer(config(&server)), somebody());
             let error = mailer.send_link(&link_mail(&to)).await.unwrap_err();
             let refused = code == 550 && matches!(phase, Phase::Rcpt | Phase::Data | Phase::Final);
+            let deferred = code == 451 && matches!(phase, Phase::Rcpt | Phase::Data | Phase::Final);
             let fault = match &error {
                 MailError::Refused(fault) if refused => fault,
-                MailError::NotSent(fault) if !refused => fault,
+                MailError::Deferred(fault) if deferred => fault,
+                MailError::NotSent(fault) if !refused && !deferred => fault,
                 other => panic!("{phase:?} {code}: {other:?}"),
             };
             let class = match (code, phase) {
@@ -142,7 +144,7 @@ async fn greylisting_is_overcome_by_the_same_message() {
     let mail = link_mail(&to);
     for _ in 0..2 {
         let outcome = mailer.send_link(&mail).await;
-        assert!(matches!(outcome, Err(MailError::NotSent(f)) if f.code == "smtp-deferred"));
+        assert!(matches!(outcome, Err(MailError::Deferred(f)) if f.code == "smtp-deferred"));
     }
     mailer.send_link(&mail).await.unwrap();
     let mails = server.wait_for_mails(&to, 1, DEADLINE).await.unwrap();

@@ -8,13 +8,13 @@ use anyhow::Context as _;
 use async_trait::async_trait;
 use ps_audit::FileTrail;
 use ps_controller::kubernetes::{KubernetesSource, Options};
-use ps_controller::{Controller, Ports, Queue, Settings, Share, StepLog};
+use ps_controller::{Controller, Ports, Queue, Settings, StepLog};
 use ps_core::decide::Decision;
 use ps_core::delivery::Manifest;
 use ps_core::entry::Entry;
 use ps_core::error::{Class, Fault};
 use ps_core::ids::{Key, Stamp};
-use ps_core::ports::{Clock, Manifests, Random};
+use ps_core::ports::{Clock, Manifests, Random, lease_over};
 use ps_core::status::Status;
 use ps_kubernetes::election::{Held, Standing};
 use ps_ledger::KubernetesLedger;
@@ -23,6 +23,7 @@ use ps_vault::VaultClient;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
+use super::budget::budgeted;
 use super::{Ended, Ground, Lead};
 use crate::adapters::BoundedAudit;
 use crate::clock::{SystemClock, SystemRandom, now};
@@ -126,6 +127,8 @@ pub(super) async fn lead(ground: &Ground, lead: Lead, stop: &mut Stop) -> anyhow
         random,
     };
     let ports = failpoints::from_env()?.map_or_else(|| ports.clone(), |hook| ports.clone().hooked(&hook));
+    // What the engine does with the store by itself (orphans, the self-check's link) passes the same failpoints.
+    let hooked_store = ports.store.clone();
     let settings = Settings {
         me: ground.me.clone(),
         namespace: ground.namespace.clone(),
@@ -134,6 +137,7 @@ pub(super) async fn lead(ground: &Ground, lead: Lead, stop: &mut Stop) -> anyhow
         mail_domain: config.mail_domain(),
         mail_hold: config.mail.hold,
         paused: config.paused,
+        max_bytes: config.store.max_bytes,
     };
     let expected = Arc::new(Expected::within(&ground.namespace));
     let story = Story::new(ground.metrics.clone(), Arc::new(Notify::new()), expected.clone());
@@ -143,7 +147,7 @@ pub(super) async fn lead(ground: &Ground, lead: Lead, stop: &mut Stop) -> anyhow
         controller: Arc::new(Controller::new(ports, settings, &common, story)),
         queue: Arc::new(budgeted(&source, config.workers)),
         ledger: ledger.clone(),
-        store: store.clone(),
+        store: hooked_store,
         first: Arc::default(),
         expected,
         health: ground.health.clone(),
@@ -267,7 +271,11 @@ impl Term<'_> {
                     let ended = ended.context("every task has ended")?.context("a task panicked")?;
                     return ended.and_then(|()| anyhow::bail!("an essential task has ended"));
                 }
-                _ = workers.join_next() => return Ok(Ended::Lost),
+                ended = workers.join_next() => {
+                    ended.context("every worker has ended")?.context("a worker panicked")?;
+                    // They end by themselves where the Lease is lost.
+                    return Ok(Ended::Lost);
+                }
                 why = self.source.went_back() => return Ok(Ended::WentBack(why)),
                 _ = self.ledger.went_backwards(ledger_epoch) => return Ok(Ended::WentBack("the ledger was set back".into())),
                 _ = self.store.went_back(store_epoch) => return Ok(Ended::WentBack("the link records were set back".into())),
@@ -310,18 +318,6 @@ impl Term<'_> {
             tracing::warn!("{error:#}");
         }
     }
-}
-
-/// At most a quarter of the workers for one connection, so that one that hangs leaves the others their share; and at most
-/// half of them for one namespace, however many connections that has.
-fn budgeted(source: &Arc<KubernetesSource>, workers: usize) -> Queue {
-    let source = source.clone();
-    Queue::with_budget(move |key| {
-        let namespace = Share { group: key.namespace.clone(), most: workers.div_ceil(2) };
-        let connection = source.connection_of(key).map(|name| format!("{name:?}"));
-        let connection = connection.map(|group| Share { group, most: workers.div_ceil(4) });
-        connection.into_iter().chain([namespace]).collect()
-    })
 }
 
 /// Waits for the first list of links, and says why if it does not come.
@@ -386,7 +382,7 @@ impl WhileLeading {
         if self.held.as_ref().is_none_or(Held::now) {
             return Ok(());
         }
-        Err(Fault::new(Class::Transient, "lease-over", "this operator is not sure to lead any more"))
+        Err(lease_over("this operator is not sure to lead any more"))
     }
 }
 
@@ -395,6 +391,11 @@ impl Manifests for WhileLeading {
     async fn get(&self, key: &Key) -> Result<Option<Manifest>, Fault> {
         self.must_hold()?;
         self.source.get(key).await
+    }
+
+    async fn confirm_gone(&self, key: &Key) -> Result<(), Fault> {
+        self.must_hold()?;
+        self.source.confirm_gone(key).await
     }
 
     /// Not asked: it is in the middle of an act that began with a look, it names the version that it changes, and whoever

@@ -3,6 +3,7 @@
 //! One operator of several is elected ([`ps_kubernetes::election`]); the others stand by. Safety never depends on it: every
 //! write is a compare-and-swap, and a leader that is not sure to lead begins nothing new.
 
+mod budget;
 mod ground;
 mod leading;
 
@@ -58,7 +59,7 @@ pub(crate) enum Ended {
 /// What failed, with its remedy.
 pub async fn run(config: Config, places: Places) -> anyhow::Result<()> {
     let namespace = config.kubernetes.own_namespace()?;
-    let links = config.kubernetes.links(&namespace);
+    let links = config.kubernetes.links(&namespace)?;
     let client = ps_kubernetes::connect(&places.access, "password-sender-operator").await?;
     let metrics = Arc::new(Metrics::new()?);
     let health = Health::new(metrics.clone(), now());

@@ -105,9 +105,18 @@ impl Kubernetes {
     }
 
     /// The namespace of link records.
-    #[must_use]
-    pub fn links(&self, own: &str) -> String {
-        self.links_namespace.clone().unwrap_or_else(|| format!("{own}-links"))
+    ///
+    /// # Errors
+    /// If it is the operator's own.
+    pub fn links(&self, own: &str) -> Result<String, ConfigError> {
+        match &self.links_namespace {
+            Some(links) if links == own => Err(ConfigError::Field {
+                field: "kubernetes.linksNamespace",
+                why: "another one than the operator's own: the gateway reads everything in it".into(),
+            }),
+            Some(links) => Ok(links.clone()),
+            None => Ok(format!("{own}-links")),
+        }
     }
 
     pub(super) fn check(&self) -> Result<(), ConfigError> {
@@ -122,11 +131,9 @@ impl Kubernetes {
                 return field(name, "a name of lower-case letters, digits and hyphens, at most 63 characters");
             }
         }
-        if self.namespace.is_some() && self.namespace == self.links_namespace {
-            return field(
-                "kubernetes.linksNamespace",
-                "another one than the operator's own: the gateway reads everything in it",
-            );
+        // Where it is the service account's, that is seen when it is known.
+        if let Some(own) = &self.namespace {
+            self.links(own)?;
         }
         if !self.vault_addresses.iter().all(|address| is_address(address, self.allow_http)) {
             return field("kubernetes.vaultAddresses", "addresses like https://vault.example.com:8200, without a path");
@@ -199,6 +206,10 @@ mod tests {
             assert_eq!(told.is_empty(), fine, "{address}: {told}");
             assert!(fine || told.starts_with("kubernetes.vaultAddresses"), "{told}");
         }
-        assert_eq!(Kubernetes::default().links("password-sender"), "password-sender-links");
+        assert_eq!(Kubernetes::default().links("password-sender").unwrap(), "password-sender-links");
+        let links = Kubernetes { links_namespace: name("ps"), ..Kubernetes::default() };
+        assert_eq!((refused(links.clone()), links.links("operators").unwrap()), (String::new(), "ps".to_owned()));
+        let told = links.links("ps").unwrap_err().to_string();
+        assert!(told.starts_with("kubernetes.linksNamespace"), "the service account's own: {told}");
     }
 }

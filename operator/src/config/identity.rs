@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use ps_core::time::Span;
 use serde::Deserialize;
 
-use super::{ConfigError, span};
+use super::{ConfigError, is_safe, span};
 
 /// The OpenID provider at which recipients sign in whose delivery says `verification.oidc`.
 #[derive(Clone, Debug, Deserialize)]
@@ -43,17 +43,15 @@ const fn default_timeout() -> Span {
 impl Oidc {
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         let field = |field, why: &str| Err(ConfigError::Field { field, why: why.to_owned() });
-        let loopback = ["http://127.0.0.1", "http://localhost", "http://[::1]"];
-        let secure = |text: &str| text.starts_with("https://") || loopback.iter().any(|p| text.starts_with(p));
         let plain = |text: &str| !text.is_empty() && text.len() <= 2000 && text.bytes().all(|b| b.is_ascii_graphic());
-        if !secure(&self.issuer) || !plain(&self.issuer) || self.issuer.contains(['#', '?']) {
+        if !is_safe(&self.issuer) || !plain(&self.issuer) || self.issuer.contains(['#', '?']) {
             return field("oidc.issuer", "an https address without query and fragment (http:// is for loopback only)");
         }
         if !plain(&self.client_id) {
             return field("oidc.clientId", "visible ASCII characters, at most 2000");
         }
         let endpoint = self.authorization_endpoint.as_deref();
-        if endpoint.is_some_and(|e| !secure(e) || !plain(e) || e.contains('#')) {
+        if endpoint.is_some_and(|e| !is_safe(e) || !plain(e) || e.contains('#')) {
             return field("oidc.authorizationEndpoint", "an https address without a fragment");
         }
         if !self.scope.split(' ').any(|s| s == "openid") || !self.scope.split(' ').all(plain) {
@@ -86,12 +84,14 @@ mod tests {
     fn bad_values_name_their_field() {
         assert!(oidc().check().is_ok());
         type Spoil = fn(&mut Oidc);
-        let cases: [(&str, Spoil); 8] = [
+        let cases: [(&str, Spoil); 10] = [
             ("oidc.issuer", |o| o.issuer = "http://id.example.com".into()),
+            ("oidc.issuer", |o| o.issuer = "http://localhost.example.com".into()),
             ("oidc.issuer", |o| o.issuer = "https://id.example.com?x".into()),
             ("oidc.clientId", |o| o.client_id = String::new()),
             ("oidc.clientId", |o| o.client_id = "a b".into()),
             ("oidc.authorizationEndpoint", |o| o.authorization_endpoint = Some("https://id/#x".into())),
+            ("oidc.authorizationEndpoint", |o| o.authorization_endpoint = Some("http://127.0.0.1.example.com/".into())),
             ("oidc.scope", |o| o.scope = "email".into()),
             ("oidc.scope", |o| o.scope = "openid  email".into()),
             ("oidc.timeout", |o| o.timeout = Span::from_secs(31)),

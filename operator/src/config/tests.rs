@@ -13,6 +13,8 @@ fn the_least_configuration_has_defaults() {
     let config = Config::parse(LEAST, Path::new("c.yaml")).unwrap();
     assert_eq!(config.mail.hold, Span::from_secs(900));
     assert_eq!(config.mail_domain(), "links.example.com");
+    let here = Config::parse("publicUrl: http://[::1]:8080\noutbox: out\n", Path::new("c.yaml")).unwrap();
+    assert_eq!(here.mail_domain(), "localhost");
 }
 
 #[test]
@@ -26,6 +28,8 @@ fn an_unknown_field_is_refused_with_the_nearest_name() {
 fn each_bad_value_names_its_field() {
     for (text, field) in [
         ("publicUrl: http://links.example.com\noutbox: o\n", "publicUrl"),
+        ("publicUrl: http://127.0.0.1.links.example.com\noutbox: o\n", "publicUrl"),
+        ("publicUrl: http://localhost:80@links.example.com\noutbox: o\n", "publicUrl"),
         ("publicUrl: https://l.example/\noutbox: o\n", "publicUrl"),
         ("publicUrl: https://l.example\n", "smtp"),
         ("publicUrl: https://l.example\noutbox: o\nsmtp: {host: m, from: a@b}\n", "outbox"),

@@ -1,10 +1,11 @@
 //! The rotations that are owed, in memory: what is due when, and which have failed since when.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ps_core::backoff::next_try;
 use ps_core::error::Class;
 use ps_core::time::Timestamp;
+use ps_vault::Verb;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -17,7 +18,7 @@ pub(super) enum How {
     /// Keys of a KV version 2 secret.
     Kv { mount: String, path: String, keys: Vec<String> },
     /// Any request.
-    Request { path: String, method: String, data: Map<String, Value> },
+    Request { path: String, method: Verb, data: Map<String, Value> },
 }
 
 /// What one link owes.
@@ -53,6 +54,12 @@ impl Jobs {
                 self.by_link.insert(id.to_owned(), Job { owed, next, failing_since: None });
             }
         }
+    }
+
+    /// Forgets what is not among all links that there are: a mount that was restored, or made anew, has lost some.
+    pub(super) fn keep_only(&mut self, links: &[String]) {
+        let there: BTreeSet<&String> = links.iter().collect();
+        self.by_link.retain(|id, _| there.contains(id));
     }
 
     /// A rotation that is due, with every link that is due for the same.
@@ -113,6 +120,16 @@ mod tests {
     }
 
     #[test]
+    fn a_link_that_is_gone_owes_nothing() {
+        let at = Timestamp::from_secs;
+        let mut jobs = Jobs::default();
+        jobs.note("a", owed("shop", 10));
+        jobs.note("b", owed("other", 11));
+        jobs.keep_only(&["b".to_owned(), "c".to_owned()]);
+        assert_eq!(jobs.due(at(12)).unwrap().1, ["b"]);
+    }
+
+    #[test]
     fn what_the_mount_says_is_understood() {
         let how = |text: &str| serde_json::from_str::<How>(text).unwrap();
         assert_eq!(
@@ -120,6 +137,9 @@ mod tests {
             owed("shop", 0).unwrap().how
         );
         assert!(matches!(how(r#"{"engine":"kv","mount":"s","path":"a/b","keys":["p"]}"#), How::Kv { .. }));
-        assert!(matches!(how(r#"{"engine":"request","path":"a","method":"POST","data":{}}"#), How::Request { .. }));
+        for (text, verb) in [("POST", Verb::Post), ("PUT", Verb::Put), ("DELETE", Verb::Delete)] {
+            let asked = how(&format!(r#"{{"engine":"request","path":"a","method":"{text}","data":{{}}}}"#));
+            assert!(matches!(asked, How::Request { method, .. } if method == verb), "{text}");
+        }
     }
 }

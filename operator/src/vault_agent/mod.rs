@@ -2,7 +2,8 @@
 //!
 //! It needs no Kubernetes and keeps nothing: which rotations are owed is in the mount, so a start looks at every link once and
 //! then follows the mount's history. A rotation that was made and not written back is made again; a missed one is not possible,
-//! because the mount forgets no link that owes one. Any number of agents may run; one is enough.
+//! because the mount forgets no link that owes one. One agent is to run for a mount: two that rotate a database's role at the same
+//! moment can leave OpenBao with a password that the database does not take (`docs/facts.md`).
 
 mod jobs;
 mod mount;
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use async_trait::async_trait;
 use ps_core::backoff::next_try;
 use ps_core::delivery::{ConnectionRef, SecretKeyRef};
@@ -25,6 +27,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::clock::{self, SystemClock};
 use jobs::Jobs;
 use mount::Mount;
+use rotate::Proof;
 
 /// How often history is asked for.
 const POLL: Duration = Duration::from_secs(2);
@@ -56,9 +59,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let at = connection(&options)?;
     let client = Arc::new(VaultClient::new(Arc::new(TokenFile(options.token_file)), Arc::new(SystemClock)));
     let mount = Mount::new(&client, &at, &options.mount);
-    let mut key = [0_u8; 32];
-    getrandom::fill(&mut key)?;
-    let tag_key = SecretBytes::new(key.to_vec());
+    let tag_key = SecretBytes::try_fill(32, getrandom::fill)?;
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let work = async {
         let mut jobs = Jobs::default();
@@ -100,8 +101,10 @@ async fn round(
     if jobs.synced.is_none_or(|synced| now.since(synced) >= RESYNC) {
         // First where history stands, then the links: what happens between is told by history.
         jobs.cursor = mount.newest(jobs.cursor).await?;
-        for id in mount.links().await? {
-            jobs.note(&id, mount.owed(&id).await?);
+        let links = mount.links().await?;
+        jobs.keep_only(&links);
+        for id in &links {
+            note(mount, jobs, id).await?;
         }
         jobs.synced = Some(now);
     }
@@ -113,7 +116,7 @@ async fn round(
             return Ok(());
         }
         for id in &page.ids {
-            jobs.note(id, mount.owed(id).await?);
+            note(mount, jobs, id).await?;
         }
         jobs.cursor = page.next;
         if page.ids.is_empty() {
@@ -122,29 +125,62 @@ async fn round(
     }
     while let Some((how, ids)) = jobs.due(clock::now()) {
         let outcome = rotate::perform(client, at, &how, tag_key).await;
-        match outcome {
-            Ok(proof) => {
-                tracing::info!(links = ids.len(), scope = proof.scope, "rotated: {}", proof.seen);
-                for id in ids {
-                    mount.write_evidence(&id, proof.scope, &proof.seen).await?;
-                    jobs.note(&id, None);
-                }
-            }
-            Err(fault) => {
-                tracing::warn!(links = ids.len(), code = fault.code, "not rotated yet: {fault}");
-                for id in &ids {
-                    if jobs.failed(id, fault.class, clock::now()) {
-                        mount.write_evidence(id, "failed", &fault.to_string()).await?;
-                    }
-                }
-            }
+        match &outcome {
+            Ok(proof) => tracing::info!(links = ids.len(), scope = proof.scope, "rotated: {}", proof.seen),
+            Err(fault) => tracing::warn!(links = ids.len(), code = fault.code, "not rotated yet: {fault}"),
         }
+        tell(mount, jobs, &ids, &outcome).await?;
     }
     Ok(())
 }
 
+/// Notes what a link owes. One whose answer can't be read, as from a later version of the plugin, keeps no other from it.
+async fn note(mount: &Mount<'_>, jobs: &mut Jobs, id: &str) -> Result<(), Fault> {
+    match mount.owed(id).await {
+        Ok(owed) => jobs.note(id, owed),
+        Err(fault) if fault.class == Class::Permanent => tracing::error!(id, "left out: {fault}"),
+        Err(fault) => return Err(fault),
+    }
+    Ok(())
+}
+
+/// Writes back what came of a rotation, for each link that owed it. One that can't be told keeps no other from it, and waits:
+/// rotating for it again and again would end what others were promised.
+async fn tell(mount: &Mount<'_>, jobs: &mut Jobs, ids: &[String], outcome: &Result<Proof, Fault>) -> Result<(), Fault> {
+    let mut untold = None;
+    for id in ids {
+        let told = match outcome {
+            Ok(proof) => mount.write_evidence(id, proof.scope, &proof.seen).await,
+            Err(fault) => {
+                if !jobs.failed(id, fault.class, clock::now()) {
+                    continue;
+                }
+                mount.write_evidence(id, "failed", &fault.to_string()).await
+            }
+        };
+        match told {
+            Ok(()) if outcome.is_ok() => jobs.note(id, None),
+            Ok(()) => {}
+            Err(fault) => {
+                jobs.failed(id, fault.class, clock::now());
+                // Refused for good where the link is gone, or owes nothing any more.
+                if !fault.is_transient()
+                    && let Ok(owed) = mount.owed(id).await
+                {
+                    jobs.note(id, owed);
+                }
+                untold.get_or_insert(fault);
+            }
+        }
+    }
+    untold.map_or(Ok(()), Err)
+}
+
 fn connection(options: &Options) -> anyhow::Result<Connection> {
-    let ca_pem = options.ca_file.as_ref().map(std::fs::read_to_string).transpose()?;
+    let read = |path: &PathBuf| {
+        std::fs::read_to_string(path).with_context(|| format!("--vault-ca: {} can't be read", path.display()))
+    };
+    let ca_pem = options.ca_file.as_ref().map(read).transpose()?;
     anyhow::ensure!(!options.mount.trim_matches('/').is_empty(), "--vault-mount is empty");
     Ok(Connection {
         name: ConnectionRef::namespaced("vault-agent", "vault"),

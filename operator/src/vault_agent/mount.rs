@@ -3,7 +3,7 @@
 use ps_core::error::{Class, Fault};
 use ps_core::ports::Connection;
 use ps_core::time::Timestamp;
-use ps_vault::VaultClient;
+use ps_vault::{VaultClient, Verb};
 use serde_json::{Value, json};
 
 use super::jobs::Owed;
@@ -51,7 +51,15 @@ impl<'a> Mount<'a> {
         let due = rotation.get("due_at_ms").and_then(Value::as_i64).map(Timestamp::from_millis);
         let how = serde_json::from_value(rotation.clone()).ok();
         let owed = due.zip(how).map(|(due, how)| Owed { how, due });
-        owed.map(Some).ok_or_else(|| strange("links/ID"))
+        let unknown = || {
+            Fault::new(
+                Class::Permanent,
+                "rotation-unknown",
+                "the mount tells of a rotation that this agent does not know",
+            )
+            .remedy("Run the agent of the plugin's version")
+        };
+        owed.map(Some).ok_or_else(unknown)
     }
 
     /// A page of history after a line.
@@ -78,7 +86,10 @@ impl<'a> Mount<'a> {
     pub(super) async fn write_evidence(&self, id: &str, scope: &str, seen: &str) -> Result<(), Fault> {
         let seen = seen.get(..seen.floor_char_boundary(LONGEST_SEEN)).unwrap_or_default();
         let body = json!({"scope": scope, "seen": seen});
-        self.client.write_data(self.at, &format!("{}/evidence/{id}", self.path), Some(&body)).await.map(drop)
+        self.client
+            .write_data(self.at, &format!("{}/evidence/{id}", self.path), Verb::Post, Some(&body))
+            .await
+            .map(drop)
     }
 
     async fn read(&self, path: &str, query: Option<&str>) -> Result<Option<Value>, Fault> {

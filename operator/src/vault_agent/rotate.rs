@@ -7,7 +7,7 @@ use ps_core::error::{Class, Fault};
 use ps_core::ports::{Connection, Vault as _};
 use ps_core::rotation::{Delivered, Scope, Verdict, tag, verdict};
 use ps_core::secret::SecretBytes;
-use ps_vault::VaultClient;
+use ps_vault::{VaultClient, Verb};
 use serde_json::Value;
 
 use super::jobs::How;
@@ -36,9 +36,9 @@ pub(super) async fn perform(
 ) -> Result<Proof, Fault> {
     let (source, keys, strategy) = match how {
         How::Request { path, method, data } => {
-            let body = (method != "DELETE").then(|| Value::Object(data.clone()));
-            let status = client.write_data(at, path, body.as_ref()).await?;
-            return Ok(Proof { scope: "request", seen: format!("{method} {path} was answered {status}") });
+            let body = (*method != Verb::Delete).then(|| Value::Object(data.clone()));
+            let status = client.write_data(at, path, *method, body.as_ref()).await?;
+            return Ok(Proof { scope: "request", seen: format!("{} {path} was answered {status}", method.as_str()) });
         }
         How::Database { mount, role } => (
             Source::DatabaseStatic { mount: mount.clone(), role: role.clone() },

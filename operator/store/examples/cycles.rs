@@ -60,7 +60,14 @@ async fn measure(store: Arc<EmbeddedStore>, tasks: u64, time: Duration, acknowle
                 let (access, token) = (Revealed(preimage(id, "access")), [3; 32]);
                 let proof = Revealed(preimage(id, "proof"));
                 let token_hash = Digest::of(&token);
-                let claim = ClaimRequest::First { id, access, opening_code: None, proof, token_hash, exposed: false };
+                let claim = ClaimRequest::First {
+                    id,
+                    access: access.clone(),
+                    opening_code: None,
+                    proof,
+                    token_hash,
+                    exposed: false,
+                };
                 let begun = Instant::now();
                 let answer = service.claim(&claim, NOW).await.unwrap();
                 times[1].push(begun.elapsed());

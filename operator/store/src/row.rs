@@ -2,7 +2,7 @@
 
 use ps_core::error::{Class, Fault};
 use ps_core::ids::LinkId;
-use ps_core::link::{Link, Record, State};
+use ps_core::link::{Link, Record, State, too_large};
 use ps_core::time::Timestamp;
 
 /// The largest record without ciphertext and preview. A record with all that can happen to it has a tenth of that.
@@ -144,15 +144,6 @@ pub(crate) fn parse_state(text: &str) -> Option<State> {
 pub(crate) fn unreadable(id: LinkId) -> Fault {
     Fault::new(Class::Permanent, "record-unreadable", format!("the record of link {id} is not one that we wrote"))
         .remedy("Somebody has altered the store: the link counts as tampered with, and its credential is rotated")
-}
-
-fn too_large(what: &str, size: usize, limit: usize) -> Fault {
-    Fault::new(
-        Class::Permanent,
-        "record-too-large",
-        format!("the link's {what} has {size} bytes, the store takes {limit}"),
-    )
-    .remedy("Deliver fewer or smaller fields")
 }
 
 #[cfg(test)]

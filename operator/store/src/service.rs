@@ -122,7 +122,7 @@ impl<S: LinkStore + ?Sized> StoreLinkService<S> {
 
     /// Runs one command; answers only after its change, if it makes one, is durable. `Ok` holds the link as it is then.
     async fn run(&self, asked: &Asked, fenced: bool, now: Timestamp) -> Result<(Versioned<Link>, Outcome), Refusal> {
-        let Asked { id, access, .. } = *asked;
+        let (id, access) = (asked.id, &asked.access);
         if fenced {
             self.fence.check()?;
         }

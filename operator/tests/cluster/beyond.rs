@@ -3,10 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ps_core::entry::Entry;
 use ps_testbed::wait_until;
 use serde_json::{Value, json};
 
-use crate::rbac::{HOLDS, Scene, all, is};
+use crate::earlier::aged;
+use crate::rbac::{FORGETS, HOLDS, Scene, all, is};
 use crate::stand::Setup;
 use crate::support::{PAST_TTL, SOON};
 use crate::tools::AuditTail;
@@ -50,6 +54,41 @@ async fn a_record_that_somebody_holds_goes_all_the_same() {
     assert_eq!(stand.cluster.request("GET", &record, None).await.unwrap().0, 200);
     grant.give_back(stand.cluster).await;
     stand.wait_gone(&record, PAST_RECORD).await;
+}
+
+/// The ledger is made a month older while nobody runs.
+#[tokio::test]
+async fn an_entry_is_forgotten_a_month_after_its_last_link() {
+    let scene = Scene::new(Setup::default()).await;
+    let stand = &scene.stand;
+    let grant = all(stand).into_iter().find(|grant| is(grant, FORGETS)).unwrap();
+    stand.run().await;
+    let (manifest, _, to) = scene.delivery("old", json!({"link": {"claimWindow": "1s"}})).await;
+    stand.apply(&manifest).await;
+    stand.recipient(&to).await.open().await;
+    stand.wait_rotated("old", SOON).await;
+    stand.delete("old").await;
+    stand.wait_gone(&stand.uri("old"), SOON).await;
+    stand.operators[0].stop();
+    let secrets = format!("/api/v1/namespaces/{}/secrets", stand.names.own);
+    let list = stand.cluster.call("GET", &secrets, None).await.unwrap();
+    let found = list["items"].as_array().unwrap().iter().find_map(|secret| {
+        let bytes = STANDARD.decode(secret["data"]["entry"].as_str()?).unwrap();
+        let entry = serde_json::from_slice::<Entry>(&bytes).ok().filter(|entry| entry.key.name == "old")?;
+        Some((secret["metadata"]["name"].as_str()?.to_owned(), entry))
+    });
+    let (name, entry) = found.unwrap();
+    let entry_path = format!("{secrets}/{name}");
+    let text = STANDARD.encode(serde_json::to_vec(&aged(entry)).unwrap());
+    stand.cluster.call("PATCH", &entry_path, Some(&json!({"data": {"entry": text}}))).await.unwrap();
+
+    grant.take(stand.cluster).await;
+    let mut log = AuditTail::new(stand.cluster);
+    stand.start_operator(0).await;
+    scene.refused(&mut log, &grant, SOON).await;
+    assert_eq!(stand.cluster.request("GET", &entry_path, None).await.unwrap().0, 200);
+    grant.give_back(stand.cluster).await;
+    stand.wait_gone(&entry_path, PAST_TTL).await;
 }
 
 #[tokio::test]

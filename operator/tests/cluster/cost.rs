@@ -43,9 +43,15 @@ fn vault_requests(stand: &Stand) -> Vec<String> {
     log.lines().filter(|line| line.contains("asked Vault")).filter_map(of).collect()
 }
 
-/// Delivers, opens, and waits for the proof and for what comes after it. Opened at once and never acknowledged: the window ends
-/// when the rotation is due.
-async fn life(stand: &Stand, name: &str, to: &str, manifest: &str) -> (Vec<AuditEvent>, usize, Vec<String>) {
+/// Delivers, opens, and waits for the proof and for what comes after it. Opened at once, and `saved` at once as well, or never
+/// acknowledged: then the window ends when the rotation is due.
+async fn life(
+    stand: &Stand,
+    name: &str,
+    to: &str,
+    manifest: &str,
+    saved: bool,
+) -> (Vec<AuditEvent>, usize, Vec<String>) {
     let (before, vault) = (asked(stand).len(), vault_requests(stand).len());
     stand.apply(manifest).await;
     let recipient = stand.recipient(to).await;
@@ -56,6 +62,9 @@ async fn life(stand: &Stand, name: &str, to: &str, manifest: &str) -> (Vec<Audit
     });
     let put = put.await.unwrap();
     recipient.open().await;
+    if saved {
+        assert_eq!(recipient.acknowledge().await.state(), "retrieved");
+    }
     stand.wait_rotated(name, SOON).await;
     stand.wait_rests(name).await;
     // The last Event is sent beside the work.
@@ -80,7 +89,8 @@ async fn stand(bao: &OpenBao, policy: &str) -> Stand {
 async fn a_delivery_costs_twelve_writes_and_six_requests_to_vault() {
     let bao = Testbed::connect_or_start().unwrap().bao().await.unwrap();
     let (first, kv, role) = (KvSource::new(bao).await, KvSource::new(bao).await, RoleSource::new(bao).await);
-    let stand = stand(bao, &[first.policy(), kv.policy(), role.policy()].concat()).await;
+    let saved = KvSource::new(bao).await;
+    let stand = stand(bao, &[first.policy(), kv.policy(), role.policy(), saved.policy()].concat()).await;
     // It logs in.
     let window = |window: &str| -> Value { json!({"link": {"claimWindow": window}}) };
     let to = |name: &str| format!("{}@v.example", unique(name));
@@ -93,7 +103,7 @@ async fn a_delivery_costs_twelve_writes_and_six_requests_to_vault() {
 
     let alice = to("kv");
     let (events, put, vault) =
-        life(&stand, "kv", &alice, &kv_delivery("kv", &alice, &kv, "10m", "3s", window("3s"))).await;
+        life(&stand, "kv", &alice, &kv_delivery("kv", &alice, &kv, "10m", "3s", window("3s")), false).await;
     assert!(put <= 3, "{put} writes until the record is put\n{:#?}", by_kind(&events));
     assert!(writes(&events) <= 12, "{} writes\n{:#?}", writes(&events), by_kind(&events));
     assert!(events.iter().filter(|e| e.resource == "events").count() <= 4, "{:#?}", by_kind(&events));
@@ -101,7 +111,14 @@ async fn a_delivery_costs_twelve_writes_and_six_requests_to_vault() {
 
     let bob = to("role");
     let (events, _, vault) =
-        life(&stand, "role", &bob, &role_delivery("role", &bob, &role, "10m", "3s", window("3s"))).await;
+        life(&stand, "role", &bob, &role_delivery("role", &bob, &role, "10m", "3s", window("3s")), false).await;
     assert!(writes(&events) <= 12, "{} writes\n{:#?}", writes(&events), by_kind(&events));
     assert_eq!(vault.len(), 5, "{vault:?}");
+
+    // Whoever says that it is saved causes one write of the record and one of the entry; the window has no end then.
+    let carol = to("saved");
+    let (events, _, _) =
+        life(&stand, "saved", &carol, &kv_delivery("saved", &carol, &saved, "10m", "3s", json!({})), true).await;
+    assert!(writes(&events) <= 13, "{} writes\n{:#?}", writes(&events), by_kind(&events));
+    assert!(events.iter().filter(|e| e.resource == "events").count() <= 4, "{:#?}", by_kind(&events));
 }

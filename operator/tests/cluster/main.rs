@@ -15,6 +15,10 @@
 #[allow(dead_code, unused_imports, unreachable_pub, reason = "each test program uses a part of it")]
 mod support;
 
+#[path = "../crash/earlier.rs"]
+#[allow(dead_code, reason = "the crash programs use the rest")]
+mod earlier;
+
 mod again;
 mod bad_input;
 mod bad_input_cases;
@@ -29,6 +33,7 @@ mod golden;
 mod golden_files;
 mod golden_wait;
 mod grants;
+mod halfway;
 mod install;
 mod manifests;
 mod outages;
@@ -41,3 +46,4 @@ mod sending;
 mod stand;
 mod terms;
 mod tools;
+mod verification;

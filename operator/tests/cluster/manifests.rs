@@ -112,6 +112,7 @@ async fn what_the_readme_says_installs_everything() {
 
     pod_security_holds(&cluster).await;
     the_audience_policy_holds(&cluster).await;
+    the_secret_types_policy_holds(&cluster).await;
     rights_are_the_least(&cluster).await;
 }
 
@@ -145,20 +146,21 @@ async fn pod_security_holds(cluster: &Cluster) {
 /// The operator gets tokens of the clean-up account and of the tenant's, for Vault's audience and no other.
 async fn the_audience_policy_holds(cluster: &Cluster) {
     let operator = cluster.token("password-sender", "password-sender-operator", "", 3600).await.unwrap();
-    for (namespace, account, audience, expected) in [
-        ("team-a", "password-sender", "vault", 201),
-        ("password-sender", "vault-cleanup", "vault", 201),
-        ("team-a", "password-sender", "https://kubernetes.default.svc", 422),
-        ("team-a", "password-sender", cluster.server(), 422),
+    for (namespace, account, audience, seconds, expected) in [
+        ("team-a", "password-sender", "vault", 600, 201),
+        ("password-sender", "vault-cleanup", "vault", 3600, 201),
+        ("team-a", "password-sender", "vault", 3601, 422),
+        ("team-a", "password-sender", "https://kubernetes.default.svc", 600, 422),
+        ("team-a", "password-sender", cluster.server(), 600, 422),
         // The API server fills in its own.
-        ("team-a", "password-sender", "", 422),
-        ("password-sender", "password-sender-gateway", "vault", 403),
-        ("kube-system", "generic-garbage-collector", "vault", 403),
+        ("team-a", "password-sender", "", 600, 422),
+        ("password-sender", "password-sender-gateway", "vault", 600, 403),
+        ("kube-system", "generic-garbage-collector", "vault", 600, 403),
     ] {
         let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token");
         let audiences = if audience.is_empty() { json!([]) } else { json!([audience]) };
         let body = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
-            "spec": {"audiences": audiences, "expirationSeconds": 600}});
+            "spec": {"audiences": audiences, "expirationSeconds": seconds}});
         let asked = wait_until("the policy to be in force", SOON, async || {
             let (status, answer) = cluster.request_as(&operator, "POST", &path, Some(&body)).await.unwrap();
             // A policy takes a moment until it is in force; what RBAC says does not change.
@@ -166,7 +168,37 @@ async fn the_audience_policy_holds(cluster: &Cluster) {
         });
         let answer = asked.await.unwrap_or_else(|e| panic!("{namespace}/{account} for {audience:?}: {e}"));
         if expected == 422 {
-            assert!(answer["message"].as_str().unwrap().contains("audience"), "{answer}");
+            let why = if seconds > 3600 { "within an hour" } else { "audience" };
+            assert!(answer["message"].as_str().unwrap().contains(why), "{answer}");
+        }
+    }
+}
+
+/// In its own namespaces the operator makes Secrets of its own types and no other; in no case a login of a service account.
+async fn the_secret_types_policy_holds(cluster: &Cluster) {
+    let operator = cluster.token("password-sender", "password-sender-operator", "", 3600).await.unwrap();
+    for (namespace, kind, expected) in [
+        ("password-sender", "passwordsender.io/ledger-entry", 201),
+        ("password-sender", "kubernetes.io/service-account-token", 422),
+        ("password-sender", "Opaque", 422),
+        ("password-sender", "passwordsender.io/link-record", 422),
+        ("password-sender-links", "passwordsender.io/link-record", 201),
+        ("password-sender-links", "passwordsender.io/fence", 201),
+        ("password-sender-links", "passwordsender.io/ledger-entry", 422),
+        ("password-sender-links", "kubernetes.io/tls", 422),
+    ] {
+        let path = format!("/api/v1/namespaces/{namespace}/secrets?dryRun=All");
+        let annotations = json!({"kubernetes.io/service-account.name": "password-sender-operator"});
+        let data = json!({"tls.crt": "", "tls.key": ""});
+        let body = json!({"apiVersion": "v1", "kind": "Secret", "type": kind, "data": data,
+            "metadata": {"name": "probe", "annotations": annotations}});
+        let asked = wait_until("the policy to be in force", SOON, async || {
+            let (status, answer) = cluster.request_as(&operator, "POST", &path, Some(&body)).await.unwrap();
+            (status == expected).then_some(answer)
+        });
+        let answer = asked.await.unwrap_or_else(|e| panic!("{kind} in {namespace}: {e}"));
+        if expected == 422 {
+            assert!(answer["message"].as_str().unwrap().contains("password-sender makes Secrets only"), "{answer}");
         }
     }
 }

@@ -71,6 +71,11 @@ const AT_ONCE: usize = 48;
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(300);
 
+/// The same, for so many links.
+fn patience(links: usize) -> Duration {
+    PATIENCE + Duration::from_millis(150) * u32::try_from(links).unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn racing_claimants_and_dying_gateways_neither_double_nor_lose_a_link() {
     let links = std::env::var("PASSWORD_SENDER_LINKS").map_or(LINKS, |number| number.parse().unwrap());
@@ -131,7 +136,7 @@ async fn racing_claimants_and_dying_gateways_neither_double_nor_lose_a_link() {
         assert!(count <= links, "{count} claims of {links} links");
         (count == links).then_some(())
     };
-    wait_until("the operator to know of every claim", PATIENCE, claimed).await.unwrap();
+    wait_until("the operator to know of every claim", patience(links), claimed).await.unwrap();
     assert_eq!(self::mails(&domain, links).await.len(), links, "one mail each");
 }
 
@@ -142,13 +147,14 @@ async fn mails(domain: &str, count: usize) -> Vec<Mail> {
         let of_us = |mail: &Mail| mail.recipients.iter().any(|to| to.ends_with(&format!("@{domain}")));
         let mut found: Vec<Mail> = smtp.all_mails().await.ok()?.into_iter().filter(of_us).collect();
         assert!(found.len() <= count, "{} mails for {count} links", found.len());
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        // All mails are asked for each time.
+        tokio::time::sleep(Duration::from_millis(500 + count as u64)).await;
         let number = |mail: &Mail| mail.recipients[0].split('@').next().unwrap().parse::<usize>().unwrap();
         found.sort_by_key(number);
         found.dedup_by_key(|mail| number(mail));
         (found.len() == count).then_some(found)
     };
-    wait_until("every mail", PATIENCE, all).await.unwrap()
+    wait_until("every mail", patience(count), all).await.unwrap()
 }
 
 /// The different claims on an operator's trail.

@@ -19,13 +19,15 @@ const STANDS: usize = 3;
 const AFTER_A_PERSON: Duration = Duration::from_secs(100);
 /// Rights that these flows don't need: place, resource and verb.
 const OTHERWISE: &[(&str, &str, &str)] = &[
-    // An entry is forgotten thirty days after its last link: no test waits for that.
-    ("own", "secrets", "delete"),
-    // See `a_record_that_somebody_holds_goes_all_the_same` in `beyond`.
-    HOLDS,
+    // See `beyond`: a month passes before an entry is forgotten, and only a gateway that was taken over holds a record.
+    FORGETS, HOLDS,
 ];
+/// What makes a series of Events grow.
+const SERIES: (&str, &str, &str) = ("cluster", "events", "patch");
 /// What is read after somebody else's change came in between.
 const AFTER_CONFLICT: (&str, &str, &str) = ("cluster", "secretdeliveries", "get");
+/// What forgets an entry thirty days after its last link.
+pub const FORGETS: (&str, &str, &str) = ("own", "secrets", "delete");
 /// What takes a finalizer off a link record.
 pub const HOLDS: (&str, &str, &str) = ("links", "secrets", "patch");
 
@@ -55,11 +57,31 @@ impl Scene {
         let secret = json!({"apiVersion": "v1", "kind": "Secret", "stringData": {"value": "correct horse battery staple"},
             "metadata": {"name": "passphrase", "namespace": stand.tenant, "labels": {"passwordsender.io/usable": "true"}}});
         stand.cluster.apply(&secret.to_string()).await.unwrap();
-        // It is told of again after each start.
         let scene = Self { bao, stand, mount };
-        let nowhere = json!({"source": {"vault": {"connectionRef": {"name": "nowhere"}}}});
-        scene.stand.apply(&scene.delivery("stuck", nowhere).await.0).await;
+        scene.apply_stuck().await;
         scene
+    }
+
+    /// A delivery that can't begin: it is told of again after each start.
+    async fn apply_stuck(&self) {
+        let nowhere = json!({"source": {"vault": {"connectionRef": {"name": "nowhere"}}}});
+        self.stand.apply(&self.delivery("stuck", nowhere).await.0).await;
+    }
+
+    /// A series that began just now: one that has grown for long enough gets a new Event instead of growing.
+    async fn begin_series(&self) {
+        self.kill();
+        self.start().await;
+        self.stand.wait_ready().await;
+        self.stand.delete("stuck").await;
+        self.stand.wait_gone(&self.stand.uri("stuck"), SOON).await;
+        self.apply_stuck().await;
+        let uid = self.stand.object("stuck").await["metadata"]["uid"].clone();
+        let told = wait_until("a new Event", SOON, async || {
+            let events = self.stand.events(&self.stand.tenant, "stuck").await;
+            events.iter().any(|e| e["regarding"]["uid"] == uid).then_some(())
+        });
+        told.await.unwrap_or_else(|e| panic!("{e}\n{}", self.stand.tails()));
     }
 
     /// A manifest, its source and its recipient.
@@ -141,6 +163,9 @@ impl Scene {
 
     /// Without this right the flow does not come to its end, and the API server says why.
     async fn is_needed(&self, grant: &Grant) {
+        if is(grant, SERIES) {
+            self.begin_series().await;
+        }
         self.kill();
         grant.take(self.stand.cluster).await;
         let mut log = AuditTail::new(self.stand.cluster);
@@ -185,9 +210,10 @@ impl Scene {
     }
 }
 
-/// As Events write it, as far as the second.
+/// As Events write it, as far as the millisecond: an Event of the same second may be from before.
 fn now() -> String {
-    ps_operator::clock::now().to_string().trim_end_matches('Z').to_owned()
+    let now = ps_operator::clock::now();
+    format!("{}.{:03}", now.to_string().trim_end_matches('Z'), now.as_millis().rem_euclid(1000))
 }
 
 /// All that an installation is given.
@@ -208,8 +234,12 @@ fn is_otherwise(grant: &Grant) -> bool {
 /// Takes one right after another away, until none is `left`.
 async fn take_away(left: &AtomicUsize) {
     let scene = Scene::new(Setup::default()).await;
-    let all: Vec<Grant> = all(&scene.stand).into_iter().filter(|grant| !is_otherwise(grant)).collect();
+    let granted = all(&scene.stand);
+    let all: Vec<Grant> = granted.iter().filter(|grant| !is_otherwise(grant)).cloned().collect();
     assert!(all.len() > 30, "{all:?}");
+    for what in OTHERWISE.iter().chain(&[SERIES, AFTER_CONFLICT]) {
+        assert!(granted.iter().any(|grant| is(grant, *what)), "no manifest grants {what:?}");
+    }
     while let Some(grant) = all.get(left.fetch_add(1, Ordering::Relaxed)) {
         match grant.place {
             "cleanup" => {

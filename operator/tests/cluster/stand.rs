@@ -33,6 +33,8 @@ pub struct Setup {
     pub level: &'static str,
     /// More lines of the configuration.
     pub more: String,
+    /// More arguments of the gateways.
+    pub gateway_args: Vec<String>,
     /// More of the operators' environment.
     pub env: Vec<(String, String)>,
     /// Further namespaces that are watched; [`Stand::new_tenant`] makes them.
@@ -53,6 +55,7 @@ impl Default for Setup {
             hold: "15m",
             level: "debug",
             more: String::new(),
+            gateway_args: Vec::new(),
             env: Vec::new(),
             also: Vec::new(),
             one_trail: false,
@@ -206,6 +209,7 @@ impl Stand {
         command.arg("--listen").arg(format!("127.0.0.1:{}", gateway.port));
         command.arg("--admin").arg(format!("127.0.0.1:{}", gateway.admin));
         command.args(["--rate", "0", "--max-connections-per-client", "10000"]);
+        command.args(&self.setup.gateway_args);
         command.args(["--log", if self.setup.level == "trace" { "trace" } else { "info" }]);
         command.current_dir(self.folder.path());
         gateway.spawn(&format!("gateway-{n}"), command);

@@ -13,9 +13,11 @@ use ps_testbed::{OpenBao, SmtpServer, Testbed, wait_until};
 
 use crate::check::{self, Told};
 use crate::checks::provider;
+use crate::delivery::Delivery;
 use crate::past;
 use crate::processes::is_stopped;
-use crate::story::{Delivery, Point, Source, Story};
+use crate::source::{NAMES, Source};
+use crate::story::{Point, Story};
 use crate::support::{SOON, Setup, Stand, program};
 
 /// Short: what matters is that it is over, not how long that takes. Not the shortest: this machine has much to do.
@@ -87,9 +89,20 @@ pub async fn run(case: Case) -> Outcome {
         stand.with_oidc(provider().await);
     }
     configure(&stand);
-    let source = Source::new(case.story, bao).await;
+    let source = match case.story {
+        Story::Forgotten => Source::Past(past::folders().await.past.clone()),
+        story => Source::new(story, bao).await,
+    };
     stand.connect(bao, bao.address(), &source.policy()).await;
-    let deliveries = Delivery::apply(case.story, &stand, &source);
+    let mut deliveries = Vec::new();
+    for (delivery, manifest) in Delivery::of(case.story, &source) {
+        stand.apply(delivery.name, &manifest);
+        deliveries.push(delivery);
+    }
+    if case.story == Story::Forgotten {
+        past::folders().await.unpack(&stand);
+        stand.remove(NAMES[0]);
+    }
     if case.story == Story::Restored {
         past::older_than_its_trail(&stand).await;
     }
@@ -213,7 +226,8 @@ impl Place {
         let ledger = EmbeddedLedger::open(&self.stand.path("data")).unwrap();
         let mut entries = Vec::new();
         for delivery in &self.deliveries {
-            let found = wait_until("an entry", SOON, async || ledger.get(&delivery.key()).await.ok().flatten()).await;
+            let found =
+                wait_until("an entry", SOON, async || ledger.get(&delivery.key("default")).await.ok().flatten()).await;
             entries.push(found.unwrap().value);
         }
         entries
@@ -227,7 +241,7 @@ impl Place {
         }
         let Some(ledger) = ledger else { return false };
         for delivery in &self.deliveries {
-            match ledger.get(&delivery.key()).await {
+            match ledger.get(&delivery.key("default")).await {
                 Ok(entry) if delivery.is_over(self.case.story, entry.as_ref().map(|e| &e.value)) => {}
                 _ => return false,
             }

@@ -34,18 +34,13 @@ pub struct Told {
 pub async fn at_the_end(place: &mut Place) {
     let mut passwords = Vec::new();
     for delivery in &place.deliveries {
-        let opened: Vec<_> = delivery.links.iter().filter_map(|link| link.opened.as_ref()).collect();
+        let opened = delivery.passwords().count();
         let lost = delivery.links.iter().filter(|link| link.lost).count();
         // Its answer can be lost with the gateway that gave it, if that dies with its operator.
         assert!(lost == 0 || place.hit().is_some(), "an answer was lost\n{}", place.tale());
-        assert_eq!(opened.len() + lost, usize::from(delivery.opens), "claims that succeeded\n{}", place.tale());
-        for fields in opened {
-            let password = fields.get("password").unwrap();
-            // A second link for somebody whose colleague's was opened meanwhile has the rotated value.
-            let another = place.case.story == Story::Shared && delivery.name == "two";
-            assert!(another || password == place.source.password(), "the delivered value\n{}", place.tale());
-            passwords.push(password.clone());
-        }
+        assert_eq!(opened + lost, usize::from(delivery.opens), "claims that succeeded\n{}", place.tale());
+        assert!(delivery.gave(place.case.story, &place.source), "the delivered value\n{}", place.tale());
+        passwords.extend(delivery.passwords().cloned());
         for mail in place.smtp.mails(&delivery.to).await.unwrap().iter().filter(|mail| carries_link(mail)) {
             // A gateway may still be on its way: the first operator's held the address.
             let link = Link::new(&Invitation::of(mail), &place.stand.public_url());
@@ -113,7 +108,7 @@ pub async fn afterwards(place: &Place) -> Vec<Told> {
     let report = ps_audit::verify_file(&data.join("audit.jsonl"), None).unwrap();
     assert!(report.is_ok(), "{report}\n{}", place.tale());
     let ledger = EmbeddedLedger::open(&data).unwrap();
-    let blank = ps_core::entry::Common::new([0; 32], String::new());
+    let blank = ps_core::entry::Common::new(ps_core::entry::TagKey([0; 32]), String::new());
     assert_eq!(ledger.common(&blank).await.unwrap().value.restored, None, "{}", place.tale());
     let mut all = Vec::new();
     if place.case.story == Story::Forgotten {
@@ -122,7 +117,7 @@ pub async fn afterwards(place: &Place) -> Vec<Told> {
         assert_eq!(left, 0, "records that nobody needs\n{}", place.tale());
     }
     for delivery in &place.deliveries {
-        let found = ledger.get(&delivery.key()).await.unwrap().map(|found| found.value);
+        let found = ledger.get(&delivery.key("default")).await.unwrap().map(|found| found.value);
         assert!(delivery.is_over(place.case.story, found.as_ref()), "{found:?}\n{}", place.tale());
         if place.case.story == Story::Forgotten {
             let Told { audit, mails, .. } = told(place, delivery.name, delivery.links.len());
@@ -140,7 +135,10 @@ pub async fn afterwards(place: &Place) -> Vec<Told> {
         );
         let count = |kind| told.audit.get(kind).copied().unwrap_or_default();
         assert_eq!(count("Claimed"), usize::from(delivery.opens), "{told:?}\n{}", place.tale());
-        let proven = entry.attempts.iter().filter(|a| a.evidence.is_some()).count();
+        let proofs: Vec<_> = entry.attempts.iter().filter_map(|a| a.evidence.as_ref()).collect();
+        let far = proofs.iter().all(|proof| proof.scope == place.source.scope());
+        assert!(far, "{proofs:?}\n{}", place.tale());
+        let proven = proofs.len();
         assert_eq!(count("Rotated"), proven, "{told:?}\n{}", place.tale());
         assert!(proven > 0 || place.case.story == Story::Removed, "{told:?}\n{}", place.tale());
         assert_eq!(count("Issued"), entry.attempt as usize, "{told:?}\n{}", place.tale());

@@ -23,16 +23,20 @@ mod support;
 mod case;
 mod check;
 mod checks;
+mod delivery;
+mod earlier;
+mod effects;
 mod link;
 mod past;
 mod people;
+mod points;
 mod processes;
+mod source;
 mod story;
 
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use ps_operator::failpoints::Own;
 use tokio::sync::{OnceCell, Semaphore};
 use tokio::task::LocalSet;
 
@@ -66,7 +70,7 @@ struct Tally {
 async fn at_every_failpoint(story: Story, what: impl Fn(Point) -> What) -> Tally {
     let begin = Instant::now();
     let recorded = &plain(story).await.passed;
-    let mut points = story.points(recorded);
+    let mut points = points::points(story, recorded);
     assert!(points.len() > 5, "{recorded:#?}");
     let number = points.len();
     // Those that wait longest, around the mail, go first.
@@ -88,32 +92,9 @@ async fn at_every_failpoint(story: Story, what: impl Fn(Point) -> What) -> Tally
     Tally { all, hit, wrong }
 }
 
-/// The stories to play, and whether that is all of them.
-fn stories() -> (Vec<Story>, bool) {
-    let wanted = std::env::var("PASSWORD_SENDER_STORIES").ok();
-    let is_wanted = |story: &Story| wanted.as_ref().is_none_or(|w| w.split(',').any(|w| w == format!("{story:?}")));
-    (Story::ALL.into_iter().filter(is_wanted).collect(), wanted.is_none())
-}
-
-/// Every effect that there is: of the ports, as the macro that hooks them is told, and those past the ports. A status is
-/// a projection: putting one is no failpoint, and it is erased instead.
-fn effects() -> BTreeSet<String> {
-    let mut effects: BTreeSet<String> = Own::ALL.iter().map(|(port, method)| format!("{port}.{method}")).collect();
-    let mut port = None;
-    for line in include_str!("../../controller/src/hooks.rs").lines() {
-        if let Some(rest) = line.strip_prefix("hooked!(") {
-            port = rest.split('"').nth(1);
-        } else if let Some(method) = line.trim().strip_prefix("effect ") {
-            effects.insert(format!("{}.{}", port.unwrap(), method.split('(').next().unwrap()));
-        }
-    }
-    assert!(effects.remove("manifests.put_status") && effects.len() > Own::ALL.len() + 8, "{effects:?}");
-    effects
-}
-
 /// All stories at once, on this thread: they wait far more than they work.
 async fn all_at_every_failpoint(what: impl Fn(Point) -> What + Copy + 'static) {
-    let (stories, complete) = stories();
+    let (stories, complete) = Story::wanted();
     let played = async {
         let start = |story| tokio::task::spawn_local(at_every_failpoint(story, what));
         let mut tallies = Vec::new();
@@ -128,7 +109,8 @@ async fn all_at_every_failpoint(what: impl Fn(Point) -> What + Copy + 'static) {
     let mut wrong: Vec<String> = tallies.iter().flat_map(|t| t.wrong.clone()).collect();
     // Runs differ a little: an effect that one story misses, another one has.
     wrong.extend(all.difference(&hit).map(|name| format!("never hit at {name}")));
-    let points = effects().into_iter().flat_map(|effect| [format!("{effect}.before"), format!("{effect}.after")]);
+    let points =
+        effects::effects().into_iter().flat_map(|effect| [format!("{effect}.before"), format!("{effect}.after")]);
     wrong.extend(points.filter(|name| complete && !hit.contains(name)).map(|name| format!("no story hits {name}")));
     assert!(wrong.is_empty(), "{wrong:#?}");
     eprintln!("{} kinds of failpoints were hit", hit.len());
@@ -146,7 +128,7 @@ async fn stopped_at_every_failpoint_and_continued_after_another_one_took_over_it
 
 #[tokio::test]
 async fn a_status_erased_at_every_failpoint_changes_nothing() {
-    for story in stories().0 {
+    for story in Story::wanted().0 {
         let expected = plain(story).await;
         let (status, file) =
             tokio::join!(run(Case { story, what: What::EraseStatus }), run(Case { story, what: What::EraseFile }));

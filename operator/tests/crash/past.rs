@@ -3,43 +3,33 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use ps_audit::{FileTrail, Mirror};
-use ps_core::audit::{Event, EventKind, Writer};
-use ps_core::entry::{Entry, MailState};
 use ps_core::ids::Key;
-use ps_core::ports::{AuditSink as _, Ledger as _};
-use ps_core::time::{Span, Timestamp};
+use ps_core::ports::Ledger as _;
 use ps_ledger::EmbeddedLedger;
-use ps_operator::clock::{SystemRandom, now};
+use ps_operator::clock::SystemRandom;
 use ps_testbed::process::Signal;
-use ps_testbed::{Testbed, unique, wait_until};
-use serde_json::Value;
+use ps_testbed::{Testbed, wait_until};
 use tokio::sync::OnceCell;
 
 use crate::case;
+use crate::delivery::Delivery;
+use crate::earlier::{aged, tell_of_more};
 use crate::link::Link;
-use crate::support::{Invitation, KvSource, SOON, Setup, Stand, files_below, kv_delivery};
-
-/// The deliveries.
-pub const NAMES: [&str; 2] = ["one", "two"];
-/// Longer than an entry outlives its last duty.
-const AGE: Span = Span::from_secs(31 * 86_400);
+use crate::source::{NAMES, Past, Source};
+use crate::story::Story;
+use crate::support::{Invitation, SOON, Setup, Stand, files_below};
 
 /// Folders as two deliveries left them that were opened and rotated. Their ledger says that this was a month ago, and
 /// where the record of the second one was, there is junk.
-pub struct Past {
-    pub sources: [KvSource; 2],
-    pub to: [String; 2],
+pub struct Folders {
+    pub past: Arc<Past>,
     /// Path, content and mode.
     files: Vec<(PathBuf, Vec<u8>, u32)>,
 }
 
-impl Past {
-    pub fn policy(&self) -> String {
-        self.sources.each_ref().map(KvSource::policy).concat()
-    }
-
+impl Folders {
     /// A copy of the folders.
     pub fn unpack(&self, stand: &Stand) {
         for (path, content, mode) in &self.files {
@@ -52,26 +42,25 @@ impl Past {
 }
 
 /// Made once, by an operator to which nothing happens.
-pub async fn past() -> &'static Past {
-    static PAST: OnceCell<Past> = OnceCell::const_new();
-    PAST.get_or_init(make).await
+pub async fn folders() -> &'static Folders {
+    static FOLDERS: OnceCell<Folders> = OnceCell::const_new();
+    FOLDERS.get_or_init(make).await
 }
 
-async fn make() -> Past {
+async fn make() -> Folders {
     let testbed = Testbed::connect_or_start().unwrap();
     let (bao, smtp) = (testbed.bao().await.unwrap(), testbed.smtp().await.unwrap());
     let stand = Stand::prepare(Setup::default(), smtp);
     case::configure(&stand);
-    let first = KvSource::new(bao).await;
-    let second = KvSource::below(bao, &first.mount).await;
-    let mut past =
-        Past { sources: [first, second], to: NAMES.map(|n| format!("{}@v.example", unique(n))), files: vec![] };
-    stand.connect(bao, bao.address(), &past.policy()).await;
-    for ((name, to), source) in NAMES.iter().zip(&past.to).zip(&past.sources) {
-        stand.apply(name, &kv_delivery(name, to, source, "10m", "2s", Value::Null));
+    let source = Source::new(Story::Forgotten, bao).await;
+    stand.connect(bao, bao.address(), &source.policy()).await;
+    for (delivery, manifest) in Delivery::of(Story::Forgotten, &source) {
+        stand.apply(delivery.name, &manifest);
     }
+    let Source::Past(past) = source else { unreachable!() };
+    let mut folders = Folders { past, files: vec![] };
     let operator = case::start(&stand, None);
-    for to in &past.to {
+    for to in &folders.past.to {
         let mails = smtp.wait_for_mails(to, 1, SOON).await.unwrap();
         let mut link = Link::new(&Invitation::of(&mails[0]), &stand.public_url());
         let opened = async || link.claim().await.then_some(());
@@ -110,53 +99,15 @@ async fn make() -> Past {
         for file in files_below(&stand.path(folder)) {
             let mode = fs::metadata(&file).unwrap().permissions().mode();
             let below = file.strip_prefix(stand.path("")).unwrap().to_owned();
-            past.files.push((below, fs::read(&file).unwrap(), mode));
+            folders.files.push((below, fs::read(&file).unwrap(), mode));
         }
     }
-    past
-}
-
-/// The same entry, a month older. What the credential was stays what Vault says.
-fn aged(mut entry: Entry) -> Entry {
-    let age = |at: &mut Timestamp| *at = *at - AGE;
-    age(&mut entry.created_at);
-    for attempt in &mut entry.attempts {
-        age(&mut attempt.begun_at);
-        age(&mut attempt.terms.expires_at);
-        age(&mut attempt.terms.not_after);
-        attempt.link.claimed_at.iter_mut().for_each(age);
-        attempt.link.ended_at.iter_mut().for_each(age);
-        if let MailState::Accepted { at } = &mut attempt.mail {
-            age(at);
-        }
-        if let Some(obligation) = &mut attempt.obligation {
-            age(&mut obligation.raised_at);
-            age(&mut obligation.due);
-            obligation.begun_at.iter_mut().for_each(age);
-        }
-        if let Some(evidence) = &mut attempt.evidence {
-            age(&mut evidence.at);
-        }
-    }
-    entry
+    folders
 }
 
 /// A ledger from before the audit trail tells that a delivery `gone` was accepted, as a backup of it would be.
 pub async fn older_than_its_trail(stand: &Stand) {
-    let data = stand.path("data");
-    let ledger = EmbeddedLedger::open(&data).unwrap();
+    let ledger = EmbeddedLedger::open(&stand.path("data")).unwrap();
     let common = ps_operator::restore::common(&ledger, &SystemRandom).await.unwrap().value;
-    let trail = FileTrail::open(&stand.audit_file(), &common.ledger_id, Mirror::None).unwrap();
-    let event = Event {
-        delivery: Key::new("default", "gone"),
-        incarnation: "0123456789abcdef".into(),
-        attempt: 0,
-        writer: Writer::Operator,
-        seq: 0,
-        at: now(),
-        kind: EventKind::Accepted,
-        reason: "first seen".into(),
-        facts: std::collections::BTreeMap::new(),
-    };
-    trail.append(&[event]).await.unwrap();
+    tell_of_more(&stand.audit_file(), &common.ledger_id).await;
 }

@@ -4,27 +4,17 @@ use ps_testbed::process::Process;
 use ps_testbed::wait_until;
 
 use crate::case::{Place, What};
-use crate::checks::carries_link;
-use crate::link::Link;
+use crate::delivery::is_too_much;
 use crate::story::Story;
-use crate::support::{Invitation, SOON};
+use crate::support::SOON;
 
 impl Place {
     /// Takes in new mails; of all links that were ever mailed for one delivery, at most one is live.
     pub async fn look_at_mails(&mut self) {
         let base = self.stand.public_url();
         for at in 0..self.deliveries.len() {
-            let delivery = &mut self.deliveries[at];
-            let mails = self.smtp.mails(&delivery.to).await.unwrap();
-            let fresh = mails.iter().filter(|mail| carries_link(mail)).skip(delivery.links.len());
-            let kinds = self.case.story.kinds();
-            delivery.links.extend(fresh.map(|mail| Link::new(&Invitation::of(mail), &base).demanding(kinds)));
-            let mut states = Vec::new();
-            for link in &self.deliveries[at].links {
-                states.push(link.state().await.unwrap_or_else(|| "no gateway".into()));
-            }
-            let live = states.iter().filter(|state| *state == "open" || *state == "claimed").count();
-            assert!(live <= 1 && states.len() <= 2, "links mailed: {states:?}\n{}", self.tale());
+            let states = self.deliveries[at].look_at_mails(self.case.story, self.smtp, &base).await;
+            assert!(!is_too_much(&states), "links mailed: {states:?}\n{}", self.tale());
         }
     }
 
@@ -53,22 +43,13 @@ impl Place {
                 }
             } else if delivery.opens && !delivery.is_opened() {
                 if everybody_has_mail && (told || !story.is_patient()) {
-                    for link in &mut delivery.links {
-                        if story == Story::Checked && !link.pass(self.smtp, &delivery.to).await {
-                            continue;
-                        }
-                        if link.claim().await {
-                            if !story.is_patient() {
-                                link.acknowledge().await;
-                            }
-                            break;
-                        }
+                    delivery.open(story, self.smtp).await;
+                    if !story.is_patient() {
+                        delivery.acknowledge().await;
                     }
                 }
             } else if !story.is_patient() {
-                for link in &mut delivery.links {
-                    link.acknowledge().await;
-                }
+                delivery.acknowledge().await;
             }
         }
     }

@@ -21,6 +21,9 @@ enum Kept {
 }
 use Kept::{By, Not};
 
+/// A test runs these lines of docs/plugin.md as they stand there.
+const PLUGIN: Kept = By("plugin/tests/plugin/document.rs", "fn the_commands_of_the_document_work");
+
 /// Every command in a fenced block of these documents.
 const COMMANDS: &[(&str, Kept)] = &[
     ("cargo xtask demo", Not("it waits for a person; the same without one is the next")),
@@ -65,6 +68,30 @@ const COMMANDS: &[(&str, Kept)] = &[
         By("operator/gateway/tests/gateway/page.rs", "\"--page-config\""),
     ),
     ("password-sender page --check https://links.example.com/", By("cli/tests/cli/page.rs", "[\"page\", \"--check\"")),
+    (
+        "bao write send/link/onboarding username=alice password=@pw.txt title=\"VPN access\" ttl=2h passphrase=@phrase.txt",
+        PLUGIN,
+    ),
+    ("sha256sum -c password-sender-plugin.sha256", PLUGIN),
+    (
+        "bao plugin register -sha256=\"$(sha256sum password-sender-plugin | cut -d' ' -f1)\" secret password-sender-plugin",
+        PLUGIN,
+    ),
+    ("bao secrets enable -path=send password-sender-plugin", PLUGIN),
+    ("bao write send/config public_url=https://links.example.com default_ttl=4h max_ttl=72h", PLUGIN),
+    ("bao write send/roles/onboarding max_ttl=8h require_passphrase=true", PLUGIN),
+    (
+        "password-sender send --to vault:send --role onboarding --title \"VPN access\" -f username=@user.txt -f password --passphrase",
+        PLUGIN,
+    ),
+    (
+        "password-sender-gateway --store vault --vault-addr https://vault.example.com:8200 --vault-token-file /run/gateway/token --vault-mount send --listen 127.0.0.1:8080",
+        By("plugin/tests/plugin/programs.rs", "fn a_gateway_serves_the_links_of_a_mount_and_nothing_else"),
+    ),
+    (
+        "password-sender-operator vault-agent --vault-addr https://vault.example.com:8200 --vault-token-file /etc/password-sender/vault-agent.token --vault-mount send",
+        By("plugin/tests/plugin/programs.rs", "[\"vault-agent\", \"--vault-addr\""),
+    ),
     ("sed -n 7p audit.jsonl | tr -d '\\n' | sha256sum", By("operator/tests/docs/commands.rs", "fn an_auditor_needs")),
     (
         "sed -n 7p audit.jsonl | sed 's/,\"sum\":\"[0-9a-f]*\"}$/}/' | tr -d '\\n' | sha256sum",
@@ -75,7 +102,7 @@ const COMMANDS: &[(&str, Kept)] = &[
 #[test]
 fn every_command_is_run_or_has_a_reason() {
     let mut unused: BTreeSet<&str> = COMMANDS.iter().map(|(line, _)| *line).collect();
-    for document in ["README.md", "docs/operations.md", "examples/standalone/README.md"] {
+    for document in ["README.md", "docs/operations.md", "docs/plugin.md", "examples/standalone/README.md"] {
         let text = text(document);
         let blocks = [fenced(&text, "sh"), fenced(&text, "console")].concat();
         for line in

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use ps_core::encode::from_b64;
+use ps_core::link::Verification;
 use ps_testbed::{
-    Fault, HttpProxy, OpenBao, Phase, ProxyAction, ProxyRule, SmtpOptions, SmtpServer, unique, wait_until,
+    Fault, HttpProxy, Mail, OpenBao, Phase, ProxyAction, ProxyRule, SmtpOptions, SmtpServer, unique, wait_until,
 };
 use serde_json::{Value, json};
 
@@ -12,6 +13,11 @@ use crate::support::{
     Invitation, KvSource, Needle, Recipient, RoleSource, SOON, Search, Setup, Stand, kv_delivery, memory_of,
     role_delivery,
 };
+
+/// What somebody thought of who knows the recipient. Every encoding has something to change in it.
+fn phrase() -> String {
+    format!("{}<&=\"%/\\+ü€>", unique("CanaryPhrase"))
+}
 
 /// What opens one delivery, as needles: the link, and the opening code.
 fn link_needles(name: &str, invitation: &Invitation, into: &mut Vec<Needle>, codes: &mut Vec<Needle>) {
@@ -35,7 +41,13 @@ async fn a_marked_secret_is_found_nowhere_and_the_link_only_in_the_mail() {
     stand.connect(&bao, &proxy.address(), &format!("{anywhere}{}", role.policy())).await;
 
     let (mut needles, mut codes) = (Vec::new(), Vec::new());
-    let names = ["opened", "revoked", "declined", "disputed", "held", "lost", "failing", "raced"];
+    let names = [
+        "opened", "revoked", "declined", "disputed", "held", "lost", "failing", "raced", "phrased", "expired",
+        "removed",
+    ];
+    let phrase = phrase();
+    stand.secret("phrase", "passphrase", &phrase);
+    needles.push(Needle::new(PHRASE, &phrase));
     let mut links = Vec::new();
     for name in names {
         // Every encoding has something to change in it.
@@ -54,8 +66,14 @@ async fn a_marked_secret_is_found_nowhere_and_the_link_only_in_the_mail() {
             }
             _ => {}
         }
-        let more = json!({"notify": {"email": format!("{}@v.example", unique("sender")), "events": ["Retrieved", "Declined", "Rotated"]}});
-        stand.apply(name, &kv_delivery(name, &to, &source, "1h", "1s", more.clone()));
+        let sender = format!("{}@v.example", unique("sender"));
+        let mut more = json!({"notify": {"email": sender, "events": ["Retrieved", "Declined", "Expired", "Rotated"]}});
+        if name == "phrased" {
+            let key = json!({"secretKeyRef": {"name": "phrase", "key": "passphrase"}});
+            more["verification"] = json!({"passphrase": key});
+        }
+        let ttl = if name == "expired" { "1m" } else { "1h" };
+        stand.apply(name, &kv_delivery(name, &to, &source, ttl, "1s", more.clone()));
         links.push((name, to, source, more));
     }
     let role_to = format!("{}@v.example", unique("role"));
@@ -76,6 +94,22 @@ async fn a_marked_secret_is_found_nowhere_and_the_link_only_in_the_mail() {
                 stand.wait_status(name, "delivered", SOON, |s| s.is("Delivered")).await;
                 stand.apply(name, &kv_delivery(name, to, source, "1h", "1s", revoked));
             }
+            "removed" => {
+                stand.wait_status(name, "delivered", SOON, |s| s.is("Delivered")).await;
+                stand.remove(name);
+            }
+            "phrased" => {
+                let kinds = [Verification::Passphrase];
+                let wrong = Recipient::demanded(&invitation, &kinds, Some("not this one"));
+                assert_eq!(wrong.claim().await.status, 403);
+                let recipient = Recipient::demanded(&invitation, &kinds, Some(&phrase));
+                let claimed = wait_until("its turn", SOON, async || {
+                    Some(recipient.claim().await).filter(|answer| answer.status == 200)
+                });
+                assert_eq!(recipient.unseal(&claimed.await.unwrap())["password"], source.password);
+            }
+            // Nobody opens it.
+            "expired" => {}
             "declined" => assert_eq!(recipient.decline().await.status, 200),
             "raced" => {
                 let wrong = Recipient::new(&Invitation { code: "0000-0000".into(), ..invitation.clone() });
@@ -98,7 +132,14 @@ async fn a_marked_secret_is_found_nowhere_and_the_link_only_in_the_mail() {
     link_needles("role", &invitation, &mut needles, &mut codes);
     assert_eq!(Recipient::new(&invitation).open().await["password"], role.password);
     for (name, _, source, _) in &links {
-        stand.wait_rotated(name, SOON * 2).await;
+        // The status of what was removed goes with it.
+        let rotated = wait_until("the rotation", SOON * 2, async || {
+            (source.now(&bao).await["password"] != json!(source.password)).then_some(())
+        });
+        rotated.await.unwrap_or_else(|e| panic!("{name}: {e}\n{}", stand.log_text()));
+        if *name != "removed" {
+            stand.wait_rotated(name, SOON).await;
+        }
         let fresh = source.now(&bao).await["password"].as_str().unwrap().to_owned();
         needles.push(Needle::new(&format!("the new password of {name}"), &fresh));
     }
@@ -112,6 +153,15 @@ async fn a_marked_secret_is_found_nowhere_and_the_link_only_in_the_mail() {
     for search in [&search, &codes] {
         search_files(&stand, search, &bao.folder().unwrap()).await;
     }
+    let mut owners: Vec<(&str, &str)> = links.iter().map(|(name, to, ..)| (*name, to.as_str())).collect();
+    owners.push(("role", &role_to));
+    for (name, _, _, more) in &links {
+        let sender = more["notify"]["email"].as_str().unwrap();
+        smtp.wait_for_mail(sender, SOON).await.unwrap_or_else(|e| panic!("no notice of {name}: {e}"));
+    }
+    for search in [&search, &codes] {
+        search_mails(&smtp, search, &owners).await;
+    }
     // The acts are over when all rest and every connection that was used is idle.
     stand.wait_status("role", "rest", SOON, |s| s.is("Rotated")).await;
     search_memory(&stand, &search, &codes);
@@ -124,6 +174,40 @@ async fn a_marked_secret_is_found_nowhere_and_the_link_only_in_the_mail() {
     search_memory(&stand, &search, &codes);
 }
 
+/// The passphrase, as a needle.
+const PHRASE: &str = "the passphrase";
+
+/// A link is in its own recipient's mails and in no other, and no mail holds a value or a passphrase.
+async fn search_mails(smtp: &SmtpServer, search: &Search, owners: &[(&str, &str)]) {
+    let mails = smtp.all_mails().await.unwrap();
+    let (foreign, carrying) = found_in_mails(&mails, search, owners);
+    assert_eq!(foreign, [""; 0]);
+    assert!(carrying >= owners.len(), "{carrying} mails carry what they must");
+    assert!(mails.len() >= carrying + owners.len() - 1, "the notices are there too: {} mails", mails.len());
+    let (foreign, carrying) = found_in_mails(&mails, search, &[]);
+    assert!(foreign.len() >= owners.len() && carrying == 0, "the control: none of them is anybody's own");
+}
+
+/// What is in mails where it does not belong, and how many hold what does.
+fn found_in_mails(mails: &[Mail], search: &Search, owners: &[(&str, &str)]) -> (Vec<String>, usize) {
+    const OPENS: [&str; 4] = ["the link of", "S of", "the opening code of", "the bare opening code of"];
+    let (mut foreign, mut carrying) = (Vec::new(), 0);
+    for mail in mails {
+        // As it was sent, and as it is read: a long line is broken on its way.
+        let read = [&mail.text, &mail.html].into_iter().flatten().map(|text| text.clone().into_bytes());
+        let parts = read.chain([mail.raw().unwrap()]);
+        let found: Vec<String> = parts.flat_map(|part| search.found_in(&part)).collect();
+        let owner = owners.iter().find(|(_, to)| mail.recipients.iter().any(|recipient| recipient == to));
+        let is_own = |what: &String| {
+            owner.is_some_and(|(name, _)| OPENS.iter().any(|kind| what.starts_with(&format!("{kind} {name} as "))))
+        };
+        carrying += usize::from(found.iter().any(is_own));
+        let others = found.into_iter().filter(|what| !is_own(what));
+        foreign.extend(others.map(|what| format!("{what} in a mail to {:?}", mail.recipients)));
+    }
+    (foreign, carrying)
+}
+
 async fn search_files(stand: &Stand, search: &Search, bao: &std::path::Path) {
     // What was erased is truncated from the write-ahead log within a second.
     let quiet = wait_until("nothing in the store's and the ledger's files", Duration::from_secs(10), async || {
@@ -131,7 +215,10 @@ async fn search_files(stand: &Stand, search: &Search, bao: &std::path::Path) {
     });
     quiet.await.unwrap_or_else(|e| panic!("{e}: {:?}", search.found_below(&stand.path("data"))));
     assert_eq!(search.found_below(&stand.path("manifests")), [""; 0]);
-    assert_eq!(search.found_below(&stand.path("secrets")), [""; 0]);
+    // The passphrase is there because the sender has put it there.
+    let mut secrets = search.found_below(&stand.path("secrets"));
+    secrets.retain(|what| !what.starts_with(&format!("{PHRASE} as raw in ")));
+    assert_eq!(secrets, [""; 0]);
     assert_eq!(search.found_in(stand.metrics().await.as_bytes()), [""; 0], "metrics");
     let log = stand.log_text();
     assert!(log.contains("TRACE") || log.contains("DEBUG"), "the log is as loud as it can be");

@@ -119,7 +119,11 @@ async fn a_store_that_is_damaged_at_the_start_is_put_aside_and_its_links_are_wit
         let before = scene.put_aside();
         scene.stand.stop();
         damage(&scene.links(), scene.database());
+        // What was put aside long ago: no link in it could be open any more.
+        let long_ago = scene.links().join("suspect-1700000000000-links.db");
+        fs::write(&long_ago, "ciphertext").unwrap();
         scene.stand.run().await;
+        assert!(!long_ago.exists(), "{what}");
         for sent in &sent {
             scene.assert_withdrawn(sent, what).await;
         }

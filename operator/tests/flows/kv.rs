@@ -1,4 +1,4 @@
-//! KV version 2: delivered, opened in Chromium, written over, destroyed, proven.
+//! KV secrets: delivered, opened in Chromium, written over, destroyed, proven.
 
 use ps_testbed::{Testbed, unique};
 use serde_json::json;
@@ -92,4 +92,48 @@ async fn a_password_policy_of_vault_makes_the_new_value() {
     let now = source.now(bao).await;
     let fresh = now["password"].as_str().unwrap();
     assert!(fresh.len() == 17 && fresh.chars().all(|c| "xyz".contains(c)), "{fresh}");
+}
+
+#[tokio::test]
+async fn version_1_is_written_over_whole_and_only_if_every_key_is_named() {
+    let bao = Testbed::connect_or_start().unwrap().bao().await.unwrap();
+    let (mount, stand) = (unique("kv1"), Stand::start(Setup::default()).await);
+    bao.mount_kv1(&mount).await.unwrap();
+    let policy = format!("path \"{mount}/*\" {{ capabilities = [\"read\", \"update\"] }}");
+    stand.connect(bao, bao.address(), &policy).await;
+    let deliver = async |name: &str, other: Option<&str>| {
+        let source = KvSource { mount: mount.clone(), path: name.to_owned(), password: unique("pw") };
+        let mut data = json!({"username": "shop", "password": source.password, "port": 5432});
+        if let Some(other) = other {
+            data["other"] = json!(other);
+        }
+        bao.kv1_put(&mount, name, data).await.unwrap();
+        let to = format!("{}@v.example", unique(name));
+        let fields = ["username", "password", "port"].map(|key| json!({"label": key, "key": key}));
+        let more =
+            json!({"source": {"vault": {"kv": {"version": 1}}}, "fields": fields, "rotation": {"keys": ["password"]}});
+        stand.apply(name, &kv_delivery(name, &to, &source, "10m", "1s", more));
+        (source, to)
+    };
+    let (source, to) = deliver("whole", None).await;
+    let opened = stand.recipient(&to).await.open().await;
+    assert_eq!((&opened["password"], opened["port"].as_str()), (&source.password, "5432"));
+    let seen = stand.wait_rotated("whole", SOON).await;
+    assert_eq!((seen.text("/status/evidence/by"), seen.text("/status/evidence/scope")), ("Us", "Vault"));
+    let now = bao.kv1_get(&mount, "whole").await.unwrap().unwrap();
+    assert_eq!((&now["username"], &now["port"], now.len()), (&json!("shop"), &json!(5432), 3));
+    assert!(now["password"] != json!(source.password) && now["password"].as_str().unwrap().len() == 32, "{now:?}");
+
+    // What nobody named would be written over as well: that is said before anything is sent.
+    let (source, to) = deliver("more", Some("is not delivered")).await;
+    let seen = stand.wait_status("more", "the refusal", SOON, |s| s.stalled().is_some()).await;
+    let (reason, message) = (seen.condition("Stalled").1, seen.condition("Stalled").2);
+    assert_eq!(reason, "Kv1UnnamedKeys");
+    assert!(message.contains("spec.source.vault.kv.keys") && message.contains("other"), "{message}");
+    assert_eq!(stand.mails(&to, 0, SOON).await.len(), 0);
+    assert_eq!(bao.kv1_get(&mount, "more").await.unwrap().unwrap()["password"], json!(source.password));
+    let whole = json!({"username": "shop", "password": source.password, "port": 5432});
+    bao.kv1_put(&mount, "more", whole).await.unwrap();
+    assert_eq!(stand.recipient(&to).await.open().await["password"], source.password);
+    stand.wait_rotated("more", SOON).await;
 }

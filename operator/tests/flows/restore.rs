@@ -83,7 +83,7 @@ async fn applying_again_and_restarting_send_nothing_and_redeliver_sends() {
 }
 
 #[tokio::test]
-async fn a_second_operator_on_the_same_folder_stands_by_and_takes_over() {
+async fn what_a_killed_operator_owed_is_met_by_the_next_one() {
     let scene = Scene::new(Setup::default()).await;
     let stand = &scene.stand;
     stand.apply("shop", &scene.manifest("2s", json!({})));

@@ -52,6 +52,38 @@ async fn the_old_password_lives_as_long_as_promised_and_no_longer() {
 }
 
 #[tokio::test]
+async fn a_password_that_is_rotated_before_its_delivery_is_a_fresh_one_and_rotated_once() {
+    let bao = Testbed::connect_or_start().unwrap().bao().await.unwrap();
+    let proxy = HttpProxy::start(bao.address()).unwrap();
+    let role = RoleSource::new(bao).await;
+    let stand = Stand::start(Setup::default()).await;
+    stand.connect(bao, &proxy.address(), &role.policy()).await;
+    let rotations = || proxy.requests().iter().filter(|r| r.path.contains("/rotate-role/")).count();
+    let to = format!("{}@v.example", unique("fresh"));
+    let before = json!({"rotation": {"beforeDelivery": true}});
+    stand.apply("fresh", &role_delivery("fresh", &to, &role, "10m", "2s", before));
+
+    let recipient = stand.recipient(&to).await;
+    stand.wait_status("fresh", "delivered", SOON, |s| s.is("Delivered")).await;
+    assert_eq!((rotations(), stand.audited("fresh", "RotationBegun")), (1, 1), "before anything was mailed");
+    let delivered = recipient.open().await["password"].clone();
+    assert_ne!(delivered, role.password, "what others may know by now is not what is delivered");
+    assert!(role.logs_in(&delivered).await, "the delivered password");
+    assert!(!role.logs_in(&role.password).await, "the one before");
+
+    // Afterwards as for every other one: once, and the delivered one is dead.
+    let seen = stand.wait_rotated("fresh", SOON).await;
+    assert_eq!((seen.text("/status/evidence/scope"), seen.text("/status/evidence/by")), ("Target", "Us"));
+    assert_eq!((rotations(), stand.audited("fresh", "RotationBegun")), (2, 2));
+    let now = role.current(bao).await;
+    assert!(now != delivered && role.logs_in(&now).await && !role.logs_in(&delivered).await);
+    // A restart finds nothing left to do.
+    stand.restart().await;
+    stand.wait_rests("fresh").await;
+    assert_eq!((rotations(), stand.mails(&to, 1, SOON).await.len(), role.current(bao).await), (2, 1, now));
+}
+
+#[tokio::test]
 async fn when_one_of_two_recipients_of_a_role_is_done_the_other_link_is_withdrawn_or_sent_anew() {
     let bao = Testbed::connect_or_start().unwrap().bao().await.unwrap();
     let role = RoleSource::new(bao).await;

@@ -30,8 +30,13 @@ async fn a_lease_from_a_clock_that_ran_ahead_locks_nobody_out_and_an_honest_one_
 
     let until = now() + Span::from_secs(8);
     leave_lease(&stand, until).await;
-    stand.run().await;
+    stand.spawn();
+    let stands_by = async || stand.log_text().contains("standing by").then_some(());
+    wait_until("somebody who stands by", SOON, stands_by).await.unwrap();
+    assert_eq!((stand.asks("healthz").await, stand.asks("readyz").await), (200, 503), "it lives, and does not lead");
+    stand.wait_ready().await;
     assert!(now() >= until, "somebody else had it");
+    assert_eq!((stand.asks("healthz").await, stand.asks("metrics").await), (200, 200));
     assert!(stand.log_text().contains("standing by"));
 }
 

@@ -2,13 +2,22 @@
 
 use std::time::Duration;
 
-use ps_testbed::{HttpProxy, OpenBao, ProxyAction, ProxyRule, Testbed, unique};
+use ps_testbed::{HttpProxy, OpenBao, ProxyAction, ProxyRule, Testbed, unique, wait_until};
 use serde_json::{Value, json};
 
 use crate::support::{Invitation, KvSource, Recipient, RoleSource, SOON, Setup, Stand, kv_delivery, role_delivery};
 
 /// Longer than the wait between two tries of what only a person can mend.
 const AFTER_A_PERSON: Duration = Duration::from_secs(90);
+
+/// An operator that reaches a mount with one secret through a proxy.
+async fn behind_a_proxy() -> (&'static OpenBao, HttpProxy, Stand, KvSource) {
+    let bao = Testbed::connect_or_start().unwrap().bao().await.unwrap();
+    let proxy = HttpProxy::start(bao.address()).unwrap();
+    let (stand, first) = (Stand::start(Setup::default()).await, KvSource::new(bao).await);
+    stand.connect(bao, &proxy.address(), &first.policy_of_mount()).await;
+    (bao, proxy, stand, first)
+}
 
 #[tokio::test]
 async fn a_sealed_and_a_restarted_openbao_are_waited_for() {
@@ -70,12 +79,7 @@ async fn an_openbao_that_hangs_delays_only_those_who_use_it() {
 #[tokio::test]
 async fn refusals_and_lost_answers_at_each_request_cost_neither_a_second_mail_nor_a_second_version() {
     use ProxyAction::{DoneBut, DoneButDrop, DoneButHang, Drop, Refuse};
-    let bao = Testbed::connect_or_start().unwrap().bao().await.unwrap();
-    let proxy = HttpProxy::start(bao.address()).unwrap();
-    let stand = Stand::start(Setup::default()).await;
-    let first = KvSource::new(bao).await;
-    let anywhere = format!("path \"{}/*\" {{ capabilities = [\"read\", \"patch\", \"update\"] }}", first.mount);
-    stand.connect(bao, &proxy.address(), &anywhere).await;
+    let (bao, proxy, stand, first) = behind_a_proxy().await;
     let faults = [
         ("GET", "/data/", Refuse(429), 2),
         ("GET", "/data/", Refuse(503), 2),
@@ -200,4 +204,38 @@ async fn a_connection_that_leads_to_another_server_rotates_nothing_there() {
     source.assert_replaced(ours).await;
     let there = theirs.kv_metadata(&source.mount, &source.path).await.unwrap();
     assert_eq!(there["current_version"], 1, "{there}");
+}
+
+#[tokio::test]
+async fn an_operator_killed_between_writing_and_destroying_leaves_neither_half_done_nor_done_twice() {
+    let (bao, proxy, stand, first) = behind_a_proxy().await;
+    // Written, and nobody was told; told, and not yet destroyed; destroyed, and nobody was told.
+    let moments = [
+        ("PATCH", "/data/", ProxyAction::DoneButHang, false),
+        ("", "/destroy/", ProxyAction::Hang, false),
+        ("", "/destroy/", ProxyAction::DoneButHang, true),
+    ];
+    for (method, kind, action, destroyed) in moments {
+        let (source, name) = (KvSource::below(bao, &first.mount).await, unique("between").replace('_', "-"));
+        let at = format!("{kind}{}", source.path);
+        let rule = ProxyRule::new(&at, action);
+        proxy.rule(if method.is_empty() { rule } else { rule.method(method) });
+        let to = format!("{}@v.example", unique("between"));
+        stand.apply(&name, &kv_delivery(&name, &to, &source, "1h", "1s", Value::Null));
+        let recipient = stand.recipient(&to).await;
+        assert_eq!(recipient.open().await["password"], source.password);
+        let met = wait_until("the moment", SOON, async || {
+            proxy.requests().iter().any(|r| r.path.contains(&at) && r.client.is_none()).then_some(())
+        });
+        met.await.unwrap();
+        stand.kill();
+        proxy.clear();
+        let old = bao.kv_get(&source.mount, &source.path, 1).await.unwrap().unwrap();
+        assert_eq!(old.metadata["destroyed"], json!(destroyed), "{kind}");
+        assert_eq!(bao.kv_metadata(&source.mount, &source.path).await.unwrap()["current_version"], 2, "{kind}");
+        stand.run().await;
+        let seen = stand.wait_rotated(&name, SOON).await;
+        source.assert_replaced(bao).await;
+        assert_eq!((seen.text("/status/evidence/scope"), stand.mails(&to, 1, SOON).await.len()), ("Vault", 1));
+    }
 }

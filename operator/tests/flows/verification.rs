@@ -2,17 +2,15 @@
 
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ps_core::encode::from_b64;
-use ps_core::ids::Digest;
 use ps_core::link::Verification;
 use ps_testbed::{Fault, OidcServer, Phase, SmtpOptions, SmtpServer, Testbed, unique, wait_until};
 use serde_json::{Value, json};
 
-use crate::support::{Invitation, KvSource, Needle, Recipient, SOON, Search, Setup, Stand, kv_delivery, shared_smtp};
-
-const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+use crate::support::{
+    Invitation, KvSource, Needle, Recipient, SOON, Search, Setup, Stand, VERIFIER, code_in, hand_in, kv_delivery,
+    mail_a_code, shared_smtp, sign_in, wrong_code,
+};
 
 /// A delivery that demands something, as far as its mail.
 pub(crate) struct Demanding {
@@ -54,27 +52,6 @@ impl Demanding {
     }
 }
 
-async fn code_in(smtp: &SmtpServer, to: &str, mails: usize) -> String {
-    let received = smtp.wait_for_mails(to, mails, SOON).await.unwrap();
-    let text = received.last().unwrap().text.clone().unwrap();
-    let is_code =
-        |line: &&str| line.len() == 9 && line.split('-').all(|part| part.parse::<u32>().is_ok() && part.len() == 4);
-    text.lines().map(str::trim).find(is_code).expect("a code in the mail").to_owned()
-}
-
-fn mail() -> Value {
-    json!({"step": "mail"})
-}
-
-fn hand_in(code: &str) -> Value {
-    json!({"step": "code", "emailCode": code})
-}
-
-/// Another code than the right one.
-pub(crate) fn wrong(code: &str) -> &'static str {
-    if code == "0000-0000" { "0000-0001" } else { "0000-0000" }
-}
-
 #[tokio::test]
 async fn an_emailed_code_opens_the_link_in_the_browser_that_typed_it() {
     let kinds = [Verification::EmailCode];
@@ -84,10 +61,10 @@ async fn an_emailed_code_opens_the_link_in_the_browser_that_typed_it() {
     let early = recipient.claim().await;
     assert_eq!((early.status, early.code()), (403, "verification-due"));
 
-    let sent = recipient.judged(mail()).await;
+    let sent = recipient.judged(mail_a_code()).await;
     assert_eq!((&sent.body["emailCode"]["status"], &sent.body["emailCode"]["mailsLeft"]), (&json!("sent"), &json!(2)));
     let code = on.code(2).await;
-    let refused = recipient.judged(hand_in(wrong(&code))).await;
+    let refused = recipient.judged(hand_in(wrong_code(&code))).await;
     assert_eq!(
         (&refused.body["emailCode"]["status"], &refused.body["emailCode"]["triesLeft"]),
         (&json!("wrong"), &json!(4))
@@ -115,14 +92,14 @@ async fn a_code_outlives_a_restart_and_a_second_browser_may_take_over() {
     let kinds = [Verification::EmailCode];
     let on = Demanding::start(json!({"emailCode": {}}), &[]).await;
     let (first, second) = (on.recipient(&kinds), on.recipient(&kinds));
-    first.judged(mail()).await;
+    first.judged(mail_a_code()).await;
     let code = on.code(2).await;
     on.stand.kill();
     on.stand.run().await;
     assert_eq!(first.judged(hand_in(&code)).await.body["emailCode"]["status"], "passed");
     // Another mail is asked for in another browser, which then is the one.
     let sent = wait_until("another mail", SOON * 2, async || {
-        let answer = second.judged(mail()).await;
+        let answer = second.judged(mail_a_code()).await;
         (answer.body["emailCode"]["mailsLeft"] == 1).then_some(answer)
     });
     assert_eq!(sent.await.unwrap().body["emailCode"]["status"], "sent");
@@ -139,18 +116,18 @@ async fn wrong_codes_after_a_right_opening_code_lock_the_link_in_the_end() {
     let recipient = on.recipient(&[Verification::EmailCode]);
     // Without the opening code nothing of it counts.
     let stranger = Recipient::new(&Invitation { code: "0000-0000".into(), ..on.invitation.clone() });
-    assert_eq!(stranger.step(mail()).await.code(), "wrong-code");
+    assert_eq!(stranger.step(mail_a_code()).await.code(), "wrong-code");
     let mut tries = 0;
     for mails in 2..=4 {
         let sent = wait_until("the mail", SOON, async || {
-            let answer = recipient.judged(mail()).await;
+            let answer = recipient.judged(mail_a_code()).await;
             (answer.status == 200).then_some(answer)
         });
         assert_eq!(sent.await.unwrap().body["emailCode"]["status"], "sent");
         let code = on.code(mails).await;
         for left in (0..5).rev() {
             let answer = wait_until("the try to be looked at", SOON * 2, async || {
-                let answer = recipient.judged(hand_in(wrong(&code))).await;
+                let answer = recipient.judged(hand_in(wrong_code(&code))).await;
                 (answer.status != 429).then_some(answer)
             });
             let answer = answer.await.unwrap();
@@ -182,36 +159,18 @@ async fn a_mail_server_that_refuses_is_told_and_one_that_waits_is_waited_for() {
     let on = Demanding::on(stand, &smtp, json!({"emailCode": {}}), &[]).await;
     let recipient = on.recipient(&[Verification::EmailCode]);
     smtp.fault(&Fault::reply(Phase::Rcpt, 550, "No").only_for(&on.to).times(1)).await.unwrap();
-    let refused = recipient.judged(mail()).await;
+    let refused = recipient.judged(mail_a_code()).await;
     assert_eq!(
         (&refused.body["emailCode"]["status"], &refused.body["emailCode"]["mailsLeft"]),
         (&json!("notSent"), &json!(2))
     );
     smtp.fault(&Fault::reply(Phase::Rcpt, 451, "Later").only_for(&on.to).times(1)).await.unwrap();
-    let sent = recipient.judged(mail()).await;
+    let sent = recipient.judged(mail_a_code()).await;
     assert_eq!((&sent.body["emailCode"]["status"], &sent.body["emailCode"]["mailsLeft"]), (&json!("sent"), &json!(1)));
     let code = code_in(&smtp, &on.to, 2).await;
     assert_eq!(recipient.judged(hand_in(&code)).await.body["emailCode"]["status"], "passed");
     assert_eq!(recipient.open().await["password"], on.source.password);
     assert_eq!(on.stand.audited("shop", "CodeRefused"), 1);
-}
-
-async fn sign_in(server: &OidcServer, recipient: &Recipient, home: &str) -> Value {
-    let challenge = URL_SAFE_NO_PAD.encode(Digest::of(VERIFIER.as_bytes()).0);
-    let nonce = recipient.nonce();
-    let parameters = [
-        ("response_type", "code"),
-        ("client_id", server.client_id()),
-        ("scope", "openid email"),
-        ("redirect_uri", home),
-        ("state", "tab"),
-        ("nonce", nonce.as_str()),
-        ("code_challenge", challenge.as_str()),
-        ("code_challenge_method", "S256"),
-    ];
-    let back = server.sign_in(&parameters).await.unwrap();
-    let code = back.iter().find(|(name, _)| name == "code").map(|(_, code)| code.clone()).unwrap();
-    json!({"step": "oidc", "authorizationCode": code, "verifier": VERIFIER})
 }
 
 #[tokio::test]
@@ -272,7 +231,7 @@ async fn all_three_are_demanded_of_one_browser_and_no_trace_of_them_stays() {
         (&json!("passed"), &json!("none"))
     );
     assert_eq!(recipient.claim().await.code(), "verification-due", "a code is due too");
-    recipient.judged(mail()).await;
+    recipient.judged(mail_a_code()).await;
     let code = code_in(&smtp, &on.to, 2).await;
     recipient.judged(hand_in(&code)).await;
     assert_eq!(forgetful.claim().await.code(), "verification-due", "another browser");

@@ -153,6 +153,11 @@ impl Search {
 
 /// The readable and writable memory of a process, piece by piece; root may read that of an undumpable one too.
 pub fn memory_of(pid: u32, mut each: impl FnMut(&[u8])) {
+    memory_with_names(pid, |_, piece| each(piece));
+}
+
+/// The same with what the kernel says of each piece.
+pub fn memory_with_names(pid: u32, mut each: impl FnMut(&str, &[u8])) {
     let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
     let mut memory = fs::File::open(format!("/proc/{pid}/mem")).unwrap();
     let mut bytes = 0;
@@ -172,7 +177,7 @@ pub fn memory_of(pid: u32, mut each: impl FnMut(&[u8])) {
                 bytes += page.len();
             }
         }
-        each(&piece);
+        each(line, &piece);
     }
     assert!(bytes > 1024 * 1024, "only {bytes} bytes of process {pid} could be read");
 }

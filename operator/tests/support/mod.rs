@@ -1,12 +1,14 @@
 //! What the flow tests stand on: the real operator with its gateway, real servers, and a recipient.
 
+mod factors;
 mod files;
 mod recipient;
 mod sources;
 mod stand;
 mod status;
 
-pub use files::{Needle, Search, copy_tree, files_below, holds, memory_of};
+pub use factors::{VERIFIER, code_in, hand_in, mail_a_code, sign_in, wrong_code};
+pub use files::{Needle, Search, copy_tree, files_below, holds, memory_of, memory_with_names};
 pub use recipient::{Invitation, Recipient, client};
 pub use sources::{KvSource, RoleSource, kv_delivery, role_delivery};
 pub use stand::{Setup, Stand, program, shared_smtp};

@@ -42,6 +42,11 @@ impl KvSource {
         )
     }
 
+    /// The same for every secret of its mount, and all that lies beside them.
+    pub fn policy_of_mount(&self) -> String {
+        format!("path \"{}/*\" {{ capabilities = [\"read\", \"patch\", \"update\"] }}", self.mount)
+    }
+
     /// The newest version's data.
     pub async fn now(&self, bao: &OpenBao) -> Map<String, Value> {
         bao.kv_get(&self.mount, &self.path, 0).await.unwrap().unwrap().data.unwrap()

@@ -160,15 +160,19 @@ impl Stand {
 
     /// Waits until the operator says that it is ready, which means that claims are answered.
     pub async fn wait_ready(&self) {
-        let ready = format!("http://127.0.0.1:{}/readyz", self.admin);
         let up = wait_until("the operator to be ready", SOON, async || {
             if let Some(status) = self.process().as_ref().and_then(|p| p.ended().unwrap()) {
                 panic!("the operator ended ({status}):\n{}", self.tail());
             }
-            let answer = client().get(&ready).send().await.ok()?;
-            (answer.status().as_u16() == 200).then_some(())
+            (self.asks("readyz").await == 200).then_some(())
         });
         up.await.unwrap_or_else(|e| panic!("{e}\n{}", self.tail()));
+    }
+
+    /// The status of an endpoint of the admin port; 0 if nobody answers.
+    pub async fn asks(&self, endpoint: &str) -> u16 {
+        let answer = client().get(format!("http://127.0.0.1:{}/{endpoint}", self.admin)).send().await;
+        answer.map_or(0, |answer| answer.status().as_u16())
     }
 
     /// SIGKILL. The gateway must end by itself.

@@ -113,7 +113,7 @@ pub(crate) async fn read(peer: &Peer, mount: &str, role: &str) -> Result<Reading
     if let Some(ahead) = ahead(peer, role, rotated) {
         return Err(ahead);
     }
-    Ok(Reading { fields, identity: Identity::Static { rotated }, rotates_in, period })
+    Ok(Reading { fields, identity: Identity::Static { rotated }, rotates_in, period, others: Vec::new() })
 }
 
 /// How far Vault's clock may be ahead of ours.

@@ -2,13 +2,14 @@
 //!
 //! Between reading the unchanged keys and writing, another writer's change would be lost: nothing here can prevent it.
 
-use ps_core::delivery::{DeliveredVersion, Identity, SourceSight, Tags};
+use ps_core::delivery::{DeliveredVersion, Identity, SourceSight, Strategy, Tags};
 use ps_core::error::{Class, Fault};
 use ps_core::ports::Reading;
+use ps_core::rotation::writable;
 use ps_core::secret::SecretBytes;
 use ps_core::time::Timestamp;
 
-use crate::answer::{Object, errors, fields, raw_data, tags};
+use crate::answer::{Object, RawFields, errors, fields, raw_data, tags};
 use crate::fault;
 use crate::generate;
 use crate::kv2::require;
@@ -54,9 +55,16 @@ fn unreadable(peer: &Peer, mount: &str, path: &str) -> Fault {
 /// As for version 2.
 pub(crate) async fn read(peer: &Peer, mount: &str, path: &str, keys: &[String]) -> Result<Reading, Fault> {
     let body = find_or_fault(peer, mount, path).await?;
-    let found = raw_data(&body).and_then(|raw| fields(&raw, keys)).ok_or_else(|| unreadable(peer, mount, path))?;
+    let raw = raw_data(&body).ok_or_else(|| unreadable(peer, mount, path))?;
+    let found = fields(&raw, keys).ok_or_else(|| unreadable(peer, mount, path))?;
     require(peer, mount, path, keys, &found)?;
-    Ok(Reading { fields: found, identity: Identity::Kv1, rotates_in: None, period: None })
+    let others = others(&raw, keys);
+    Ok(Reading { fields: found, identity: Identity::Kv1, rotates_in: None, period: None, others })
+}
+
+/// The keys that are not among the `named`; none of them named means all.
+fn others(raw: &RawFields<'_>, named: &[String]) -> Vec<String> {
+    raw.keys().filter(|key| !named.is_empty() && !named.contains(key)).cloned().collect()
 }
 
 /// Looks again.
@@ -106,18 +114,7 @@ pub(crate) async fn write(
 ) -> Result<(), Fault> {
     let body = find_or_fault(peer, mount, path).await?;
     let raw = raw_data(&body).ok_or_else(|| unreadable(peer, mount, path))?;
-    let unnamed: Vec<&str> =
-        raw.keys().map(String::as_str).filter(|key| !named.is_empty() && !named.iter().any(|n| n == key)).collect();
-    if !unnamed.is_empty() {
-        let message = format!(
-            "connection {}: {mount}/{path} is KV version 1 and holds more keys than the delivery names ({}); a write would replace them too",
-            fault::name(peer.at()),
-            unnamed.join(", ")
-        );
-        return Err(Fault::new(Class::Misconfigured, "kv1-unnamed-keys", message)
-            .field(field::KV_KEYS)
-            .remedy("Name every key, or move the secret to KV version 2"));
-    }
+    writable(&format!("{mount}/{path}"), Strategy::WriteNewVersion, &others(&raw, named))?;
     let values = generate::values(peer, keys, policy).await?;
     let mut fresh = Object::new(body.len());
     for (key, value) in &values {

@@ -111,7 +111,7 @@ pub(crate) async fn read(peer: &Peer, mount: &str, path: &str, keys: &[String]) 
     match find(peer, mount, path, keys).await? {
         Found::Live { fields, identity } => {
             require(peer, mount, path, keys, &fields)?;
-            Ok(Reading { fields, identity, rotates_in: None, period: None })
+            Ok(Reading { fields, identity, rotates_in: None, period: None, others: Vec::new() })
         }
         Found::Deleted => {
             let message =

@@ -50,6 +50,7 @@ use ps_core::secret::SecretBytes;
 use ps_core::time::Timestamp;
 
 pub use counts::RequestCount;
+pub use plain::Verb;
 
 use counts::Counts;
 use peer::{Keeper, Peer};

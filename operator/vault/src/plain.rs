@@ -4,6 +4,7 @@
 use ps_core::error::Fault;
 use ps_core::ports::Connection;
 use ps_core::secret::SecretBytes;
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::VaultClient;
@@ -11,6 +12,30 @@ use crate::answer;
 use crate::fault;
 use crate::path::join;
 use crate::request::{Method, Operation, Request};
+
+/// How something is sent to a path that a person has named. Vault takes the first two for the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Verb {
+    /// POST.
+    Post,
+    /// PUT.
+    Put,
+    /// DELETE, without a body.
+    Delete,
+}
+
+impl Verb {
+    /// As it is sent.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Delete => "DELETE",
+        }
+    }
+}
 
 impl VaultClient {
     /// Reads `data` at `path` below `/v1/`; `None` where there is nothing. `query` is encoded already.
@@ -30,13 +55,22 @@ impl VaultClient {
         }
     }
 
-    /// Sends `body` to `path` below `/v1/` by POST, or asks for its deletion if there is none; gives the status. What it did
-    /// is not looked at.
+    /// Sends `body` to `path` below `/v1/` in this way; gives the status. What it did is not looked at.
     ///
     /// # Errors
     /// No answer, no login, or a refusal. It may have happened all the same.
-    pub async fn write_data(&self, at: &Connection, path: &str, body: Option<&Value>) -> Result<u16, Fault> {
-        let method = if body.is_some() { Method::Post } else { Method::Delete };
+    pub async fn write_data(
+        &self,
+        at: &Connection,
+        path: &str,
+        verb: Verb,
+        body: Option<&Value>,
+    ) -> Result<u16, Fault> {
+        let method = match verb {
+            Verb::Post => Method::Post,
+            Verb::Put => Method::Put,
+            Verb::Delete => Method::Delete,
+        };
         let body = body.map(|body| SecretBytes::new(body.to_string().into_bytes()));
         let request = Request { operation: Operation::Follow, method, path: join(&[(path, None)])?, query: None, body };
         let answer = self.peer(at)?.call(&request).await?;

@@ -49,6 +49,8 @@ impl Operation {
 pub(crate) enum Method {
     Get,
     Post,
+    /// The same as POST to Vault; not to what may stand in front of it.
+    Put,
     /// With `application/merge-patch+json` (RFC 7396).
     Patch,
     Delete,
@@ -59,7 +61,7 @@ impl Method {
     pub(crate) const fn capability(self) -> &'static str {
         match self {
             Self::Get => "read",
-            Self::Post => "update",
+            Self::Post | Self::Put => "update",
             Self::Patch => "patch",
             Self::Delete => "delete",
         }

@@ -128,6 +128,7 @@ impl Endpoint for Call<'_> {
         match self.0.method {
             Method::Get => RequestMethod::GET,
             Method::Post => RequestMethod::POST,
+            Method::Put => RequestMethod::PUT,
             Method::Patch => RequestMethod::PATCH,
             Method::Delete => RequestMethod::DELETE,
         }

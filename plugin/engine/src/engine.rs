@@ -25,6 +25,9 @@ use crate::{events, gateway, help, issue, leases, links, roles, sealed, tidy};
 /// By these words a server knows that the active node must be asked. They come from us only where a standby was asked.
 const ASK_ACTIVE: &str = "cannot write to readonly storage";
 
+/// Passphrases that are hashed at the same time.
+const HASHING: usize = 4;
+
 /// Where the mount's settings are.
 pub(crate) const CONFIG: &str = "config";
 /// Where roles are.
@@ -37,6 +40,12 @@ pub struct Engine {
     pub(crate) random: Arc<dyn Random>,
     pub(crate) counters: Counters,
     pub(crate) schedule: Mutex<Schedule>,
+    /// One place for each passphrase that is hashed at the same time: each takes 19 MiB.
+    pub(crate) hashing: tokio::sync::Semaphore,
+    /// Held by the one round of housekeeping that runs.
+    pub(crate) tidying: tokio::sync::Mutex<()>,
+    /// Held while settings are read and written again: of two edits at a time neither is lost.
+    pub(crate) editing: tokio::sync::Mutex<()>,
     known: Known,
     /// How long tombstones are kept, as last read; milliseconds.
     keep: AtomicI64,
@@ -58,6 +67,9 @@ impl Engine {
             random,
             counters: Counters::default(),
             schedule: Mutex::default(),
+            hashing: tokio::sync::Semaphore::new(HASHING),
+            tidying: tokio::sync::Mutex::default(),
+            editing: tokio::sync::Mutex::default(),
             known: Known::default(),
             keep: AtomicI64::new(Config::default().keep.as_millis()),
         }
@@ -165,7 +177,7 @@ impl Engine {
     ) -> Result<T, Failure> {
         let keep = self.keep();
         let mut noted = None;
-        let (answer, _) = self
+        let changed = self
             .table
             .change(id, now, |row| {
                 let change = decide(row);
@@ -176,8 +188,11 @@ impl Engine {
                 };
                 change
             })
-            .await
-            .map_err(failure)?;
+            .await;
+        if matches!(changed, Err(TableError::Storage(_))) && noted.is_some() {
+            self.look_at(id, now);
+        }
+        let (answer, _) = changed.map_err(failure)?;
         let mut schedule = self.schedule.lock().unwrap_or_else(PoisonError::into_inner);
         match noted {
             Some((next, events)) => {
@@ -190,12 +205,38 @@ impl Engine {
         Ok(answer)
     }
 
-    /// Adds a link.
+    /// Adds a link that a client has sealed.
     pub(crate) async fn insert(&self, row: Row, now: Timestamp) -> Result<(), Failure> {
         let (id, next) = (row.id(), row.next_change(self.keep()));
-        self.table.insert(row, now).await.map_err(failure)?;
+        let inserted = self.table.insert(row, now).await;
+        self.inserted(id, next, inserted, now)
+    }
+
+    /// Adds a link that was sealed here.
+    pub(crate) async fn add(&self, row: Row, now: Timestamp) -> Result<(), Failure> {
+        let (id, next) = (row.id(), row.next_change(self.keep()));
+        let added = self.table.add(row, now).await;
+        self.inserted(id, next, added, now)
+    }
+
+    fn inserted(
+        &self,
+        id: LinkId,
+        next: Option<Timestamp>,
+        inserted: Result<u64, TableError>,
+        now: Timestamp,
+    ) -> Result<(), Failure> {
+        if matches!(inserted, Err(TableError::Storage(_))) {
+            self.look_at(id, now);
+        }
+        inserted.map_err(failure)?;
         self.schedule.lock().unwrap_or_else(PoisonError::into_inner).set(id, next);
         Ok(())
+    }
+
+    /// Nobody knows whether this link was written: the next round of housekeeping looks.
+    fn look_at(&self, id: LinkId, now: Timestamp) {
+        self.schedule.lock().unwrap_or_else(PoisonError::into_inner).set(id, Some(now));
     }
 
     pub(crate) fn keep(&self) -> Span {

@@ -60,7 +60,7 @@ async fn run<T>(
     now: Timestamp,
     answer: impl FnOnce(&Link, &Outcome, Timestamp) -> Result<T, Refusal> + Send,
 ) -> Came<T> {
-    let Asked { id, access, .. } = *asked;
+    let (id, access) = (asked.id, &asked.access);
     let decided = engine.change(id, now, |row| {
         // An unknown id and a wrong `access` are the same to the caller, and cost one comparison each.
         let Some((row, link)) = row.and_then(|row| Some((row, row.link()?))) else {

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use ps_core::error::Fault;
-use ps_core::link::{Link, Record, Verification};
+use ps_core::link::{Link, Record};
 use ps_core::ports::Random;
 use ps_core::time::{Span, Timestamp};
-use ps_envelope::{FreshSecret, OpeningCode, Passphrase, SealInput, SealedLink};
+use ps_envelope::{CodedInput, OpeningCode, SealedLink};
 use serde_json::json;
 
 use crate::engine::Engine;
@@ -30,7 +30,7 @@ pub(crate) async fn link(engine: &Engine, role: &str, mut fields: Fields, wrappe
     if config.public_url.is_empty() {
         return Err(invalid("this mount has no public_url yet: write it to config"));
     }
-    let ttl = ttl(&mut fields, &config, &settings)?;
+    let ttl = ttl(&mut fields, &config, &settings, None)?;
     let mut content = payload::read(fields)?;
     if settings.require_passphrase && content.passphrase.is_none() {
         return Err(invalid("this role requires a passphrase"));
@@ -45,7 +45,9 @@ pub(crate) async fn link(engine: &Engine, role: &str, mut fields: Fields, wrappe
     let work = move || seal(content, &random, not_after, window);
     // Argon2id takes its time; without a passphrase there is none.
     let sealed = if hard {
-        tokio::task::spawn_blocking(work).await.map_err(|_| Failure::new(Kind::Internal, "sealing was interrupted"))?
+        let interrupted = || Failure::new(Kind::Internal, "sealing was interrupted");
+        let _place = engine.hashing.acquire().await.map_err(|_| interrupted())?;
+        tokio::task::spawn_blocking(work).await.map_err(|_| interrupted())?
     } else {
         work()
     };
@@ -63,7 +65,7 @@ pub(crate) async fn link(engine: &Engine, role: &str, mut fields: Fields, wrappe
     if settings.require_lease {
         warnings.push(format!("This link dies in {UNLEASED} unless a lease is put on it: read lease/{id}"));
     }
-    engine.insert(row, now).await?;
+    engine.add(row, now).await?;
     engine.counters.add("issued", 1);
     let data = json!({
         "url": url.expose(),
@@ -81,12 +83,24 @@ pub(crate) async fn allowed(engine: &Engine, role: &str) -> Result<(Arc<Config>,
     Ok((config, settings))
 }
 
-/// The time that is asked for, if it is allowed.
-pub(crate) fn ttl(fields: &mut Fields, config: &Config, role: &Role) -> Result<Span, Failure> {
+/// The time that is asked for, if it is allowed; `longest_lease` is the server's limit for what this answers as a lease.
+pub(crate) fn ttl(
+    fields: &mut Fields,
+    config: &Config,
+    role: &Role,
+    longest_lease: Option<Span>,
+) -> Result<Span, Failure> {
     let limits = Limits::of(config, role);
-    let ttl = fields.span("ttl")?.unwrap_or(limits.default_ttl);
+    let default = longest_lease.map_or(limits.default_ttl, |longest| longest.min(limits.default_ttl));
+    let ttl = fields.span("ttl")?.unwrap_or(default);
     if ttl < Span::from_secs(1) || ttl > limits.max_ttl {
         return Err(invalid(format!("ttl must be at least 1s, and at most {} here", limits.max_ttl)));
+    }
+    if let Some(longest) = longest_lease.filter(|longest| ttl > *longest) {
+        // The server would end the lease sooner than it was answered, and the link with it.
+        return Err(invalid(format!(
+            "ttl must be at most {longest} here: no lease is longer than the mount's max_lease_ttl. Ask for less, or tune the mount"
+        )));
     }
     Ok(ttl)
 }
@@ -125,24 +139,9 @@ fn seal(
     claim_window: Span,
 ) -> Result<(SealedLink, OpeningCode), Failure> {
     let Content { payload, preview, passphrase } = content;
-    let secret = FreshSecret::from_fill(|out| random.fill(out)).map_err(no_random)?;
-    let mut five = [0_u8; 5];
-    random.fill(&mut five).map_err(no_random)?;
-    let code = OpeningCode::from_random(five).map_err(wrong)?;
-    let kinds: &[Verification] = if passphrase.is_some() { &[Verification::Passphrase] } else { &[] };
-    let passphrase: Option<&Passphrase> = passphrase.as_ref();
-    let input = SealInput {
-        secret,
-        passphrase,
-        factor: None,
-        opening_code: Some(&code),
-        payload: &payload,
-        preview: &preview,
-        not_after,
-        claim_window,
-        kinds,
-    };
-    Ok((ps_envelope::seal(input).map_err(wrong)?, code))
+    let input =
+        CodedInput { passphrase: passphrase.as_ref(), payload: &payload, preview: &preview, not_after, claim_window };
+    ps_envelope::seal_coded(input, |out| random.fill(out).map_err(no_random))
 }
 
 fn no_random(_: Fault) -> Failure {

@@ -1,7 +1,8 @@
 //! Leases on links: lifetime, renewal and revocation are the server's own then.
 //!
 //! A lease carries the link's id and nothing else. Its end by time must not cut the claim window of a link that was opened
-//! in time, so an end at the link's own expiry only lets time act; an earlier one is somebody's will, and revokes.
+//! in time, so an end at the link's own expiry only lets time act; an earlier one is somebody's will, and revokes. So a link
+//! must not outlive what the server grants its lease, the mount's `max_lease_ttl`: the server would end the lease silently.
 
 use ps_core::ids::LinkId;
 use ps_core::link::{Command, Link, Outcome, Record, State, apply};
@@ -9,7 +10,7 @@ use ps_core::service::answers;
 use ps_core::time::{Span, Timestamp};
 use serde_json::{Map, Value, json};
 
-use crate::engine::Engine;
+use crate::engine::{Engine, host};
 use crate::fields::invalid;
 use crate::message::{Answer, Failure, Kind, Lease, LeaseRequest, Response};
 use crate::row::Row;
@@ -36,6 +37,12 @@ pub(crate) fn lease(link: &Link, since: Timestamp, now: Timestamp) -> Lease {
     Lease { ttl, max_ttl: max_ttl.max(ttl), internal }
 }
 
+/// The longest that the server grants a lease now, in whole milliseconds, rounded down: a link must not outlive its lease.
+pub(crate) async fn longest(engine: &Engine) -> Result<Span, Failure> {
+    let longest = engine.storage.longest_lease().await.map_err(host)?;
+    Ok(Span::from_millis(i64::try_from(longest.as_millis()).unwrap_or(i64::MAX)))
+}
+
 /// The latest expiry that leaves the claim window inside the link's limit.
 fn latest(link: &Link) -> Timestamp {
     link.sealed.not_after - link.sealed.claim_window
@@ -43,29 +50,44 @@ fn latest(link: &Link) -> Timestamp {
 
 /// `lease/ID`: puts a lease on an open link, which then has the lifetime that was asked for.
 pub(crate) async fn put(engine: &Engine, id: LinkId, now: Timestamp) -> Answer {
+    let longest = longest(engine).await?;
+    let granted = now + longest;
+    let mut shortened = false;
     let decided = engine.change(id, now, |row| {
-        let Some(row) = row.filter(|row| row.link().is_some()) else { return Change::Keep(Err(None)) };
-        let wanted = row.awaits_lease;
+        let Some((row, link)) = row.and_then(|row| Some((row, row.link()?))) else { return Change::Keep(Err(None)) };
+        shortened = row.awaits_lease.unwrap_or(link.expires_at) > granted;
+        let wanted = if shortened { Some(granted) } else { row.awaits_lease };
         move_expiry(row, wanted, now)
     });
     let link = opened(decided.await?)?;
     let data = json!({"id": id.to_string(), "expires_at": link.expires_at.to_string()});
-    Ok(Some(Response { data, lease: Some(lease(&link, now, now)), warnings: Vec::new() }))
+    let mut warnings = Vec::new();
+    if shortened {
+        warnings
+            .push(format!("The link was shortened to {longest}: no lease is longer than the mount's max_lease_ttl."));
+    }
+    Ok(Some(Response { data, lease: Some(lease(&link, now, now)), warnings }))
 }
 
 /// Gives a link the lifetime that its lease is to have, up to its limit; as with any lease that may be less than before.
 pub(crate) async fn renew(engine: &Engine, request: &LeaseRequest, now: Timestamp) -> Answer {
     let id = id(request)?;
     let asked = Span::from_millis(i64::try_from(request.increment.as_millis()).unwrap_or(i64::MAX));
+    let since = request.internal.get("since").and_then(Value::as_str).and_then(|text| text.parse().ok());
+    let since = since.map_or(now, Timestamp::from_millis);
+    // Counted from when the lease was first given out, as the server does.
+    let granted = since + longest(engine).await?;
+    if granted <= now {
+        return Err(invalid("the lease is as old as the mount's max_lease_ttl allows, and can't be prolonged"));
+    }
     let decided = engine.change(id, now, |row| {
         let Some((row, link)) = row.and_then(|row| Some((row, row.link()?))) else { return Change::Keep(Err(None)) };
         // Nothing asked for: as long again as the link had at first, or had got until now.
         let increment = if asked == Span::ZERO { link.expires_at.since(row.issued_at) } else { asked };
-        move_expiry(row, Some((now + increment).min(latest(link))), now)
+        move_expiry(row, Some((now + increment).min(latest(link)).min(granted)), now)
     });
     let link = opened(decided.await?)?;
-    let since = request.internal.get("since").and_then(Value::as_str).and_then(|text| text.parse().ok());
-    let lease = lease(&link, since.map_or(now, Timestamp::from_millis), now);
+    let lease = lease(&link, since, now);
     Ok(Some(Response { data: Value::Null, lease: Some(lease), warnings: Vec::new() }))
 }
 

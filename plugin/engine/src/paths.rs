@@ -101,14 +101,16 @@ fn is_name(name: &str) -> bool {
 pub struct Path {
     /// As OpenAPI writes it.
     pub pattern: &'static str,
-    /// What may be done there, and what that is.
-    pub operations: &'static [(Operation, &'static str)],
+    /// What may be done there, what that is, and the status when it is done.
+    pub operations: &'static [(Operation, &'static str, u16)],
     /// One line.
     pub synopsis: &'static str,
     /// More.
     pub description: &'static str,
-    /// What a write takes: name, type, meaning.
+    /// What a write takes, or a read where nothing is written: name, type, meaning.
     pub fields: &'static [(&'static str, &'static str, &'static str)],
+    /// A body to begin with, as JSON: what the UI sends if nobody changes it. Empty where there can be none.
+    pub example: &'static str,
     /// An example of what it stands for.
     sample: &'static str,
 }
@@ -132,15 +134,25 @@ const NAME: (&str, &str, &str) = ("name", "string", "Name of the role.");
 const ROLE: (&str, &str, &str) = ("role", "string", "Name of the role to issue under.");
 const ID: (&str, &str, &str) = ("id", "string", "Id of the link: 22 characters.");
 
+const ACCESS: (&str, &str, &str) = ("access", "string", "What the link gives access by, base64url.");
+const CODE: (&str, &str, &str) = ("openingCode", "string", "The opening code, as it was typed.");
+const PROOF: (&str, &str, &str) = ("proof", "string", "That the passphrase is known, base64url.");
+const TOKEN_HASH: (&str, &str, &str) =
+    ("tokenHash", "string", "First claim: SHA-256 of the claimant's token, base64url.");
+const TOKEN: (&str, &str, &str) = ("token", "string", "The token of whoever has claimed it, base64url.");
+const DECLINE: (&str, &str, &str) = ("decline", "string", "What the link is declined with, base64url.");
+const EXPOSED: (&str, &str, &str) = ("exposed", "boolean", "Whether the link had reached a server in its path.");
+
 /// A verb of the gateway; the pattern is its own sample.
 macro_rules! verb {
-    ($pattern:literal, $synopsis:literal) => {
+    ($pattern:literal, $synopsis:literal, $fields:expr) => {
         Path {
             pattern: $pattern,
-            operations: &[(Operation::Write, $synopsis)],
+            operations: &[(Operation::Write, $synopsis, 200)],
             synopsis: $synopsis,
             description: "For password-sender-gateway's token only. Bodies and answers are those of docs/link-protocol.md, section 8.",
-            fields: &[],
+            fields: $fields,
+            example: "",
             sample: $pattern,
         }
     };
@@ -151,8 +163,8 @@ pub const ALL: &[Path] = &[
     Path {
         pattern: "config",
         operations: &[
-            (Operation::Read, "Read the settings."),
-            (Operation::Write, "Change settings; what is not named stays."),
+            (Operation::Read, "Read the settings.", 200),
+            (Operation::Write, "Change settings; what is not named stays.", 204),
         ],
         synopsis: "Settings of this mount.",
         description: "Links can be made here once public_url is set: the address of a password-sender-gateway that serves this mount.",
@@ -163,22 +175,24 @@ pub const ALL: &[Path] = &[
             ("claim_window", "string", "How long whoever opened a link may repeat that (15m; 24h at most)."),
             ("keep", "string", "How long what remains of an ended link is kept (720h); never its content."),
         ],
+        example: r#"{"public_url": "https://links.example.com", "default_ttl": "4h", "max_ttl": "72h"}"#,
         sample: "config",
     },
     Path {
         pattern: "roles/",
-        operations: &[(Operation::List, "List the roles.")],
+        operations: &[(Operation::List, "List the roles.", 200)],
         synopsis: "The roles of this mount.",
         description: "",
         fields: &[],
+        example: "",
         sample: "roles/",
     },
     Path {
         pattern: "roles/{name}",
         operations: &[
-            (Operation::Read, "Read a role."),
-            (Operation::Write, "Make or change a role; what is not named stays."),
-            (Operation::Delete, "Delete a role. Its links stay."),
+            (Operation::Read, "Read a role.", 200),
+            (Operation::Write, "Make or change a role; what is not named stays.", 204),
+            (Operation::Delete, "Delete a role. Its links stay.", 204),
         ],
         synopsis: "What may be sent under a name, and what happens afterwards.",
         description: "Give people update on link/NAME or sealed/NAME for the roles that they may use. The rotate_ fields say what is to be rotated \
@@ -199,11 +213,12 @@ pub const ALL: &[Path] = &[
             ("rotate_on", "array", "claimed, expired, declined, locked, revoked: what makes it due (all of them)."),
             ("rotate_after", "string", "How long the credential may be used after the link was opened (0s)."),
         ],
+        example: r#"{"max_ttl": "8h", "require_passphrase": false}"#,
         sample: "roles/x",
     },
     Path {
         pattern: "link/{role}",
-        operations: &[(Operation::Write, "Seal secrets into a new link.")],
+        operations: &[(Operation::Write, "Seal secrets into a new link.", 200)],
         synopsis: "Make a link from secrets.",
         description: "Every field that is not named here becomes a field of the link: username=alice password=@file. The answer holds the link and its \
                       opening code, once: neither is stored. It is never a lease, and must not be wrapped, because both would be stored then.",
@@ -223,11 +238,12 @@ pub const ALL: &[Path] = &[
                 "Fields in order, each {\"key\", \"value\", \"label\", \"kind\"}; or an object of keys and values.",
             ),
         ],
+        example: r#"{"username": "alice", "password": "correct horse", "title": "VPN access", "ttl": "2h"}"#,
         sample: "link/x",
     },
     Path {
         pattern: "sealed/{role}",
-        operations: &[(Operation::Write, "Put a link that the client has sealed.")],
+        operations: &[(Operation::Write, "Put a link that the client has sealed.", 200)],
         synopsis: "Keep a link that was sealed elsewhere.",
         description: "Ciphertext and hashes come in; the key stays with the client (password-sender send). The answer is a lease: revoking it, or the token that \
                       asked, revokes the link, and renewing it prolongs the link up to its limit.",
@@ -238,38 +254,42 @@ pub const ALL: &[Path] = &[
             ("preview", "string", "The sealed preview, base64url."),
             ("ttl", "string", "How long the link can be opened."),
         ],
+        example: "",
         sample: "sealed/x",
     },
     Path {
         pattern: "links/",
-        operations: &[(Operation::List, "List the ids of links, ended ones among them.")],
+        operations: &[(Operation::List, "List the ids of links, ended ones among them.", 200)],
         synopsis: "The links of this mount.",
         description: "",
         fields: &[],
+        example: "",
         sample: "links/",
     },
     Path {
         pattern: "links/{id}",
         operations: &[
-            (Operation::Read, "State and times."),
-            (Operation::Delete, "Revoke the link; its content is erased."),
+            (Operation::Read, "State and times.", 200),
+            (Operation::Delete, "Revoke the link; its content is erased.", 204),
         ],
         synopsis: "One link: where it stands, never what it holds.",
         description: "",
         fields: &[ID],
+        example: "",
         sample: "links/AAAAAAAAAAAAAAAAAAAAAA",
     },
     Path {
         pattern: "lease/{id}",
-        operations: &[(Operation::Read, "Put a lease on a link.")],
+        operations: &[(Operation::Read, "Put a lease on a link.", 200)],
         synopsis: "A lease on an open link.",
-        description: "Revoking the lease, or the token that asked for it, revokes the link; renewing it prolongs the link up to its limit.",
+        description: "Revoking the lease, or the token that asked for it, revokes the link; renewing it prolongs the link up to its limit. No lease is longer than the mount's max_lease_ttl: a link that would be is shortened to it.",
         fields: &[ID],
+        example: "",
         sample: "lease/AAAAAAAAAAAAAAAAAAAAAA",
     },
     Path {
         pattern: "evidence/{id}",
-        operations: &[(Operation::Write, "Write what was seen of a rotation.")],
+        operations: &[(Operation::Write, "Write what was seen of a rotation.", 204)],
         synopsis: "For the daemon that rotates: what came of it.",
         description: "",
         fields: &[
@@ -277,38 +297,46 @@ pub const ALL: &[Path] = &[
             ("scope", "string", "target, vault, request or failed: how far it reaches."),
             ("seen", "string", "In words, without values; at most 300 bytes."),
         ],
+        example: r#"{"scope": "request", "seen": "It was rotated by hand."}"#,
         sample: "evidence/AAAAAAAAAAAAAAAAAAAAAA",
     },
-    verb!("gateway/lookup", "State and preview of a link."),
-    verb!("gateway/code", "Not offered by a mount: e-mailed codes and sign-ins need the operator."),
-    verb!("gateway/claim", "The sealed content, to one claimant."),
-    verb!("gateway/acknowledge", "The claimant has saved it."),
-    verb!("gateway/decline", "Not meant for whoever got it."),
+    verb!("gateway/lookup", "State and preview of a link.", &[ID, ACCESS]),
+    verb!("gateway/code", "Not offered by a mount: e-mailed codes and sign-ins need the operator.", &[]),
+    verb!(
+        "gateway/claim",
+        "The sealed content, to one claimant.",
+        &[ID, ACCESS, CODE, PROOF, TOKEN_HASH, TOKEN, EXPOSED]
+    ),
+    verb!("gateway/acknowledge", "The claimant has saved it.", &[ID, ACCESS, TOKEN]),
+    verb!("gateway/decline", "Not meant for whoever got it.", &[ID, ACCESS, CODE, DECLINE, EXPOSED]),
     Path {
         pattern: "events",
-        operations: &[(Operation::Read, "A page of history.")],
+        operations: &[(Operation::Read, "A page of history.", 200)],
         synopsis: "What happened to links, in order.",
         description: "Ask with after=NUMBER of the last line seen (0 at first). reset=true says that lines were lost: look at every link again.",
         fields: &[
             ("after", "string", "Number of the last line seen."),
             ("limit", "integer", "At most so many lines (100; 1000)."),
         ],
+        example: "",
         sample: "events",
     },
     Path {
         pattern: "tidy",
-        operations: &[(Operation::Write, "Do the housekeeping now.")],
+        operations: &[(Operation::Write, "Do the housekeeping now.", 200)],
         synopsis: "Expire, erase and forget what is due, which happens by itself within a minute or two.",
         description: "",
         fields: &[],
+        example: "",
         sample: "tidy",
     },
     Path {
         pattern: "metrics",
-        operations: &[(Operation::Read, "Read the counts.")],
+        operations: &[(Operation::Read, "Read the counts.", 200)],
         synopsis: "Counts since this process began, and how many links there are.",
         description: "",
         fields: &[],
+        example: "",
         sample: "metrics",
     },
 ];

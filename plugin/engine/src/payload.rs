@@ -18,7 +18,8 @@ pub(crate) struct Content {
 pub(crate) fn read(mut from: Fields) -> Result<Content, Failure> {
     let title = from.secret("title")?;
     let sender = from.secret("sender")?;
-    let passphrase = from.secret("passphrase")?.filter(|text| !text.is_empty());
+    // An empty one is refused, not taken for none: whoever names it means to have one.
+    let passphrase = from.secret("passphrase")?;
     let passphrase = passphrase.map(|text| Passphrase::new(text.expose())).transpose().map_err(wrong)?;
     let (purpose, environment) = (from.secret("purpose")?, from.secret("environment")?);
     let (url, note) = (from.secret("url")?, from.secret("note")?);
@@ -75,20 +76,8 @@ fn described(item: Value) -> Result<Field, Failure> {
 fn field(key: String, label: String, kind: Option<FieldKind>, value: Value) -> Result<Field, Failure> {
     let value = text(value).map(SecretString::new);
     let value = value.ok_or_else(|| invalid("the value of a field must be text"))?;
-    let kind = kind.unwrap_or_else(|| guess(&key, value.expose()));
+    let kind = kind.unwrap_or_else(|| FieldKind::guess(&key, value.expose()));
     Ok(Field { key, label, kind, value })
-}
-
-/// A key that nobody described: hidden if the name sounds secret or there are several lines.
-fn guess(key: &str, value: &str) -> FieldKind {
-    let key = key.to_ascii_lowercase();
-    if value.trim_end().contains('\n') {
-        FieldKind::Multiline
-    } else if ["pass", "secret", "token", "key", "pin"].iter().any(|word| key.contains(word)) {
-        FieldKind::Password
-    } else {
-        FieldKind::Text
-    }
 }
 
 fn form() -> Failure {
@@ -100,6 +89,12 @@ fn form() -> Failure {
 /// The envelope's errors repeat nothing of their input.
 pub(crate) fn wrong(error: ps_envelope::Error) -> Failure {
     invalid(error.to_string())
+}
+
+impl From<ps_envelope::Error> for Failure {
+    fn from(error: ps_envelope::Error) -> Self {
+        wrong(error)
+    }
 }
 
 #[cfg(test)]
@@ -159,6 +154,7 @@ mod tests {
             json!({"": "no key"}),
             json!({"a": "1", "title": "x".repeat(201)}),
             json!({"a": "1", "passphrase": "x".repeat(1025)}),
+            json!({"a": "1", "passphrase": ""}),
         ] {
             assert!(content(bad.clone()).is_err(), "{bad}");
         }

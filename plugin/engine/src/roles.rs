@@ -33,6 +33,7 @@ pub(crate) async fn read_config(engine: &Engine) -> Answer {
 }
 
 pub(crate) async fn write_config(engine: &Engine, mut fields: Fields) -> Answer {
+    let _one = engine.editing.lock().await;
     let before = (*engine.config().await?).clone();
     let config = Config {
         public_url: fields.short("public_url", LONGEST_TEXT)?.unwrap_or(before.public_url),
@@ -97,6 +98,7 @@ pub(crate) async fn read(engine: &Engine, name: &str) -> Answer {
 }
 
 pub(crate) async fn write(engine: &Engine, name: &str, mut fields: Fields) -> Answer {
+    let _one = engine.editing.lock().await;
     let before = engine.role(name).await?.map(|role| (*role).clone()).unwrap_or_default();
     let role = Role {
         default_ttl: bounded(&mut fields, "default_ttl", LONGEST)?.or(before.default_ttl),

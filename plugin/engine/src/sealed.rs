@@ -18,7 +18,11 @@ const CLOCK: Span = Span::from_secs(60);
 
 pub(crate) async fn put(engine: &Engine, role: &str, mut fields: Fields, now: Timestamp) -> Answer {
     let (config, settings) = allowed(engine, role).await?;
-    let ttl = ttl(&mut fields, &config, &settings)?;
+    if config.public_url.is_empty() {
+        return Err(invalid("this mount has no public_url yet: write it to config"));
+    }
+    let longest_lease = leases::longest(engine).await?;
+    let ttl = ttl(&mut fields, &config, &settings, Some(longest_lease))?;
     let sealed = fields.object("sealed")?.ok_or_else(|| invalid("sealed is missing"))?;
     let sealed: Sealed = serde_json::from_value(Value::Object(sealed))
         .map_err(|_| invalid("sealed is not the immutable part of a record"))?;
@@ -33,8 +37,9 @@ pub(crate) async fn put(engine: &Engine, role: &str, mut fields: Fields, now: Ti
         Some("there are parameters of a passphrase's hash exactly if there is a passphrase".to_owned())
     } else if sealed.code.is_none() {
         Some("a link needs an opening code".to_owned())
-    } else if sealed.claim_window > window(&config, &settings) {
-        Some(format!("the claim window is at most {} here", window(&config, &settings)))
+    } else if sealed.claim_window < Span::from_secs(1) || sealed.claim_window > window(&config, &settings) {
+        // From JSON it may be negative, and would end before it began.
+        Some(format!("the claim window is at least 1s, and at most {} here", window(&config, &settings)))
     } else if sealed.not_after > not_after(&config, &settings, now) + CLOCK || sealed.not_after < now + ttl {
         Some("notAfter must lie between the expiry and the longest lifetime that is allowed here".to_owned())
     } else if !sealed.ciphertext_hash.matches(&ciphertext) || !sealed.preview_hash.matches(&preview) {

@@ -1,5 +1,8 @@
 //! The port to a mount's storage.
 
+use std::fmt;
+use std::time::Duration;
+
 use async_trait::async_trait;
 
 /// The storage did not do it. The words are the server's own, and must reach it unchanged: by some of them it knows that it
@@ -20,7 +23,7 @@ pub enum CommitError {
 }
 
 /// What a commit depends on: the value that a key must still have, or that it must still not exist.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Guard<'a> {
     /// The key.
     pub key: &'a str,
@@ -28,13 +31,29 @@ pub struct Guard<'a> {
     pub value: Option<&'a [u8]>,
 }
 
+impl fmt::Debug for Guard<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guard").field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
 /// One change.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Write {
     /// Key and value.
     Put(String, Vec<u8>),
     /// Removes a key; one that does not exist is no failure.
     Delete(String),
+}
+
+/// Its kind and key. A value has ciphertext in it, and proofs that were shown.
+impl fmt::Debug for Write {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Put(key, _) => write!(f, "Put({key}, …)"),
+            Self::Delete(key) => write!(f, "Delete({key})"),
+        }
+    }
 }
 
 /// Keys and values of one mount.
@@ -45,6 +64,11 @@ pub trait Storage: Send + Sync {
     /// # Errors
     /// The server's.
     async fn is_standby(&self) -> Result<bool, StorageFault>;
+    /// The longest that the server lets a lease of this mount live.
+    ///
+    /// # Errors
+    /// The server's.
+    async fn longest_lease(&self) -> Result<Duration, StorageFault>;
     /// The names directly below `prefix`, in order; folders end in `/`.
     ///
     /// # Errors

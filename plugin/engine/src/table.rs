@@ -82,18 +82,29 @@ impl Table {
         parse(&bytes, id).map(Some)
     }
 
-    /// Adds a row, and gives its version.
+    /// Adds a row whose id somebody else has chosen, and gives its version.
     ///
     /// # Errors
     /// `Exists`, and the storage's.
     pub async fn insert(&self, row: Row, now: Timestamp) -> Result<u64, TableError> {
         let id = row.id();
         let _lock = self.lock(id).await;
+        let key = key(id);
         // The guard says that nothing is there, and the storage looks.
-        self.write(None, row, now).await.map_err(|error| match error {
+        self.write(None, Some(Guard { key: &key, value: None }), row, now).await.map_err(|error| match error {
             TableError::Damaged => TableError::Exists,
             other => other,
         })
+    }
+
+    /// Adds a row whose id was just made here from 256 random bits, and gives its version. No other row can have it, so nobody
+    /// looks, and it is one write.
+    ///
+    /// # Errors
+    /// The storage's.
+    pub async fn add(&self, row: Row, now: Timestamp) -> Result<u64, TableError> {
+        let _lock = self.lock(row.id()).await;
+        self.write(None, None, row, now).await
     }
 
     /// Decides about a row (`None`: there is none) and writes what was decided. Nobody else changes it meanwhile; what is
@@ -114,7 +125,8 @@ impl Table {
         match decide(before.as_ref()) {
             Change::Keep(answer) => Ok((answer, None)),
             Change::Put(row, answer) => {
-                let version = self.write(bytes.as_deref().zip(before.as_ref()), *row, now).await?;
+                let guard = Guard { key: &key, value: bytes.as_deref() };
+                let version = self.write(before.as_ref(), Some(guard), *row, now).await?;
                 Ok((answer, Some(version)))
             }
             Change::Remove(answer) => {
@@ -226,19 +238,24 @@ impl Table {
         }
     }
 
-    async fn write(&self, before: Option<(&[u8], &Row)>, mut row: Row, now: Timestamp) -> Result<u64, TableError> {
+    async fn write(
+        &self,
+        before: Option<&Row>,
+        guard: Option<Guard<'_>>,
+        mut row: Row,
+        now: Timestamp,
+    ) -> Result<u64, TableError> {
         let ticket = self.sequence.next(&*self.storage).await?;
         row.version = ticket.number;
-        let (id, key) = (row.id(), key(row.id()));
-        let events = row.happened_since(before.map(|(_, row)| row));
+        let id = row.id();
+        let events = row.happened_since(before);
         let mut writes = Vec::with_capacity(2);
         if let Some(link) = row.link().filter(|_| !events.is_empty()) {
             let line = Happening { id, at: now, state: link.state, events };
             writes.push(Write::Put(line_key(ticket.number), bytes(&line)?));
         }
-        writes.push(Write::Put(key.clone(), bytes(&row)?));
-        let guard = Guard { key: &key, value: before.map(|(bytes, _)| bytes) };
-        self.storage.commit(Some(guard), &writes).await?;
+        writes.push(Write::Put(key(id), bytes(&row)?));
+        self.storage.commit(guard, &writes).await?;
         Ok(ticket.number)
     }
 }

@@ -6,22 +6,57 @@ use ps_testbed::OpenBao;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::stand::{Holder, shared};
 
 /// Lets so many browsers claim at once, and gives the winners with their answers.
 pub(crate) async fn race(link: &Holder, nodes: &[&OpenBao], racers: usize) -> Vec<(Holder, Value)> {
+    race_watched(link, nodes, racers, &watch::Sender::new(0)).await
+}
+
+/// The same; `over` counts those who have an answer, or know that they get none.
+pub(crate) async fn race_watched(
+    link: &Holder,
+    nodes: &[&OpenBao],
+    racers: usize,
+    over: &watch::Sender<usize>,
+) -> Vec<(Holder, Value)> {
+    let way = |node: &&OpenBao| Way {
+        address: node.address().to_owned(),
+        token: node.root_token().to_owned(),
+        path: "send/gateway/claim",
+    };
+    race_along(link, &nodes.iter().map(way).collect::<Vec<_>>(), racers, over).await
+}
+
+/// Where a claim is asked for.
+#[derive(Clone)]
+pub(crate) struct Way {
+    pub(crate) address: String,
+    pub(crate) token: String,
+    /// Below `/v1/`.
+    pub(crate) path: &'static str,
+}
+
+/// The same along these ways, one racer after another along the next.
+pub(crate) async fn race_along(
+    link: &Holder,
+    ways: &[Way],
+    racers: usize,
+    over: &watch::Sender<usize>,
+) -> Vec<(Holder, Value)> {
     let mut running = JoinSet::new();
     for browser in 0..racers {
         let racer = link.elsewhere(browser);
-        let node = nodes[browser % nodes.len()];
-        let (address, token, body) = (node.address().to_owned(), node.root_token().to_owned(), racer.claim_body());
-        running.spawn(async move { (racer, post(&address, &token, "send/gateway/claim", &body).await) });
+        let (Way { address, token, path }, body) = (ways[browser % ways.len()].clone(), racer.claim_body());
+        running.spawn(async move { (racer, post(&address, &token, path, &body).await) });
     }
     let mut winners = Vec::new();
     while let Some(racer) = running.join_next().await {
         let (racer, answer) = racer.unwrap();
+        over.send_modify(|over| *over += 1);
         let Some((status, answer)) = answer else { continue };
         match status {
             200 => winners.push((racer, answer)),

@@ -6,46 +6,8 @@ use ps_testbed::{OpenBao, wait_until};
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::claims::{post, race};
-use crate::stand::{Holder, NAME, SOON, plugin_processes, prepare};
-
-fn kill(pid: u32) {
-    std::process::Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_plugin_that_is_killed_again_and_again_hands_nothing_out_twice() {
-    let bao = OpenBao::raft().await.unwrap();
-    prepare(&bao).await;
-    for round in 0..6 {
-        let link = Holder::issue(&bao, "once").await;
-        let pids = plugin_processes(&bao, NAME);
-        let killer = tokio::spawn(async move {
-            // At another moment in each round: before, while and after the claims are made.
-            for _ in 0..round * 300 {
-                tokio::task::yield_now().await;
-            }
-            pids.into_iter().for_each(kill);
-        });
-        let mut won = race(&link, &[&bao], 24).await;
-        killer.await.unwrap();
-        // Whoever is asked next starts it again.
-        wait_until("the plugin to answer again", SOON, async || {
-            bao.request("GET", "send/config", None).await.is_ok_and(|(status, _)| status == 200).then_some(())
-        })
-        .await
-        .unwrap();
-        won.extend(race(&link, &[&bao], 24).await);
-        assert!(won.len() <= 1, "round {round}: {} browsers have it", won.len());
-        if let Some((winner, answer)) = won.first() {
-            assert_eq!(winner.open(answer, "password"), "once");
-            assert_eq!(winner.claim_again(&bao).await.0, 200);
-        } else {
-            // The answer was lost with the process, and the claim stands: its claimant may repeat, nobody else may.
-            assert_eq!(link.state(&bao).await, "claimed");
-        }
-    }
-}
+use crate::claims::post;
+use crate::stand::{Holder, SOON, prepare};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_answered_survives_a_server_that_is_killed() {

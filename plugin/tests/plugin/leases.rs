@@ -9,7 +9,7 @@ use ps_envelope::{Field, FieldKind, FreshSecret, OpeningCode, Payload, Preview, 
 use ps_testbed::{OpenBao, TokenOptions, unique, wait_until};
 use serde_json::{Value, json};
 
-use crate::stand::{Holder, PUBLIC_URL, SOON, shared};
+use crate::stand::{Holder, PUBLIC_URL, SOON, prepare, shared};
 
 fn now() -> Timestamp {
     let since = std::time::UNIX_EPOCH.elapsed().unwrap();
@@ -17,7 +17,7 @@ fn now() -> Timestamp {
 }
 
 /// A link sealed as a client does it: what goes to `sealed/ROLE`, and its holder.
-fn sealed(change: impl FnOnce(&mut ps_core::link::Sealed)) -> (Value, Holder) {
+pub(crate) fn sealed(change: impl FnOnce(&mut ps_core::link::Sealed)) -> (Value, Holder) {
     let field = Field {
         key: "password".to_owned(),
         label: String::new(),
@@ -119,18 +119,21 @@ async fn a_lease_that_ends_by_time_leaves_the_claimant_the_window() {
     let bao = shared().await;
     let (mut body, holder) = sealed(|_| {});
     body["ttl"] = json!("2s");
-    bao.call("POST", "send/sealed/any", Some(&body)).await.unwrap();
+    let claimed = bao.call("POST", "send/sealed/any", Some(&body)).await.unwrap();
     let (mut body, unopened) = sealed(|_| {});
     body["ttl"] = json!("2s");
-    bao.call("POST", "send/sealed/any", Some(&body)).await.unwrap();
+    let left = bao.call("POST", "send/sealed/any", Some(&body)).await.unwrap();
     assert_eq!(holder.claim(bao).await.0, 200);
-    let ended = wait_until("both leases to end", SOON, async || {
-        let (status, answer) = bao.request("LIST", "sys/leases/lookup/send/sealed/any", None).await.unwrap();
-        let left = answer["data"]["keys"].as_array().map_or(0, Vec::len);
-        let expired = unopened.state(bao).await == "expired";
-        (expired && (status == 404 || left < 50)).then_some(())
-    });
-    ended.await.unwrap();
+    for lease in [&claimed["lease_id"], &left["lease_id"]] {
+        let ended = wait_until("the lease to end", SOON, async || {
+            // A lease that is over is an invalid one.
+            let body = json!({ "lease_id": lease });
+            let (status, _) = bao.request("PUT", "sys/leases/lookup", Some(&body)).await.unwrap();
+            (status == 400).then_some(())
+        });
+        ended.await.unwrap();
+    }
+    assert_eq!(unopened.state(bao).await, "expired");
     tokio::time::timeout(Duration::from_secs(10), async {
         assert_eq!(holder.claim_again(bao).await.0, 200, "the claimant may repeat until the window ends");
     })
@@ -161,10 +164,11 @@ async fn a_role_may_demand_a_lease() {
 async fn what_was_sealed_wrongly_is_refused() {
     let bao = shared().await;
     type Spoil = fn(&mut ps_core::link::Sealed);
-    let spoils: [(&str, Spoil); 7] = [
+    let spoils: [(&str, Spoil); 8] = [
         ("notAfter", |sealed| sealed.not_after = now() + Span::from_secs(1)),
         ("notAfter", |sealed| sealed.not_after = now() + Span::from_secs(1000 * 3600)),
         ("claim window", |sealed| sealed.claim_window = Span::from_secs(3600)),
+        ("claim window", |sealed| sealed.claim_window = Span::ZERO),
         ("opening code", |sealed| sealed.code = None),
         ("verification", |sealed| sealed.kinds = vec![ps_core::link::Verification::EmailCode]),
         ("passphrase", |sealed| sealed.kinds = vec![ps_core::link::Verification::Passphrase]),
@@ -177,4 +181,68 @@ async fn what_was_sealed_wrongly_is_refused() {
         assert!(answer["errors"][0].as_str().unwrap().contains(word), "{word}: {answer}");
         assert_eq!(bao.request("GET", &format!("send/links/{}", holder.id), None).await.unwrap().0, 404);
     }
+}
+
+/// A server ends a lease at its mount's `max_lease_ttl`, whatever was asked for. What is answered must be true all the same.
+#[tokio::test]
+async fn no_link_is_promised_longer_than_its_lease_can_live() {
+    let bao = OpenBao::dev().await.unwrap();
+    prepare(&bao).await;
+    let tune = async |longest: &str| {
+        // Vault refuses a limit below the mount's default, which is 768 hours.
+        let limits = json!({"max_lease_ttl": longest, "default_lease_ttl": longest});
+        bao.call("POST", "sys/mounts/send/tune", Some(&limits)).await.unwrap();
+    };
+    let lives = async |id: &str| {
+        let read = bao.call("GET", &format!("send/links/{id}"), None).await.unwrap();
+        let at = |name: &str| Timestamp::parse_rfc3339(read["data"][name].as_str().unwrap()).unwrap();
+        at("expires_at").since(at("issued_at")).as_millis()
+    };
+    tune("30m").await;
+    let (mut body, holder) = sealed(|_| {});
+    let (status, answer) = bao.request("POST", "send/sealed/any", Some(&body)).await.unwrap();
+    let said = answer["errors"][0].as_str().unwrap();
+    assert!(status == 400 && said.contains("max_lease_ttl") && said.contains("30m"), "{answer}");
+    assert_eq!(bao.request("GET", &format!("send/links/{}", holder.id), None).await.unwrap().0, 404);
+    body.as_object_mut().unwrap().remove("ttl");
+    let answer = bao.call("POST", "send/sealed/any", Some(&body)).await.unwrap();
+    assert_eq!((&answer["lease_duration"], lives(&holder.id).await), (&json!(1800), 1_800_000));
+    let renewal = json!({"lease_id": answer["lease_id"], "increment": 7200});
+    let renewed = bao.call("PUT", "sys/leases/renew", Some(&renewal)).await.unwrap();
+    assert!((1700..=1800).contains(&renewed["lease_duration"].as_u64().unwrap()), "{renewed}");
+    assert!((1_700_000..=1_800_000).contains(&lives(&holder.id).await));
+    // A link of four hours, on which a lease is put.
+    let link = Holder::issue(&bao, "shortened").await;
+    let answer = bao.call("GET", &format!("send/lease/{}", link.id), None).await.unwrap();
+    assert!(answer["warnings"].to_string().contains("max_lease_ttl"), "{answer}");
+    assert_eq!(answer["lease_duration"], 1800);
+    let read = bao.call("GET", &format!("send/links/{}", link.id), None).await.unwrap();
+    assert_eq!(answer["data"]["expires_at"], read["data"]["expires_at"]);
+
+    // Such a lease ends by time: the link has expired then, and was not revoked; and whoever opened it keeps the window.
+    tune("3s").await;
+    let (mut bodies, mut holders) = (Vec::new(), Vec::new());
+    for _ in 0..2 {
+        let (mut body, holder) = sealed(|_| {});
+        body.as_object_mut().unwrap().remove("ttl");
+        bodies.push(body);
+        holders.push(holder);
+    }
+    let mut leases = Vec::new();
+    for body in &bodies {
+        let answer = bao.call("POST", "send/sealed/any", Some(body)).await.unwrap();
+        assert_eq!(answer["lease_duration"], 3, "{answer}");
+        leases.push(answer["lease_id"].clone());
+    }
+    assert_eq!(holders[0].claim(&bao).await.0, 200);
+    for lease in &leases {
+        let ended = wait_until("the lease to end", SOON, async || {
+            let (status, _) =
+                bao.request("PUT", "sys/leases/lookup", Some(&json!({ "lease_id": lease }))).await.unwrap();
+            (status == 400).then_some(())
+        });
+        ended.await.unwrap();
+    }
+    assert_eq!(holders[1].state(&bao).await, "expired");
+    assert_eq!(holders[0].claim_again(&bao).await.0, 200);
 }

@@ -9,12 +9,15 @@
 
 mod claims;
 mod crash;
+mod document;
 mod hostile;
 mod leases;
 mod nodes;
 mod paths;
 mod process;
 mod programs;
+mod races;
 mod rotation;
 mod stand;
+mod ui;
 mod verbs;

@@ -7,9 +7,10 @@ use ps_testbed::{OpenBao, OpenBaoNodes, wait_until};
 use serde_json::Value;
 
 use crate::claims::race;
+use crate::leases::sealed;
 use crate::stand::{Holder, MOUNT, NAME, SOON, plugin_processes, program, set_up};
 
-async fn start() -> OpenBaoNodes {
+pub(crate) async fn start() -> OpenBaoNodes {
     let cluster = OpenBaoNodes::start(3).await.unwrap();
     let mut sha256 = String::new();
     for node in cluster.nodes() {
@@ -26,7 +27,7 @@ async fn start() -> OpenBaoNodes {
 }
 
 /// Waits until the mount answers through this node.
-async fn answers(node: &OpenBao) {
+pub(crate) async fn answers(node: &OpenBao) {
     wait_until("the mount to answer", SOON * 2, async || {
         node.request("GET", "send/config", None)
             .await
@@ -123,7 +124,7 @@ async fn rounds_on_standbys_are_no_errors() {
 async fn no_key_is_stored() {
     let bao = OpenBao::raft().await.unwrap();
     crate::stand::prepare(&bao).await;
-    let mut secrets = HashSet::new();
+    let (mut secrets, mut stored, mut leased) = (HashSet::new(), HashSet::new(), HashSet::new());
     for number in 0..3 {
         let link = Holder::issue(&bao, &format!("plain-{number}")).await;
         let body =
@@ -136,11 +137,32 @@ async fn no_key_is_stored() {
             secrets.insert(fragment.strip_prefix("ps1.").unwrap().to_owned());
             secrets.insert(hex::encode(&bytes));
         }
+        stored.insert(link.id.clone());
+        leased.insert(link.id.clone());
         bao.call("GET", &format!("send/lease/{}", link.id), None).await.unwrap();
         if number == 1 {
             assert_eq!(link.claim(&bao).await.0, 200);
         }
     }
+    // Sealed elsewhere, and so a lease; and with a lease that its role demands, put on it or still awaited.
+    bao.call("POST", "send/roles/leased", Some(&serde_json::json!({"require_lease": true}))).await.unwrap();
+    let (body, outside) = sealed(|_| {});
+    bao.call("POST", "send/sealed/any", Some(&body)).await.unwrap();
+    let (body, demanded) = sealed(|_| {});
+    bao.call("POST", "send/sealed/leased", Some(&body)).await.unwrap();
+    secrets.insert("sealed elsewhere".to_owned());
+    leased.extend([outside.id.clone(), demanded.id.clone()]);
+    let content = serde_json::json!({"password": "on-a-lease"});
+    secrets.insert("on-a-lease".to_owned());
+    let (awaited, put) = (Holder::of(&bao, "leased", &content).await, Holder::of(&bao, "leased", &content).await);
+    bao.call("GET", &format!("send/lease/{}", put.id), None).await.unwrap();
+    leased.insert(put.id.clone());
+    stored.extend([&outside, &demanded, &awaited, &put].map(|link| link.id.clone()));
+    for link in [&outside, &demanded, &awaited, &put] {
+        let text = link.fragment.strip_prefix("ps1.").unwrap();
+        secrets.extend([text.to_owned(), hex::encode(ps_core::encode::from_b64(text).unwrap())]);
+    }
+    let (mut rows_seen, mut leases_seen) = (HashSet::new(), HashSet::new());
     let mut folders = vec![String::new()];
     let mut read = 0;
     while let Some(folder) = folders.pop() {
@@ -154,12 +176,22 @@ async fn no_key_is_stored() {
             let (status, answer) = bao.request("GET", &format!("sys/raw/{path}"), None).await.unwrap();
             let text = format!("{path} {answer}");
             read += usize::from(status == 200);
+            // What is there must be seen, or the search proves nothing.
+            let value = answer["data"]["value"].as_str().unwrap_or_default();
+            let holds = |id: &&String| value.contains(id.as_str());
+            if path.starts_with("logical/") {
+                rows_seen.extend(stored.iter().filter(holds).cloned());
+            } else if path.starts_with("sys/expire/id/send/") {
+                leases_seen.extend(leased.iter().filter(holds).cloned());
+            }
             for secret in &secrets {
                 assert!(!text.contains(secret.as_str()), "{secret} is stored under {path}");
             }
         }
     }
     assert!(read > 20, "only {read} values could be read");
+    assert_eq!(rows_seen, stored, "the rows of these links are among what was searched");
+    assert_eq!(leases_seen, leased, "and their leases");
     let files = String::from_utf8_lossy(&std::fs::read(bao.audit_log().unwrap()).unwrap()).into_owned();
     for secret in &secrets {
         assert!(!files.contains(secret.as_str()), "{secret} is in the audit log");

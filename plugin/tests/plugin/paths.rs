@@ -1,5 +1,6 @@
 //! What each path answers, and in which of Vault's ways it fails.
 
+use ps_plugin_engine::Operation;
 use ps_plugin_engine::paths::ALL;
 use ps_testbed::{TokenOptions, unique};
 use serde_json::{Value, json};
@@ -144,7 +145,35 @@ async fn help_and_the_description_of_the_api_name_every_path() {
     assert_eq!(status, 200);
     let described = api["paths"].as_object().unwrap();
     for path in ALL {
-        assert!(described.contains_key(&format!("/send/{}", path.pattern)), "{}", path.pattern);
+        let entry = &described[&format!("/send/{}", path.pattern)];
+        assert_eq!(entry["description"], path.synopsis);
+        for (operation, summary, done) in path.operations {
+            let method = match operation {
+                Operation::Write => "post",
+                Operation::Delete => "delete",
+                _ => "get",
+            };
+            // What the server's own structures do not know is lost on the way.
+            let one = &entry[method];
+            assert_eq!(one["summary"], *summary, "{method} {}: {one}", path.pattern);
+            assert!(one["responses"][done.to_string()]["description"].is_string(), "{method} {}: {one}", path.pattern);
+            let named = |parameters: &Value, name: &str| {
+                parameters.as_array().is_some_and(|all| all.iter().any(|one| one["name"] == name))
+            };
+            let body = &one["requestBody"]["content"]["application/json"]["schema"];
+            for (name, ..) in path.fields {
+                let is_there = match operation {
+                    _ if path.pattern.contains(&format!("{{{name}}}")) => named(&entry["parameters"], name),
+                    Operation::Write => body["properties"][name]["description"].is_string(),
+                    _ if path.operations.len() == 1 => named(&one["parameters"], name),
+                    _ => true,
+                };
+                assert!(is_there, "{method} {} lacks {name}: {entry}", path.pattern);
+            }
+            if *operation == Operation::Write && !path.example.is_empty() {
+                assert_eq!(body["example"], serde_json::from_str::<Value>(path.example).unwrap());
+            }
+        }
     }
 }
 

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use ps_testbed::process::{Process, Signal};
-use ps_testbed::{OpenBao, Postgres, TokenOptions, Vendor, free_port, unique, wait_until};
+use ps_testbed::{HttpProxy, OpenBao, Postgres, TokenOptions, Vendor, free_port, unique, wait_until};
 use serde_json::{Value, json};
 
 use crate::claims::post;
 use crate::stand::{Holder, SOON, prepare, program};
 
-fn beside(name: &str) -> PathBuf {
+pub(crate) fn beside(name: &str) -> PathBuf {
     let path = program().with_file_name(name);
     assert!(path.exists(), "{} is not built: cargo build -p ps-gateway -p ps-operator -p ps-cli", path.display());
     path
@@ -32,24 +32,45 @@ const GATEWAY_POLICY: &str = include_str!("../../../examples/plugin/gateway.hcl"
 const SENDER_POLICY: &str = include_str!("../../../examples/plugin/sender.hcl");
 const AGENT_POLICY: &str = include_str!("../../../examples/plugin/agent.hcl");
 
+/// A gateway on the mount.
+pub(crate) struct Gateway {
+    pub(crate) process: Process,
+    pub(crate) address: String,
+    admin: u16,
+    /// The file with its token.
+    token: PathBuf,
+}
+
+impl Gateway {
+    /// Starts one that serves as many claims of one client as come, and waits until it is ready.
+    pub(crate) async fn start(bao: &OpenBao, folder: &Path) -> Self {
+        let token = token_file(bao, folder, GATEWAY_POLICY).await;
+        let (port, admin) = (free_port().unwrap(), free_port().unwrap());
+        let mut command = Command::new(beside("password-sender-gateway"));
+        command.args(["--store", "vault", "--vault-mount", "send", "--vault-addr", bao.address()]);
+        command.arg("--vault-token-file").arg(&token).args(["--rate", "0", "--max-connections-per-client", "1000"]);
+        command.args(["--listen", &format!("127.0.0.1:{port}"), "--admin", &format!("127.0.0.1:{admin}")]);
+        let process = Process::spawn_with_stop_signal("gateway", command, Signal::SIGTERM).unwrap();
+        let gateway = Self { process, address: format!("http://127.0.0.1:{port}"), admin, token };
+        gateway.ready("ok").await;
+        gateway
+    }
+
+    async fn ready(&self, wanted: &str) {
+        let says = async || get(self.admin, "/readyz").await?.contains(wanted).then_some(());
+        wait_until(wanted, SOON, says).await.unwrap();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_serves_the_links_of_a_mount_and_nothing_else() {
     let bao = OpenBao::raft().await.unwrap();
     prepare(&bao).await;
     let folder = tempfile::tempdir().unwrap();
-    let token = token_file(&bao, folder.path(), GATEWAY_POLICY).await;
-    let (port, admin) = (free_port().unwrap(), free_port().unwrap());
-    let mut command = Command::new(beside("password-sender-gateway"));
-    command.args(["--store", "vault", "--vault-mount", "send", "--vault-addr", bao.address(), "--vault-token-file"]);
-    command.arg(&token).args(["--listen", &format!("127.0.0.1:{port}"), "--admin", &format!("127.0.0.1:{admin}")]);
-    let gateway = Process::spawn_with_stop_signal("gateway", command, Signal::SIGTERM).unwrap();
-    let ready = async |wanted: &'static str| {
-        wait_until(wanted, SOON, async || get(admin, "/readyz").await?.contains(wanted).then_some(())).await.unwrap();
-    };
-    ready("ok").await;
-
+    let gateway = Gateway::start(&bao, folder.path()).await;
+    let (token, address) = (&gateway.token, gateway.address.clone());
+    let ready = async |wanted| gateway.ready(wanted).await;
     let link = Holder::issue(&bao, "through the gateway").await;
-    let address = format!("http://127.0.0.1:{port}");
     // The gateway's own path stands where a Vault client's would: `/v1/` is a part of the page's address to it.
     let verb =
         async |verb: &str, body: &Value| post(&address, "none", &format!("api/v1/links/{verb}"), body).await.unwrap();
@@ -69,13 +90,13 @@ async fn a_gateway_serves_the_links_of_a_mount_and_nothing_else() {
     bao.unseal().await.unwrap();
     ready("ok").await;
     // A token that is gone, and another in its place.
-    let gone = std::fs::read_to_string(&token).unwrap();
+    let gone = std::fs::read_to_string(token).unwrap();
     bao.call("POST", "auth/token/revoke", Some(&json!({ "token": gone }))).await.unwrap();
     ready("not accepted").await;
     let other = token_file(&bao, folder.path(), GATEWAY_POLICY).await;
-    std::fs::rename(other, &token).unwrap();
+    std::fs::rename(other, token).unwrap();
     ready("ok").await;
-    let log = gateway.log_text().unwrap();
+    let log = gateway.process.log_text().unwrap();
     for word in [link.fragment.as_str(), gone.as_str(), "through the gateway"] {
         assert!(!log.contains(word), "the gateway's log holds a secret");
     }
@@ -130,6 +151,14 @@ async fn a_sender_seals_here_and_only_ciphertext_reaches_vault() {
     for secret in ["sealed at home", fragment.strip_prefix("ps1.").unwrap()] {
         assert!(!audit.contains(secret));
     }
+    // Whoever writes the mount's config does not choose the page of a sender who names one.
+    let pinned = [&whole[..], &["--public-url", "https://pinned.example/p"]].concat();
+    let sent = send(&bao, &token, &pinned, "sealed at home\n");
+    let printed: Value = serde_json::from_slice(&sent.stdout).unwrap();
+    assert!(printed["url"].as_str().unwrap().starts_with("https://pinned.example/p/#ps1."), "{}", printed["expiresAt"]);
+    let unfit = [&whole[..], &["--public-url", "ftp://pinned.example"]].concat();
+    let refused = send(&bao, &token, &unfit, "sealed at home\n");
+    assert!(!refused.status.success() && refused.stdout.is_empty());
     // A value as an argument, no such role, no server.
     let refused = send(&bao, &token, &["--to", "vault:send", "--role", "onboarding", "-f", "password=hunter2"], "");
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
@@ -151,6 +180,7 @@ async fn what_was_handed_over_is_rotated_proven_and_written_back() {
     bao.database_config("database", "pg", &postgres).await.unwrap();
     bao.static_role("database", "shop", "pg", &user, "24h").await.unwrap();
     bao.mount_kv2("secret").await.unwrap();
+    bao.kv_put("secret", "told", json!({"by": "nobody"})).await.unwrap();
     bao.kv_put("secret", "apps/vpn", json!({"user": "u", "password": "kv-old"})).await.unwrap();
     for (role, rotate) in [
         (
@@ -164,7 +194,7 @@ async fn what_was_handed_over_is_rotated_proven_and_written_back() {
         ),
         (
             "hook",
-            json!({"rotate_engine": "request", "rotate_path": "secret/data/told", "rotate_data": {"data": {"by": "agent"}},
+            json!({"rotate_engine": "request", "rotate_path": "secret/data/told", "rotate_method": "PUT", "rotate_data": {"data": {"by": "agent"}},
             "rotate_after": "1s"}),
         ),
         (
@@ -182,7 +212,9 @@ async fn what_was_handed_over_is_rotated_proven_and_written_back() {
     let folder = tempfile::tempdir().unwrap();
     let token = token_file(&bao, folder.path(), AGENT_POLICY).await;
     let mut command = Command::new(beside("password-sender-operator"));
-    command.args(["vault-agent", "--vault-addr", bao.address(), "--vault-token-file"]).arg(&token);
+    // The server takes PUT and POST for the same; what stands between sees which it is.
+    let between = HttpProxy::start(bao.address()).unwrap();
+    command.args(["vault-agent", "--vault-addr", &between.address(), "--vault-token-file"]).arg(&token);
     let agent = Process::spawn_with_stop_signal("vault-agent", command, Signal::SIGTERM).unwrap();
     let evidence = async |link: &Holder, scope: &'static str| {
         let seen = wait_until(scope, SOON * 2, async || {
@@ -217,6 +249,17 @@ async fn what_was_handed_over_is_rotated_proven_and_written_back() {
     .unwrap();
     let shown = evidence(&hook, "request").await;
     assert_eq!(shown["rotation"]["cause"], "expired");
+    assert_eq!(shown["evidence"]["seen"], "PUT secret/data/told was answered 200");
+    let told: Vec<_> = between.requests().into_iter().filter(|one| one.path == "/v1/secret/data/told").collect();
+    assert!(told.iter().all(|one| one.method == "PUT" && one.server == Some(200)) && !told.is_empty(), "{told:?}");
+    let audit = std::fs::read_to_string(bao.audit_log().unwrap()).unwrap();
+    let written: Vec<Value> = audit
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|entry| entry["type"] == "response" && entry["request"]["path"] == "secret/data/told")
+        .map(|entry| entry["request"]["operation"].clone())
+        .collect();
+    assert_eq!(written, ["create", "update"], "ours, then the agent's");
     let log = agent.log_text().unwrap();
     for secret in [handed_over.as_str(), now.as_str(), "kv-old", current["password"].as_str().unwrap()] {
         assert!(!log.contains(secret), "the agent's log holds a value");
@@ -226,16 +269,27 @@ async fn what_was_handed_over_is_rotated_proven_and_written_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_example_installs_it() {
     let bao = OpenBao::raft().await.unwrap();
-    bao.install_plugin(crate::stand::NAME, &program()).unwrap();
+    let sha256 = bao.install_plugin(crate::stand::NAME, &program()).unwrap();
     let vendor = Vendor::chosen();
     let cli = vendor.ensure().unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/plugin/install.sh");
+    let plugins = bao.folder().unwrap().join("plugins");
+    let shipped = plugins.join(format!("{}.sha256", crate::stand::NAME));
     let mut command = Command::new("sh");
-    command.arg(script).arg(cli).env("PLUGIN_DIR", bao.folder().unwrap().join("plugins"));
+    command.arg(script).arg(cli).env("PLUGIN_DIR", &plugins);
     command.env("PUBLIC_URL", crate::stand::PUBLIC_URL).env("HOME", bao.folder().unwrap());
     for prefix in ["BAO", "VAULT"] {
         command.env(format!("{prefix}_ADDR"), bao.address()).env(format!("{prefix}_TOKEN"), bao.root_token());
     }
+    // Another program than the one that was shipped.
+    let other = ps_core::ids::Digest::of(b"another program").0;
+    std::fs::write(&shipped, format!("{}  {}\n", hex::encode(other), crate::stand::NAME)).unwrap();
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(1) && said.contains("nothing was registered"), "{said}");
+    let (status, _) = bao.request("GET", "send/config", None).await.unwrap();
+    assert_eq!(status, 404);
+    std::fs::write(&shipped, format!("{sha256}  {}\n", crate::stand::NAME)).unwrap();
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let link = Holder::of(&bao, "onboarding", &json!({"password": "x"})).await;

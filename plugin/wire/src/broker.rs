@@ -28,6 +28,8 @@ use crate::proto::plugin::grpc_broker_server::GrpcBroker;
 const OFFER: Duration = Duration::from_secs(5);
 /// How long an attempt to reach the server's socket may take.
 const CONNECT: Duration = Duration::from_secs(5);
+/// How long one answer of its storage is waited for; a change of a link holds others up meanwhile.
+const ANSWER: Duration = Duration::from_secs(60);
 
 /// How far the conversation with the server has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,16 +79,17 @@ impl Broker {
         }
         let (path, tls) = (offer.address, TlsConnector::from(self.tls.clone()));
         // The URI stands for nothing: the connector knows where to go.
-        Ok(Endpoint::from_static("http://localhost").connect_timeout(CONNECT).connect_with_connector_lazy(
-            tower::service_fn(move |_: Uri| {
+        Ok(Endpoint::from_static("http://localhost")
+            .connect_timeout(CONNECT)
+            .timeout(ANSWER)
+            .connect_with_connector_lazy(tower::service_fn(move |_: Uri| {
                 let (path, tls) = (path.clone(), tls.clone());
                 async move {
                     let stream = UnixStream::connect(path).await?;
                     let name = ServerName::try_from(NAME).map_err(io::Error::other)?;
                     Ok::<_, io::Error>(TokioIo::new(tls.connect(name, stream).await?))
                 }
-            }),
-        ))
+            })))
     }
 }
 

@@ -30,8 +30,9 @@ const LOST: &str = "transaction commit failed";
 /// A server that becomes a standby takes its mounts down and starts this program anew, so an active one is asked now and then
 /// only; and what it says while it changes is not believed for long.
 ///
-/// Where the server has transactions, a commit is one, and the guard is read inside it. Where it has none (Vault), the
-/// guard is read first and the writes follow in order, under the engine's own lock: only the active node's process can write.
+/// Where the server has transactions, a commit is one, and the guard is read inside it; but a single write that depends on
+/// nothing is whole by itself. Where it has none (Vault), the guard is read first and the writes follow in order, under the
+/// engine's own lock: only the active node's process can write.
 #[derive(Clone)]
 pub struct Host {
     storage: StorageClient<Channel>,
@@ -93,6 +94,11 @@ impl Storage for Host {
         Ok(standby)
     }
 
+    async fn longest_lease(&self) -> Result<Duration, StorageFault> {
+        let reply = self.system.clone().max_lease_ttl(Empty {}).await.map_err(|status| fault(&status))?;
+        Ok(Duration::from_nanos(u64::try_from(reply.into_inner().ttl).unwrap_or(0)))
+    }
+
     async fn list(&self, prefix: &str) -> Result<Vec<String>, StorageFault> {
         let arguments = StorageListArgs { prefix: prefix.to_owned() };
         let reply = self.storage.clone().list(arguments).await.map_err(|status| fault(&status))?.into_inner();
@@ -104,6 +110,9 @@ impl Storage for Host {
     }
 
     async fn commit(&self, guard: Option<Guard<'_>>, writes: &[Write]) -> Result<(), CommitError> {
+        if let (None, [write]) = (guard, writes) {
+            return Ok(perform(&mut self.storage.clone(), write, "").await?);
+        }
         let Some(mut transaction) = self.begin().await? else {
             let mut storage = self.storage.clone();
             if let Some(Guard { key, value }) = guard

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -35,8 +35,10 @@ impl Socket {
     /// Binds a socket below `parent`.
     pub(crate) fn bind(parent: &Path) -> io::Result<Self> {
         let mut taken = io::Error::other("no free name");
+        // In a container process numbers come again, and folders of killed processes may stay; so may others' on purpose.
+        let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().subsec_nanos();
         for number in 0..TRIES {
-            let folder = parent.join(format!("password-sender-{}-{number}", std::process::id()));
+            let folder = parent.join(format!("password-sender-{}-{:x}", std::process::id(), time + number));
             let path = folder.join("plugin");
             fits(&path).map_err(io::Error::other)?;
             match fs::DirBuilder::new().mode(0o700).create(&folder) {
@@ -62,7 +64,15 @@ impl Socket {
         if let Some(listener) = self.listener.take() {
             let acceptor = TlsAcceptor::from(tls);
             tokio::spawn(async move {
-                while let Ok((stream, _)) = listener.accept().await {
+                loop {
+                    let stream = match listener.accept().await {
+                        Ok((stream, _)) => stream,
+                        Err(error) => {
+                            // The process ends with this, and the server starts another when it needs one.
+                            tracing::error!(%error, "no connection can be taken any more");
+                            break;
+                        }
+                    };
                     let (acceptor, ready) = (acceptor.clone(), ready.clone());
                     tokio::spawn(async move {
                         match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {

@@ -1,6 +1,6 @@
 // The scanner lab: everything that mail filters, chat programs and phishing detectors do to a link. Prefetches, floods, unfurlers,
 // and a browser that runs scripts, types junk into every field and presses every button, under every mangled form of the link.
-// args: {link}. Gives how much was done; whoever runs it looks at the link afterwards.
+// args: {link}. Gives how much was done, and how often a visit came to a form; whoever runs it looks at the link afterwards.
 const ALPHABET = '0123456789ABCDEFGHJKMNPQRSTVWXYZ';
 const AGENTS = [
   'Slackbot-LinkExpanding 1.0 (+https://api.slack.com/robots)',
@@ -75,11 +75,14 @@ export default async function scannerLab({ page, context, args, log }) {
 
   // Who runs the page: presses what is there, with nothing and with junk in every field.
   let pressed = 0;
-  const settled = () => page.locator('main[data-state]:not([data-state="looking"])').waitFor();
+  let forms = 0;
+  // Fields can't be written while a claim is under way, which takes a while with a passphrase. Only then the next junk is worth it.
+  const settled = () => page.locator('main[data-state]:not([data-state="looking"], [data-state="ask:early"], :has(input:read-only))').waitFor({ timeout: 60_000 });
   for (const mangled of manglings) {
     await page.goto('about:blank');
     await page.goto(base + mangled);
     await settled();
+    forms += await page.locator('main[data-state=ask]').count();
     for (const junk of ['', ...JUNK]) {
       for (const input of await page.locator('main input').all()) await input.fill(typeof junk === 'function' ? junk() : junk, { timeout: 5_000 }).catch(() => undefined);
       for (const button of await page.locator('main button').all()) {
@@ -94,5 +97,5 @@ export default async function scannerLab({ page, context, args, log }) {
     await page.goBack().catch(() => undefined);
     await page.goForward().catch(() => undefined);
   }
-  return { fetched, pressed, pages: [...pages].filter((text) => text.startsWith('<!doctype html>')).length };
+  return { fetched, pressed, forms, pages: [...pages].filter((text) => text.startsWith('<!doctype html>')).length };
 }

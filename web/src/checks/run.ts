@@ -53,7 +53,10 @@ async function signIn({ code, to }: CheckEffect & { do: 'signIn' }, { world, key
   };
   for (const [name, value] of Object.entries(query)) url.searchParams.set(name, value);
   memory.note({ code });
-  world.tab.setItem(SIGN_IN, JSON.stringify({ secret: b64(secret), state, verifier }));
+  const kept = JSON.stringify({ secret: b64(secret), state, verifier });
+  world.tab.setItem(SIGN_IN, kept);
+  // Whoever comes back without it has no link any more.
+  if (world.tab.getItem(SIGN_IN) !== kept) return { is: 'refused', refusal: { code: 'not-available' }, now: world.now() };
   world.go(url.href);
   return undefined;
 }

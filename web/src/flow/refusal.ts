@@ -1,6 +1,6 @@
 /** What a refusal means to a person. */
 import type { Refusal } from '../api.ts';
-import type { Ending, Problem, State, Step } from './types.ts';
+import type { Ending, Problem, Refused, State, Step } from './types.ts';
 
 /** Until when nothing may be sent. */
 export function waitUntil(state: State): number {
@@ -22,6 +22,11 @@ export function over({ code, state }: Refusal): Step | undefined {
               : 'expired'
             : undefined;
   return how && [{ at: 'over', how }, { do: 'wipe' }];
+}
+
+/** What a first look that failed leads to: an end, or a page from which it is tried again. */
+export function lost({ refusal, now }: Refused): Step {
+  return over(refusal) ?? [{ at: 'trouble', problem: problemOf(refusal, now) }];
 }
 
 export function problemOf(refusal: Refusal, now: number): Problem {

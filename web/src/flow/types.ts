@@ -13,7 +13,7 @@ export type Need = 'code' | 'emailCode' | 'passphrase';
 /** What the next press of the button does: have a code mailed, hand it in, go to the sign-in. */
 export type Stage = 'mail' | 'emailCode' | 'signIn';
 
-/** A `lookup` whose facts were checked and whose preview was opened. */
+/** A `lookup` whose facts were checked. A link that can be opened has its preview, except in a form that is shown early. */
 export interface Info {
   readonly state: LinkState;
   readonly expiresAt: number;
@@ -51,11 +51,12 @@ export type Problem =
         | 'signInTooMany';
     }
   | { readonly is: 'slowDown' | 'wrongCode'; readonly until: number }
-  | { readonly is: 'wrongProof' | 'wrongEmailCode'; readonly until: number; readonly left?: number };
+  | { readonly is: 'wrongProof' | 'codeToo' | 'wrongEmailCode'; readonly until: number; readonly left?: number };
 
 /** How a link ended for this person. `claimed`: by somebody else. `mine`: saved here. `late`: opened here, the window is over. */
 export type Ending = Exclude<LinkState, 'open'> | 'mine' | 'late' | 'notFound' | 'altered' | 'unsupported' | 'unreadable';
 
+/** The form that opens. Shown early where its preview is still to be opened: nothing is sent until it is. */
 export interface Ask {
   readonly at: 'ask';
   readonly info: Info;
@@ -140,9 +141,23 @@ export interface LookedUp {
   readonly returned?: 'answered' | 'refused' | undefined;
 }
 
+/** What a lookup says while the cipher is on its way: enough for a form, too little to send anything. */
+export interface Glimpsed {
+  readonly is: 'glimpsed';
+  readonly info: Info;
+  readonly held: Held;
+}
+
+export interface Refused {
+  readonly is: 'refused';
+  readonly refusal: Refusal;
+  readonly now: number;
+}
+
 export type Event =
   | LookedUp
-  | { readonly is: 'refused'; readonly refusal: Refusal; readonly now: number }
+  | Glimpsed
+  | Refused
   | { readonly is: 'submitted'; readonly typed: Typed; readonly now: number }
   | { readonly is: 'checked'; readonly checks: Checks; readonly now: number }
   | { readonly is: 'claimed'; readonly face: Face; readonly payload: Payload; readonly claimedAt: number; readonly windowEndsAt: number; readonly kept: boolean }

@@ -12,6 +12,8 @@ export class Clipboard {
   #words: Words;
   #what = '';
   #until = 0;
+  /** Whether the last copy failed: how to do it by hand stays to be read. */
+  #failed = false;
   /** Whether the browser lets us write without a press. */
   #may = false;
   #timer: ReturnType<typeof setInterval> | undefined;
@@ -29,7 +31,8 @@ export class Clipboard {
     try {
       await navigator.clipboard.writeText(value);
     } catch {
-      this.#until = 0;
+      // An earlier copy is still there, and still emptied in time; only its countdown is no longer told.
+      this.#failed = true;
       otherwise?.();
       this.#tell(this.#words.t('clip.failed'), false);
       return false;
@@ -37,6 +40,7 @@ export class Clipboard {
     // Only Chromium knows this permission; the others want a press each time.
     this.#may = await navigator.permissions.query({ name: 'clipboard-write' as PermissionName }).then((found) => found.state === 'granted', () => false);
     this.#what = what;
+    this.#failed = false;
     this.#until = Date.now() + STAYS_MS;
     clearInterval(this.#timer);
     this.#timer = setInterval(() => this.#tick(), 1000);
@@ -52,7 +56,7 @@ export class Clipboard {
 
   #tick(): void {
     if (this.#may && Date.now() >= this.#until) void this.#empty();
-    else this.#line.textContent = this.#text();
+    else if (!this.#failed) this.#line.textContent = this.#text();
   }
 
   async #empty(): Promise<void> {

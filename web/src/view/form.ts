@@ -21,13 +21,13 @@ export interface Submit {
 
 /** What a problem is about: the field that gets the focus and the text. */
 function about({ is }: Problem): Need | 'form' {
-  if (/^(bad|wrong)Code/.test(is)) return 'code';
+  if (/^(bad|wrong)Code|^codeToo/.test(is)) return 'code';
   if (/EmailCode/.test(is)) return 'emailCode';
   return is === 'badPassphrase' || is === 'wrongProof' ? 'passphrase' : 'form';
 }
 
 export function problemText(problem: Problem): string {
-  const left = problem.is === 'wrongProof' && problem.left !== undefined ? ' ' + t('problem.left', { left: count(problem.left) }) : '';
+  const left = 'left' in problem && problem.is !== 'wrongEmailCode' && problem.left !== undefined ? ' ' + t('problem.left', { left: count(problem.left) }) : '';
   return t(`problem.${problem.is}`) + left;
 }
 

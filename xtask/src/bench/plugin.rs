@@ -6,7 +6,7 @@ use anyhow::Result;
 use ps_testbed::workspace;
 
 use super::figures::{Aim, Figures, Table};
-use crate::command::{cargo, output, run as run_command};
+use crate::command::{cargo, output, run as run_command, target};
 
 const BUILD: &[&str] = &[
     "build",
@@ -30,7 +30,7 @@ pub(super) fn run(table: &mut Table, seconds: u64, build: bool) -> Result<()> {
     }
     for nodes in [1, 3] {
         println!("\n== a mount on {nodes} raft node(s), {CONNECTIONS} connections: issue and claim, wrap and unwrap");
-        let mut load = Command::new(workspace().join("target/bench-release/examples/mount_speed"));
+        let mut load = Command::new(target().join("bench-release/examples/mount_speed"));
         load.args([nodes.to_string(), seconds.to_string(), CONNECTIONS.to_string()]).current_dir(workspace());
         let found = Figures::parse(&output(load)?)?;
         let (wrap, link) = (found.get("wrap_per_second")?, found.get("link_per_second")?);

@@ -11,7 +11,7 @@ use ps_testbed::{RunDir, free_port, workspace};
 
 use super::figures::{Aim, Figures, Table};
 use super::stand::http;
-use crate::command::{cargo, output, run};
+use crate::command::{cargo, output, run, target};
 
 /// Everything in one build, so that shared dependencies always get the same features and are built once.
 const BUILD: &[&str] = &[
@@ -69,7 +69,7 @@ impl Programs {
         if anew {
             run(cargo(BUILD))?;
         }
-        Ok(Self { folder: workspace().join("target/bench-release") })
+        Ok(Self { folder: target().join("bench-release") })
     }
 
     pub(super) fn operator(&self) -> PathBuf {

@@ -31,7 +31,7 @@ pub(crate) enum Command {
     Cluster(&'static [&'static str]),
     /// `npm ci && npm test` in this folder.
     Npm(&'static str),
-    /// `cargo xtask demo --open-for-me`, with what is built already.
+    /// `cargo xtask demo --open-for-me`, with what is built already, and the `tests/` of xtask, which interrupt it.
     Demo,
 }
 
@@ -44,7 +44,8 @@ impl Part {
     pub(crate) fn crates(&self) -> &'static [&'static str] {
         match self.command {
             Command::Crates(crates) | Command::CratesAlone(crates) | Command::Cluster(crates) => crates,
-            Command::Unit | Command::Npm(_) | Command::Demo => &[],
+            Command::Demo => &["xtask"],
+            Command::Unit | Command::Npm(_) => &[],
         }
     }
 
@@ -58,7 +59,8 @@ impl Part {
             Command::Crates(crates) => crates.contains(&package) && !cluster,
             Command::CratesAlone(crates) => crates.contains(&package),
             Command::Unit => !named && !cluster,
-            Command::Npm(_) | Command::Demo => false,
+            Command::Demo => self.crates().contains(&package),
+            Command::Npm(_) => false,
         }
     }
 
@@ -142,8 +144,8 @@ pub(crate) const PARTS: &[Part] = &[
     },
     Part {
         name: "plugin",
-        description: "the secrets engine in OpenBao: in memory, on raft, on three nodes",
-        needs: &[Piece::OpenBao],
+        description: "the secrets engine in OpenBao: in memory, on raft, on three nodes, in its UI",
+        needs: &[Piece::OpenBao, Piece::Browser],
         command: Command::CratesAlone(&["ps-plugin"]),
     },
     Part {
@@ -160,7 +162,7 @@ pub(crate) const PARTS: &[Part] = &[
     },
     Part {
         name: "demo",
-        description: "the README's first command, unattended to its end",
+        description: "the README's first command, unattended to its end, and interrupted",
         needs: &[Piece::OpenBao],
         command: Command::Demo,
     },

@@ -30,7 +30,13 @@ pub(crate) fn part(
         Runner { part: part.name, threads: part.threads(), vendor: Vendor::OpenBao, times, total: Outcome::default() };
     match &part.command {
         Command::Npm(folder) => runner.npm(folder)?,
-        Command::Demo => runner.demo()?,
+        Command::Demo => {
+            if only.is_none() {
+                runner.demo()?;
+            }
+            let ours = |program: &&Program| program.integration && part.runs(&program.package, &program.target);
+            runner.programs(programs.iter().filter(ours), None, only)?;
+        }
         Command::Unit => {
             let ours = |program: &&Program| !program.integration || part.runs(&program.package, &program.target);
             runner.programs(programs.iter().filter(ours), None, only)?;

@@ -315,7 +315,26 @@ fn events_on_the_trail_go_with_the_next_write_or_after_a_while() {
     assert_eq!(unknown.action, Action::FlushAudit);
     let known = Observation { on_trail: 1, ..seen(&told) };
     let rests = decided(spec(), &told, &known, 1001);
-    assert_eq!((rests.action, rests.wake), (Action::Rest, Some(at(1600))));
+    assert_eq!((rests.action, rests.look), (Action::Rest, Some(at(1600))));
     let Action::Persist(next) = decided(spec(), &told, &known, 1600).action else { panic!("they are dropped") };
     assert!(next.outbox.is_empty());
+}
+
+#[test]
+fn while_the_trail_fails_the_rest_goes_on_and_nothing_is_forgotten() {
+    let failing = |obs: Observation, until: i64| {
+        let trouble = Trouble { until: at(until), ..trouble(Class::Transient, 1100, until) };
+        Observation { audit_blocked: Some(trouble), ..obs }
+    };
+    let mut told = Entry { notices: vec![notice()], ..live() };
+    raise(&mut told, 1, Cause::Retrieved, at(1600), at(1100));
+    let obs = failing(seen(&told), 1200);
+    assert_eq!(decided(spec(), &told, &obs, 1150).action, Action::Notify(notice()), "telling does not wait for it");
+    told.notices.clear();
+    let waits = decided(spec(), &told, &failing(seen(&told), 1200), 1150);
+    assert_eq!((waits.action.clone(), code(&waits), waits.wake), (Action::Rest, "vault-down", Some(at(1200))));
+    assert_eq!(decided(spec(), &told, &failing(seen(&told), 1200), 1200).action, Action::FlushAudit);
+    // Long after: what was not told is not dropped.
+    let late = decided(spec(), &told, &failing(seen(&told), 1_000_000), 1599);
+    assert_eq!((late.action, late.look), (Action::Rest, None));
 }

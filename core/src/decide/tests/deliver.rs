@@ -34,7 +34,15 @@ fn a_changed_redeliver_sends_once() {
     let again = Spec { redeliver: Some("2".into()), ..spec() };
     assert_eq!(issue_number(&decided(again.clone(), &done(), &seen(&done()), 5000)), Some(2));
     let handled = Entry { redeliver_handled: Some("2".into()), ..done() };
+    assert_eq!(decided(spec(), &handled, &seen(&handled), 1100).action, Action::Rest, "taken away again");
     assert_eq!(decided(again, &handled, &seen(&handled), 5000).action, Action::Rest);
+}
+
+#[test]
+fn a_message_that_the_server_defers_does_not_keep_a_new_attempt_waiting() {
+    let fresh = entry(vec![]);
+    let obs = Observation { mail_deferred: Some(trouble(Class::Transient, 990, 1010)), ..seen(&fresh) };
+    assert!(matches!(decided(spec(), &fresh, &obs, 1000).action, Action::Issue(_)));
 }
 
 #[test]
@@ -94,7 +102,7 @@ fn while_a_link_is_live_no_other_is_made() {
 fn what_was_delivered_before_is_rotated_before_it_is_sent_again() {
     let mut owing = done();
     owing.attempts[0].obligation =
-        Some(Obligation { cause: Cause::Retrieved, raised_at: at(1100), due: at(9000), begun_at: None, stalled: None });
+        Some(Obligation { cause: Cause::Retrieved, raised_at: at(1100), due: at(9000), begun: None, stalled: None });
     let again = Spec { redeliver: Some("2".into()), ..spec() };
     let forward = written(decided(again.clone(), &owing, &seen(&owing), 5000));
     let owed = forward.attempts[0].obligation.as_ref().map(|o| (o.cause, o.due));
@@ -129,9 +137,27 @@ fn a_held_message_is_tried_again_until_it_must_be_given_up() {
     assert_eq!(decided(spec(), &mine, &stopping, 1009).action, Action::Supersede(1));
     let limited = Held { deliver_before: Some(at(1200)), ..held(1300) };
     assert_eq!(decided(spec(), &mine, &with(limited), 1200).action, Action::Supersede(1), "never sent after it");
+    let unready = Observation { unready: Some(fault(Class::Misconfigured, "not-reachable")), ..with(held(1010)) };
+    let waits = decided(spec(), &mine, &unready, 1010);
+    assert_eq!((waits.action.clone(), code(&waits), waits.wake), (Action::Rest, "not-reachable", Some(at(1900))));
+    assert_eq!(decided(spec(), &mine, &unready, 1900).action, Action::Supersede(1), "mail.hold goes on");
     let mut withdrawn = mine.clone();
     withdrawn.attempts[0].link.revoke = Some(RevokeCause::Asked);
     assert_eq!(decided(spec(), &withdrawn, &with(held(1010)), 1010).action, Action::Supersede(1));
+}
+
+#[test]
+fn a_held_message_is_tried_later_and_later_and_while_it_is_still_ours() {
+    for (class, least) in [(Class::Transient, 750), (Class::Denied, 22_500)] {
+        let (mut now, mut tries) = (at(1000), 0);
+        while now < at(1900) {
+            let next = after::next_send(class, at(1000), now, u16::MAX);
+            let wait = next.since(now);
+            assert!(wait.as_millis() >= least && wait < after::OWNERSHIP, "{class:?}: {wait}");
+            (now, tries) = (next, tries + 1);
+        }
+        assert!((20..50).contains(&tries), "{class:?}: {tries} tries in a quarter of an hour");
+    }
 }
 
 #[test]
@@ -142,4 +168,30 @@ fn a_given_up_attempt_is_made_again_and_a_refused_one_waits() {
     let mut refused = Entry { hold: Some(Hold::MailRefused), ..done() };
     refused.attempts[0].mail = MailState::Refused { fault: fault(Class::Permanent, "refused") };
     assert_eq!(code(&decided(spec(), &refused, &seen(&refused), 5000)), "mail-refused");
+}
+
+#[test]
+fn what_is_given_up_again_and_again_is_made_later_and_later() {
+    let given_up = |times: u32| {
+        let one = |number| Attempt { number, mail: MailState::Superseded, ..done().attempts.remove(0) };
+        entry((1..=times).map(one).collect())
+    };
+    let at_once = given_up(3);
+    assert_eq!(issue_number(&decided(spec(), &at_once, &seen(&at_once), 1000)), Some(4));
+    for (times, rest) in [(4, 60), (5, 120), (6, 240), (12, 4 * 3600), (200, 4 * 3600)] {
+        let entry = given_up(times);
+        let waits = decided(spec(), &entry, &seen(&entry), 1000 + rest - 1);
+        let told = (waits.action.clone(), code(&waits), waits.wake);
+        assert_eq!(told, (Action::Rest, "given-up-often", Some(at(1000 + rest))), "{times} times");
+        assert_eq!(issue_number(&decided(spec(), &entry, &seen(&entry), 1000 + rest)), Some(times + 1));
+    }
+    let often = given_up(9);
+    // Not past its own limit, and not for somebody else, for whoever asks, or after a clock was set back.
+    let limited = Spec { deliver_before: Some(at(1030)), ..spec() };
+    assert_eq!(decided(limited, &often, &seen(&often), 1001).wake, Some(at(1030)));
+    let other = Recipient { email: "bob@vendor.example".into(), ..spec().recipient };
+    for now in [Spec { recipient: other, ..spec() }, Spec { redeliver: Some("2".into()), ..spec() }] {
+        assert_eq!(issue_number(&decided(now, &often, &seen(&often), 1001)), Some(10));
+    }
+    assert_eq!(issue_number(&decided(spec(), &often, &seen(&often), 999)), Some(10));
 }

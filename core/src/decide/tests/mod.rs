@@ -1,7 +1,9 @@
 //! Decisions one at a time: what a situation calls for, beside the simulated world that plays whole stories.
 
 mod absorb;
+mod bench;
 mod blocked;
+mod cheats;
 mod deliver;
 mod links;
 mod owed;

@@ -4,7 +4,7 @@ use super::*;
 use crate::entry::{Cause, Hold, Obligation, RevokeCause};
 use crate::link::Command;
 use crate::link::sample::{claim, history};
-use crate::rotation::By;
+use crate::rotation::{Begun, By};
 
 /// Claimed at 1100 s and over: a rotation is due at 1600 s.
 fn owing(cause: Cause) -> Entry {
@@ -14,7 +14,7 @@ fn owing(cause: Cause) -> Entry {
     a.link.state = State::Retrieved;
     a.link.journal_read = 2;
     a.link.claimed_at = Some(at(1100));
-    a.obligation = Some(Obligation { cause, raised_at: at(1100), due, begun_at: None, stalled: None });
+    a.obligation = Some(Obligation { cause, raised_at: at(1100), due, begun: None, stalled: None });
     entry
 }
 
@@ -42,6 +42,7 @@ fn sibling(promised: Option<i64>, dead: Option<i64>) -> Sibling {
         dead_at: dead.map(at),
         identity: Identity::Static { rotated: at(500) },
         begun_at: at(1000),
+        rotating: None,
     }
 }
 
@@ -59,7 +60,7 @@ fn it_waits_until_due_then_looks_writes_the_intent_steps_and_proves() {
     assert_eq!(decided(spec(), &owing, &stale, 1700).action, Action::Observe(1), "a look from before it was due");
     let alive = with_sight(&owing, sight(1700, 1, 500));
     let begun = written(decided(spec(), &owing, &alive, 1700));
-    assert!(begun.attempts[0].obligation.as_ref().is_some_and(|o| o.begun_at.is_some()), "invariant 5");
+    assert!(begun.attempts[0].obligation.as_ref().is_some_and(|o| o.begun.is_some()), "invariant 5");
     owing = begun;
     let step = decided(spec(), &owing, &alive, 1700).action;
     assert_eq!(step, Action::Rotate { attempt: 1, step: Step::RotateRole });
@@ -68,6 +69,37 @@ fn it_waits_until_due_then_looks_writes_the_intent_steps_and_proves() {
     assert!(matches!(decided(spec(), &owing, &collision, 1701).action, Action::Rotate { .. }), "invariant 7");
     let dead = written(decided(spec(), &owing, &with_sight(&owing, sight(1702, 2, 1701)), 1702));
     assert_eq!(dead.attempts[0].evidence.as_ref().map(|e| (e.by, e.at)), Some((By::Us, at(1702))));
+}
+
+#[test]
+fn a_rotation_that_another_began_is_left_to_it_for_ten_seconds() {
+    let began = |secs: i64, by: &str| Some(Begun { at: at(secs), by: by.into() });
+    let mut owing = owing(Cause::Retrieved);
+    owing.attempts[0].obligation.as_mut().unwrap().begun = began(1700, "other");
+    let alive = |secs: i64, owing: &Entry| with_sight(owing, sight(secs, 1, 500));
+    for secs in [1700, 1709] {
+        let waits = decided(spec(), &owing, &alive(secs, &owing), secs);
+        assert_eq!((waits.action, waits.wake), (Action::Rest, Some(at(1710))));
+    }
+    assert_eq!(decided(spec(), &owing, &alive(1709, &owing), 1710).action, Action::Observe(1), "what it did since");
+    let rotate = Action::Rotate { attempt: 1, step: Step::RotateRole };
+    assert_eq!(decided(spec(), &owing, &alive(1710, &owing), 1710).action, rotate, "it may have died");
+    assert_eq!(decided(spec(), &owing, &alive(1690, &owing), 1690).action, Action::Rest, "a clock that is ahead");
+    assert_eq!(decided(spec(), &owing, &alive(1689, &owing), 1689).action, rotate, "a clock that is far ahead");
+
+    // The same source, for another delivery: whoever began first goes first.
+    let mut obs = alive(1701, &owing);
+    obs.siblings = vec![Sibling { rotating: began(1699, "other"), ..sibling(None, None) }];
+    for ours in [None, began(1699, "me"), began(1700, "me")] {
+        let (first, key) = (ours == began(1699, "me"), owing.key.clone());
+        assert!(key < obs.siblings[0].key, "of two of the same time, the one whose name comes first");
+        owing.attempts[0].obligation.as_mut().unwrap().begun = ours.clone();
+        let decision = decided(spec(), &owing, &obs, 1701);
+        let expected = if first { (rotate.clone(), None) } else { (Action::Rest, Some(at(1709))) };
+        assert_eq!((decision.action, decision.wake.filter(|_| !first)), expected, "{ours:?}");
+    }
+    obs.siblings[0].rotating = began(1699, "me");
+    assert_eq!(decided(spec(), &owing, &obs, 1701).action, rotate, "one process takes turns by itself");
 }
 
 #[test]
@@ -161,6 +193,24 @@ fn a_value_that_somebody_else_replaced_withdraws_the_open_link() {
         obs.sights.insert(1, sight(1100, 1, 1050));
         assert_eq!(decided(spec(), &open, &obs, 1100).action, Action::Rest, "equal tags prove no change");
     }
+}
+
+/// A claimed link of a credential that is not to be rotated: its source is gone, and nothing follows from that.
+#[test]
+fn a_source_that_is_another_is_not_told_without_end() {
+    let mut opened = entry(vec![attempt(accepted())]);
+    let a = &mut opened.attempts[0];
+    a.terms.strategy = Strategy::None;
+    (a.link.state, a.link.journal_read, a.link.claimed_at) = (State::Claimed, 1, Some(at(1100)));
+    let record = Some(Record::Link(Box::new(history(&[(claim(), 1100)]))));
+    let gone = SourceSight { current: None, tags: Tags::new(), ..sight(1160, 0, 0) };
+    let started = Observation { started_at: at(1150), ..with_record(&opened, record) };
+    assert_eq!(decided(spec(), &opened, &started, 1160).action, Action::Observe(1));
+    let looked = Observation { sights: BTreeMap::from([(1, gone)]), ..started };
+    assert_eq!(decided(spec(), &opened, &looked, 1161).action, Action::Rest);
+    // A proof is told all the same.
+    let dead = Observation { sights: BTreeMap::from([(1, sight(1160, 2, 1150))]), ..looked };
+    assert!(written(decided(spec(), &opened, &dead, 1161)).attempts[0].evidence.is_some());
 }
 
 #[test]

@@ -49,7 +49,12 @@ fn the_end_of_the_window_and_the_beginning_of_the_rotation_are_one_write() {
     assert_eq!(look.action, Action::Observe(1), "{}", look.reason);
     let next = written(stepped(&owing, &seen_with(&owing, &over, Some(alive(1600))), 1600));
     assert_eq!(kinds(&next), [EventKind::WindowOver, EventKind::RotationBegun]);
-    assert!(next.attempts[0].obligation.as_ref().is_some_and(|o| o.begun_at == Some(at(1600))));
+    assert!(
+        next.attempts[0]
+            .obligation
+            .as_ref()
+            .is_some_and(|o| o.begun.as_ref().is_some_and(|begun| begun.at == at(1600)))
+    );
     // Vault is away: what the record tells is written all the same.
     let mut blocked = seen_with(&owing, &over, None);
     blocked.blocked.insert(spec().connection, trouble(Class::Transient, 1599, 1700));

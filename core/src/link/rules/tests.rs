@@ -187,6 +187,25 @@ fn with_a_passphrase_no_code_is_asked_for_a_claim_but_still_for_a_decline() {
 }
 
 #[test]
+fn after_three_wrong_passphrases_the_opening_code_is_due_too_so_that_the_link_alone_can_not_lock_it() {
+    let phrase = link(&[Verification::Passphrase]);
+    let guess = |code| Command::Claim { access: ACCESS, code, proof: Proof(WRONG), token_hash: Digest::of(&TOKEN) };
+    let tried = (0..20).fold(phrase.clone(), |link, n| after(&link, &guess(None), 1000 + n * 31));
+    assert_eq!((tried.state, tried.tries.wrong_proofs), (State::Open, 3));
+    assert!(tried.claim_needs_code() && !phrase.claim_needs_code());
+    let right = Command::Claim { access: ACCESS, code: None, proof: Proof(PROOF), token_hash: Digest::of(&TOKEN) };
+    assert!(matches!(outcome(&tried, &right, 1650), Outcome::Refused(Refusal::WrongCode(_))));
+    assert_eq!(outcome(&tried, &claim(), 1650), Outcome::Released);
+    let with_mail = (0..7).fold(tried, |link, n| after(&link, &guess(code(true)), 1650 + n * 31));
+    assert_eq!((with_mail.state, with_mail.tries.wrong_proofs), (State::Locked, 10), "whoever has the mail can");
+
+    let mut codeless = phrase;
+    codeless.sealed.code = None;
+    let tried = (0..10).fold(codeless, |link, n| after(&link, &guess(None), 1000 + n * 31));
+    assert_eq!(tried.state, State::Locked, "a link that no mail carries has no code");
+}
+
+#[test]
 fn a_release_is_for_one_token_and_comes_before_the_proof() {
     let due = link(&[Verification::EmailCode]);
     assert_eq!(outcome(&due, &wrong_proof(), 1100), Outcome::Refused(Refusal::VerificationDue));

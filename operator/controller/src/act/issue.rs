@@ -6,15 +6,17 @@
 
 use std::sync::Arc;
 
-use ps_core::decide::{Issue, after};
+use ps_core::decide::{Issue, after, in_the_way};
 use ps_core::delivery::{Identity, Source, Spec, Strategy};
-use ps_core::entry::{Attempt, Entry, JudgeSecrets, LinkFacts, MailState, Notice, ReleaseKey, Terms, Verifying};
+use ps_core::entry::{
+    Attempt, Entry, JudgeSecrets, LinkFacts, MailState, Notice, ReleaseKey, RotatedFirst, Terms, Verifying,
+};
 use ps_core::error::{Class, Fault};
 use ps_core::ids::Key;
-use ps_core::link::{Link, Record, State, Verification};
+use ps_core::link::{Link, Record, State, Verification, too_large};
 use ps_core::mail::{LinkMail, NoticeMail};
 use ps_core::ports::{CasError, Connection, MailError, Reading};
-use ps_core::rotation::{Lifetime, Step, lifetime, tag};
+use ps_core::rotation::{BeforeDelivery, Begun, Step, before_delivery, lifetime, tag, writable};
 use ps_core::time::Timestamp;
 
 use super::seal::{Judging, Sealed, seal};
@@ -41,7 +43,7 @@ impl Controller {
             ready.map_err(|fault| Trip::Delivery { attempt: number, fault })?;
         }
         // Nothing is read from Vault for a mail that can't leave.
-        self.ports.mailer.ready().await.map_err(mail_trip)?;
+        self.ports.mailer.ready().await?;
         self.desk.unblock_mail();
         let at = self.connect(&spec.connection, number).await?;
         let reading = self.read(key, &at, view, spec, number).await?;
@@ -68,6 +70,11 @@ impl Controller {
             seal(spec, &sender, reading, passphrase, not_after, &self.settings.public_url, self.ports.random.clone())
                 .await
                 .map_err(|fault| Trip::Delivery { attempt: number, fault })?;
+        // Known before anything is written down: an attempt that can't be put would leave a tombstone at each try.
+        if ciphertext.len() > self.settings.max_bytes {
+            let fault = too_large("ciphertext", ciphertext.len(), self.settings.max_bytes);
+            return Err(Trip::Delivery { attempt: number, fault });
+        }
 
         let message_id = self.message_id()?;
         let (release, verify) = judging.map(|judging| verifying(spec, &sender, judging)).unzip();
@@ -113,16 +120,23 @@ impl Controller {
             self.stamp(key, &entry).await.map_err(Trip::Manifests)?;
         }
 
+        // Its tombstone may be gone by then, if it was superseded while we were that slow.
+        if self.now() >= not_after {
+            return Err(Trip::Lost);
+        }
         let record = Record::Link(Box::new(Link::new(sealed, expires_at, ciphertext, preview)));
-        match stored(number, self.ports.store.insert(&record).await) {
+        let put = match stored(number, self.ports.store.insert(&record).await) {
             // Another attempt at the same would fail as this one did.
             Err(Trip::Record { fault, .. }) => return Err(Trip::Delivery { attempt: number + 1, fault }),
-            put => put.map(drop)?,
-        }
+            put => put?,
+        };
+        let id = record.id();
         drop(record);
 
         // Superseded while we were slow? Then the id is void, and mailing it would only puzzle the recipient.
         if !self.is_unchanged(key, version).await? {
+            // Whoever superseded us may have put its tombstone, and have it removed again, before we put this.
+            stored(number, self.ports.store.replace(&Record::Void { id }, put).await)?;
             return Err(Trip::Lost);
         }
         let mail = LinkMail {
@@ -155,47 +169,59 @@ impl Controller {
     /// Whether the entry is as this act wrote it. A storage that fails for a moment here would cost an attempt, so it is
     /// asked again at once.
     async fn is_unchanged(&self, key: &Key, version: u64) -> Result<bool, Trip> {
-        for _ in 1..LAST_LOOKS {
+        let mut looks = 1;
+        loop {
             match self.ports.ledger.get_latest(key).await {
-                Err(CasError::Failed(fault)) if fault.class == Class::Transient => {}
+                Err(CasError::Failed(fault)) if fault.is_transient() && looks < LAST_LOOKS => looks += 1,
                 found => return Ok(found?.is_some_and(|entry| entry.version == version)),
             }
         }
-        Ok(self.ports.ledger.get_latest(key).await?.is_some_and(|entry| entry.version == version))
     }
 
     /// Reads the credential, rotated first where it would not live as long as is promised, or where that is asked for.
     async fn read(&self, key: &Key, at: &Connection, view: &View, spec: &Spec, number: u32) -> Result<Reading, Trip> {
         let trip = self.vault_trip(&spec.connection, number);
         self.ports.vault.check_rights(at, &spec.source, spec.rotation.strategy).await.map_err(&trip)?;
+        let seen = self.now();
         let first = self.ports.vault.read(at, &spec.source).await.map_err(&trip)?;
         self.desk.unblock(&spec.connection);
+        writable(&spec.source.place(), spec.rotation.strategy, &first.others)
+            .map_err(|fault| Trip::Delivery { attempt: number, fault })?;
         let promised = spec.ttl + spec.rotation.after_retrieval;
-        let rotate = match lifetime(promised, first.rotates_in, first.period) {
-            Lifetime::Enough => spec.rotation.before_delivery && spec.rotation.strategy == Strategy::RotateRole,
-            Lifetime::RotateFirst => true,
-            Lifetime::TooShort => return Err(Trip::Delivery { attempt: number, fault: too_short(spec, &first) }),
-        };
-        if !rotate {
-            return Ok(first);
+        let lifetime = lifetime(promised, first.rotates_in, first.period);
+        let source_key = spec.source.index_key(&at.address, &at.vault_namespace);
+        let begun = view.entry().and_then(|e| e.rotated_first.as_ref());
+        let begun = begun.filter(|b| b.attempt == number && b.source_key == source_key);
+        let before = before_delivery(lifetime, &spec.rotation, begun.map(|b| &b.identity), &first.identity);
+        match before {
+            BeforeDelivery::Deliver => return Ok(first),
+            BeforeDelivery::TooShort => {
+                return Err(Trip::Delivery { attempt: number, fault: too_short(spec, &first) });
+            }
+            BeforeDelivery::WriteDown | BeforeDelivery::Rotate => {}
         }
-        if view.entry.is_none() {
-            // Rotating is an effect: the entry and its stamp come first.
-            self.create(key, view).await?;
-            return Err(Trip::Lost);
-        }
-        if let Some(until) = self.promised_elsewhere(at, view, spec).await? {
-            let message =
-                format!("rotating before the delivery would break what another recipient was promised until {until}");
-            let fault = Fault::new(Class::Transient, "promised-elsewhere", message);
+        let others = self.ports.ledger.by_source(&source_key).await?;
+        if let Some(fault) = in_the_way(key, &source_key, begun, &others, &self.settings.me, self.now()) {
             return Err(Trip::Delivery { attempt: number, fault });
         }
-        let before = first.identity.clone();
+        let old = first.identity.clone();
         drop(first);
+        if before == BeforeDelivery::WriteDown {
+            let begun = Begun { at: self.now(), by: self.settings.me.clone() };
+            self.write_down(key, view, RotatedFirst { attempt: number, source_key, identity: old, begun }).await?;
+            // The next round finds it written, and the object stamped.
+            return Err(Trip::Lost);
+        }
+        let under_way = self.desk.begin_step(source_key, &Step::RotateRole, Some(seen), self.now());
+        let under_way = under_way.map_err(|fault| Trip::Delivery { attempt: number, fault })?;
         self.ports.vault.rotate(at, &spec.source, &Step::RotateRole).await.map_err(&trip)?;
         let fresh = self.ports.vault.read(at, &spec.source).await.map_err(&trip)?;
-        match (&before, &fresh.identity) {
-            (Identity::Static { rotated: old }, Identity::Static { rotated: new }) if new > old => Ok(fresh),
+        drop(under_way);
+        match (&old, &fresh.identity) {
+            (Identity::Static { rotated: old }, Identity::Static { rotated: new }) if new > old => {
+                self.desk.proven(&source_key);
+                Ok(fresh)
+            }
             _ => Err(trip(Fault::new(
                 Class::Transient,
                 "vault-stale-read",
@@ -204,19 +230,12 @@ impl Controller {
         }
     }
 
-    /// Until when another delivery of the same source was promised a working credential, if that is still to come.
-    async fn promised_elsewhere(&self, at: &Connection, view: &View, spec: &Spec) -> Result<Option<Timestamp>, Trip> {
-        let now = self.now();
-        let source = spec.source.index_key(&at.address, &at.vault_namespace);
-        let own = view.entry().map(|e| e.key.clone());
-        let others = self.ports.ledger.by_source(&source).await?;
-        let promises = others
-            .iter()
-            .filter(|e| Some(&e.key) != own.as_ref())
-            .flat_map(|e| &e.attempts)
-            .filter(|a| a.source_key == source && a.evidence.is_none())
-            .filter_map(Attempt::promised_until);
-        Ok(promises.filter(|until| *until > now).max())
+    /// Writes down that a source is about to be rotated for an attempt.
+    async fn write_down(&self, key: &Key, view: &View, first: RotatedFirst) -> Result<(), Trip> {
+        match &view.entry {
+            Some(known) => self.persist(view, &after::rotating_first(&known.value, first, self.now())).await,
+            None => self.insert(&after::rotating_first(&self.fresh_entry(key, view)?, first, self.now())).await,
+        }
     }
 
     pub(super) async fn send_held(&self, key: &Key, number: u32) -> Result<(), Trip> {
@@ -251,7 +270,7 @@ impl Controller {
         match answer {
             Ok(()) => {
                 self.desk.drop_held(key);
-                self.desk.unblock_mail();
+                self.desk.mailed(key);
                 self.update(key, |e| ours(e).then(|| after::mail_accepted(e, number, now))).await
             }
             Err(MailError::Unknown(fault)) => {
@@ -262,10 +281,12 @@ impl Controller {
                 self.desk.drop_held(key);
                 self.update(key, |e| ours(e).then(|| after::mail_refused(e, number, &fault, now))).await
             }
-            Err(MailError::NotSent(fault)) => {
-                let next_try = ps_core::backoff::next_try(fault.class, now, now, self.jitter());
-                self.desk.hold(key, HeldMail { attempt: number, next_try, deliver_before: before, mail });
-                Err(Trip::Mail(fault))
+            Err(error @ (MailError::NotSent(_) | MailError::Deferred(_))) => {
+                let trip = Trip::from(error);
+                let since = self.desk.held(key, number).map_or(now, |held| held.since);
+                let next_try = after::next_send(trip.fault().class, since, now, self.jitter());
+                self.desk.hold(key, HeldMail { attempt: number, since, next_try, deliver_before: before, mail });
+                Err(trip)
             }
         }
     }
@@ -296,12 +317,6 @@ impl Controller {
 /// Whether this attempt's mail is still ours to send.
 pub(crate) fn pending_of(entry: &Entry, number: u32, me: &str) -> bool {
     entry.attempt(number).is_some_and(|a| matches!(&a.mail, MailState::Pending { owner, .. } if owner == me))
-}
-
-pub(super) fn mail_trip(error: MailError) -> Trip {
-    match error {
-        MailError::NotSent(fault) | MailError::Refused(fault) | MailError::Unknown(fault) => Trip::Mail(fault),
-    }
 }
 
 fn verifying(spec: &Spec, sender: &str, judging: Judging) -> (ReleaseKey, Box<Verifying>) {

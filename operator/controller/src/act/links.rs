@@ -1,5 +1,6 @@
 //! Acts on link records: withdraw, end, void, supersede.
 
+use ps_core::decide::absorb::believe;
 use ps_core::decide::after;
 use ps_core::entry::{Attempt, Entry, MailState};
 use ps_core::error::Class;
@@ -31,6 +32,10 @@ impl Controller {
         let (number, id) = (attempt.number, attempt.record);
         let Some(before) = stored(number, self.ports.store.get(id).await)? else { return Ok(()) };
         let Some(link) = before.value.link() else { return Ok(()) };
+        if believe(attempt, Some(&before.value), self.now()).is_err() {
+            // Altered since it was decided on: the next decision finds that.
+            return Err(Trip::Lost);
+        }
         if let Some(next) = apply(link, command, self.now()).next {
             stored(number, self.ports.store.replace(&Record::Link(Box::new(next)), before.version).await)?;
             self.desk.unblock_record(key, number);

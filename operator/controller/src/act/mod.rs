@@ -34,6 +34,8 @@ pub(crate) enum Trip {
     Vault { connection: Box<ConnectionRef>, attempt: u32, fault: Fault },
     /// This delivery alone.
     Delivery { attempt: u32, fault: Fault },
+    /// The mail server, which would not take one message for now: others of this delivery wait a little.
+    Deferred(Fault),
     /// The links store: links stay as they are for a while, what is owed is done.
     Store(Fault),
     /// The record of one attempt, for good: that link stays as it is for a while.
@@ -52,6 +54,8 @@ impl Trip {
         matches!(
             self,
             Self::Mail(_)
+                | Self::Deferred(_)
+                | Self::Audit(_)
                 | Self::Identity(_)
                 | Self::Store(_)
                 | Self::Record { .. }
@@ -64,6 +68,7 @@ impl Trip {
         match self {
             Self::Lost => Fault::new(Class::Transient, "lost-race", "somebody else was first"),
             Self::Mail(fault)
+            | Self::Deferred(fault)
             | Self::Identity(fault)
             | Self::Store(fault)
             | Self::Record { fault, .. }
@@ -72,6 +77,15 @@ impl Trip {
             | Self::Storage(fault)
             | Self::Manifests(fault)
             | Self::Audit(fault) => fault.clone(),
+        }
+    }
+}
+
+impl From<MailError> for Trip {
+    fn from(error: MailError) -> Self {
+        match error {
+            MailError::Deferred(fault) => Self::Deferred(fault),
+            MailError::NotSent(fault) | MailError::Refused(fault) | MailError::Unknown(fault) => Self::Mail(fault),
         }
     }
 }
@@ -118,9 +132,12 @@ impl Controller {
     }
 
     pub(crate) async fn create(&self, key: &Key, view: &View) -> Result<(), Trip> {
-        let entry = self.fresh_entry(key, view)?;
-        self.ports.ledger.insert(&entry).await?;
-        self.log.wrote(None, &entry);
+        self.insert(&self.fresh_entry(key, view)?).await
+    }
+
+    async fn insert(&self, entry: &Entry) -> Result<(), Trip> {
+        self.ports.ledger.insert(entry).await?;
+        self.log.wrote(None, entry);
         Ok(())
     }
 
@@ -203,13 +220,13 @@ impl Controller {
         match answer {
             // Twice unknown counts as told: a mail server that never answers must not repeat it for ever.
             Ok(()) | Err(MailError::Unknown(_)) => {
-                self.desk.unblock_mail();
+                self.desk.mailed(key);
                 self.update(key, |e| Some(after::notified(e, notice, now))).await
             }
             Err(MailError::Refused(fault)) => {
                 self.update(key, |e| Some(after::notice_refused(e, notice, &fault, now))).await
             }
-            Err(MailError::NotSent(fault)) => Err(Trip::Mail(fault)),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -218,6 +235,7 @@ impl Controller {
         let known = view.obs.on_trail.min(entry.outbox.len());
         let due = entry.outbox.get(known..).unwrap_or_default();
         self.ports.audit.append(due).await.map_err(Trip::Audit)?;
+        self.desk.unblock_audit();
         self.desk.on_trail(key, &entry.outbox);
         Ok(())
     }

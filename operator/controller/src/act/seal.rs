@@ -49,9 +49,7 @@ pub(super) async fn seal(
         let passphrase =
             passphrase.map(|p| Passphrase::new(p.expose())).transpose().map_err(ps_envelope::Error::fault)?;
         let secret = FreshSecret::from_fill(|out| random.fill(out))?;
-        let mut five = [0_u8; 5];
-        random.fill(&mut five)?;
-        let code = OpeningCode::from_random(five).map_err(ps_envelope::Error::fault)?;
+        let code = OpeningCode::from_fill(|out| random.fill(out))?;
         let judged = kinds.iter().any(|kind| *kind != link::Verification::Passphrase);
         let factor = judged.then(|| FactorSecret::from_fill(|out| random.fill(out))).transpose()?;
         let done = ps_envelope::seal(SealInput {

@@ -3,7 +3,7 @@
 //! A code exists in this act and in its mail, nowhere else. Its hash is written down before it is sent, as one of the
 //! link's three mails: a crash in between costs a mail, never a guess.
 
-use ps_core::decide::{Order, after};
+use ps_core::decide::{Order, SIGN_IN_PATIENCE, after};
 use ps_core::encode::b64;
 use ps_core::entry::{Attempt, Entry};
 use ps_core::error::{Class, Fault};
@@ -13,15 +13,12 @@ use ps_core::link::verification::{Ask, Request, SignInRefusal};
 use ps_core::link::{Command, Record};
 use ps_core::mail::CodeMail;
 use ps_core::ports::{MailError, SignIn};
-use ps_core::time::{Span, Timestamp};
+use ps_core::time::Timestamp;
 
-use super::issue::mail_trip;
 use super::{Trip, attempt_of};
 use crate::controller::Controller;
 use crate::observe::View;
 
-/// How long an answer of a sign-in is worth another try after a provider that did not answer.
-const PATIENCE: Span = Span::from_secs(60);
 /// Draws for one code; each but one in forty-three makes one.
 const DRAWS: usize = 16;
 
@@ -34,7 +31,7 @@ impl Controller {
             return Err(Trip::Lost);
         };
         // Nothing is counted for a mail that can't leave.
-        self.ports.mailer.ready().await.map_err(mail_trip)?;
+        self.ports.mailer.ready().await?;
         self.desk.unblock_mail();
         let code = self.fresh_code()?;
         let hash = secrets.code_key.hash(attempt.record, &code);
@@ -52,23 +49,24 @@ impl Controller {
         // One of the three mails from here on (invariant 5).
         self.persist(view, &begun).await?;
         let mut answer = self.ports.mailer.send_code(&mail).await;
-        if let Err(MailError::Unknown(_)) = &answer {
-            // The same message once more, under the same Message-ID. Twice unknown may well have arrived.
-            answer = self.ports.mailer.send_code(&mail).await;
+        if let Err(MailError::Unknown(fault)) = &answer {
+            // The same message once more, under the same Message-ID; whatever that says short of "accepted", the first one
+            // may have arrived, and counts.
+            answer = self.ports.mailer.send_code(&mail).await.map_err(|_| MailError::Unknown(fault.clone()));
         }
         drop(mail);
         match answer {
             Ok(()) | Err(MailError::Unknown(_)) => {
-                self.desk.unblock_mail();
+                self.desk.mailed(key);
                 Ok(())
             }
             Err(MailError::Refused(fault)) => {
                 self.update(key, |e| after::code_refused(e, order.attempt, hash, &fault, now)).await
             }
-            Err(MailError::NotSent(fault)) => {
+            Err(error @ (MailError::NotSent(_) | MailError::Deferred(_))) => {
                 let undone = |e: &Entry| after::code_not_sent(e, order.attempt, order.request, hash);
                 match self.update(key, undone).await {
-                    Ok(()) | Err(Trip::Lost) => Err(Trip::Mail(fault)),
+                    Ok(()) | Err(Trip::Lost) => Err(Trip::from(error)),
                     Err(trip) => Err(trip),
                 }
             }
@@ -97,12 +95,12 @@ impl Controller {
             return Err(Trip::Lost);
         };
         let Ask::SignIn { code, verifier } = &request.ask else { return Err(Trip::Lost) };
-        self.persist(view, &after::sign_in_begun(&before.value, order.attempt)).await?;
+        self.persist(view, &after::sign_in_begun(&before.value, order.attempt, order.request)).await?;
         let nonce = nonce(attempt, request);
         let answer = SignIn { code, verifier, nonce, email: &secrets.recipient.email };
         let verdict = match self.ports.identities.sign_in(&answer).await {
             Ok(verdict) => verdict,
-            Err(fault) if fault.is_transient() && self.now() < request.at + PATIENCE => {
+            Err(fault) if fault.is_transient() && self.now() < request.at + SIGN_IN_PATIENCE => {
                 return Err(Trip::Identity(fault));
             }
             Err(fault) => {

@@ -31,13 +31,22 @@ pub struct Note {
     pub deleting: bool,
 }
 
+/// There is a note of this object, and it can't be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Namespace and name.
+    pub key: Key,
+    /// Why, and what helps.
+    pub fault: Box<Fault>,
+}
+
 /// Keeps notes durably.
 #[async_trait]
 pub trait ObjectMemory: Send + Sync {
     /// Reads one note.
     ///
     /// # Errors
-    /// A transient fault.
+    /// A transient fault; another one if this note can't be read.
     async fn load(&self, key: &Key) -> Result<Option<Note>, Fault>;
     /// Adds or replaces a note; durable when it returns.
     ///
@@ -49,11 +58,12 @@ pub trait ObjectMemory: Send + Sync {
     /// # Errors
     /// A transient fault.
     async fn remove(&self, key: &Key) -> Result<(), Fault>;
-    /// Every note.
+    /// Every note. One that can't be read is named all the same: its object must not be taken for a new one, nor for one
+    /// that is gone.
     ///
     /// # Errors
     /// A transient fault.
-    async fn all(&self) -> Result<Vec<Note>, Fault>;
+    async fn all(&self) -> Result<Vec<Result<Note, Unreadable>>, Fault>;
 }
 
 /// Notes in memory, for tests and for trying things out; they are gone with the process.
@@ -82,7 +92,7 @@ impl ObjectMemory for VolatileMemory {
         Ok(())
     }
 
-    async fn all(&self) -> Result<Vec<Note>, Fault> {
-        Ok(self.with(|notes| notes.values().cloned().collect()))
+    async fn all(&self) -> Result<Vec<Result<Note, Unreadable>>, Fault> {
+        Ok(self.with(|notes| notes.values().cloned().map(Ok).collect()))
     }
 }

@@ -24,6 +24,7 @@ mod read;
 mod secrets;
 mod state;
 mod status_file;
+mod told;
 mod watch;
 
 #[cfg(test)]
@@ -45,12 +46,13 @@ use ps_core::status::Status;
 use ps_core::time::Timestamp;
 use tokio::sync::{Mutex, MutexGuard, Notify};
 
-use self::memory::{Note, ObjectMemory};
+use self::memory::{Note, ObjectMemory, Unreadable};
 use self::names::CONFIRM;
 use self::object::Delivery;
 use self::read::{Reader, Sight};
 use self::state::State;
 use self::status_file::Update;
+use self::told::{lose, say};
 
 /// Status files that may be written at the same time.
 const PENS: usize = 32;
@@ -97,9 +99,12 @@ impl FolderSource {
     ) -> Result<Self, Fault> {
         let mut state = State { blind: true, ..State::default() };
         for note in memory.all().await? {
-            state.deliveries.insert(note.key.clone(), Arc::new(Delivery::remembered(note)));
+            match note {
+                Ok(note) => drop(state.deliveries.insert(note.key.clone(), Arc::new(Delivery::remembered(note)))),
+                Err(Unreadable { key, fault }) => lose(&mut state, &key, *fault),
+            }
         }
-        let dirty = state.deliveries.keys().cloned().collect();
+        let dirty = state.keys().cloned().collect();
         let source = Self {
             reader: Arc::new(StdMutex::new(Reader::new(folders.manifests.clone()))),
             folders,
@@ -130,10 +135,7 @@ impl FolderSource {
         let _looking = self.looking.lock().await;
         let now = self.clock.now();
         // A folder without marker is a new one only if nothing was ever known of it.
-        let is_new = {
-            let state = lock(&self.state);
-            state.deliveries.is_empty() && state.connections.is_empty()
-        };
+        let is_new = lock(&self.state).is_new();
         let reader = Arc::clone(&self.reader);
         let look = blocking(move || lock(&reader).look(now, is_new)).await;
         let _turn = self.turn.lock().await;
@@ -148,16 +150,21 @@ impl FolderSource {
                 return Ok(None);
             }
         };
-        self.wake(&mut before, &sight).await?;
+        let lost = self.wake(&mut before, &sight).await?;
         let mut step = before.step(&sight, now, &mut || uid(self.random.as_ref()))?;
         // Notes first: what others see is what is remembered.
         for key in &step.changed {
             if let Some(next) = step.next.deliveries.get(key)
                 && before.deliveries.get(key).is_none_or(|known| known.note != next.note)
             {
-                self.save(next).await?;
+                match self.whole(next).await {
+                    Ok(note) => self.memory.save(&note).await?,
+                    Err(fault) if fault.is_transient() => return Err(fault),
+                    Err(fault) => lose(&mut step.next, key, fault),
+                }
             }
         }
+        step.changed.extend(lost);
         say(&before, &step.next);
         drop(before);
         for delivery in step.next.deliveries.values_mut().filter(|d| d.note.last_good.is_some()) {
@@ -174,24 +181,33 @@ impl FolderSource {
         Ok(step.again)
     }
 
-    /// Takes back the texts by which this sight's changes are judged.
-    async fn wake(&self, before: &mut Arc<State>, sight: &Sight) -> Result<(), Fault> {
+    /// Takes back the texts by which this sight's changes are judged. Answers whose can't be read any more.
+    async fn wake(&self, before: &mut Arc<State>, sight: &Sight) -> Result<Vec<Key>, Fault> {
+        let mut lost = Vec::new();
         for key in before.rest_in(sight) {
-            let text = self.memory.load(&key).await?.and_then(|note| note.last_good);
+            let text = match self.memory.load(&key).await {
+                Ok(note) => note.and_then(|note| note.last_good),
+                Err(fault) if fault.is_transient() => return Err(fault),
+                Err(fault) => {
+                    lose(Arc::make_mut(before), &key, fault);
+                    lost.push(key);
+                    continue;
+                }
+            };
             if let Some(delivery) = Arc::make_mut(before).deliveries.get_mut(&key) {
                 Arc::make_mut(delivery).wake(text);
             }
         }
-        Ok(())
+        Ok(lost)
     }
 
-    /// Writes a note down, with its text.
-    async fn save(&self, delivery: &Delivery) -> Result<(), Fault> {
+    /// A note with its text, as it is to be written down.
+    async fn whole(&self, delivery: &Delivery) -> Result<Note, Fault> {
         let mut note = delivery.note.clone();
         if delivery.text_rests {
             note.last_good = self.memory.load(&note.key).await?.and_then(|known| known.last_good);
         }
-        self.memory.save(&note).await
+        Ok(note)
     }
 
     /// What is wrong with the manifest of `key` now, while its delivery goes on with its last good spec.
@@ -215,7 +231,13 @@ impl FolderSource {
     /// Every delivery that is known.
     #[must_use]
     pub fn keys(&self) -> Vec<Key> {
-        lock(&self.state).deliveries.keys().cloned().collect()
+        lock(&self.state).keys().cloned().collect()
+    }
+
+    /// Deliveries of which something is remembered that can't be read: nothing is done for their files.
+    #[must_use]
+    pub fn unreadable(&self) -> BTreeMap<Key, Fault> {
+        lock(&self.state).unreadable.clone()
     }
 
     /// The folder of manifests.
@@ -276,6 +298,9 @@ impl Manifests for FolderSource {
     async fn get(&self, key: &Key) -> Result<Option<Manifest>, Fault> {
         let (known, blind, partial, folder) = {
             let state = lock(&self.state);
+            if let Some(fault) = state.unreadable.get(key) {
+                return Err(fault.clone());
+            }
             (state.deliveries.get(key).cloned(), state.blind, state.partial, state.folder.clone())
         };
         let Some(known) = known else {
@@ -342,32 +367,6 @@ fn uid(random: &dyn Random) -> Result<String, Fault> {
     let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
     let part = |range: std::ops::Range<usize>| hex.get(range).unwrap_or_default().to_owned();
     Ok([part(0..8), part(8..12), part(12..16), part(16..20), part(20..32)].join("-"))
-}
-
-/// Says what became wrong, once.
-fn say(before: &State, next: &State) {
-    for (file, fault) in next.files.iter().filter(|(file, fault)| before.files.get(*file) != Some(fault)) {
-        tracing::warn!(%file, code = %fault.code, "{fault}");
-    }
-    for (key, delivery) in &next.deliveries {
-        if let Some(fault) =
-            delivery.fault.as_ref().filter(|f| before.deliveries.get(key).and_then(|d| d.fault.as_ref()) != Some(*f))
-        {
-            tracing::warn!(%key, code = %fault.code, "{fault}");
-        }
-    }
-    for (name, connection) in &next.connections {
-        if let Some(fault) = connection
-            .fault
-            .as_ref()
-            .filter(|f| before.connections.get(name).and_then(|c| c.fault.as_ref()) != Some(*f))
-        {
-            tracing::warn!(namespace = %name.namespace, connection = %name.name, code = %fault.code, "{fault}");
-        }
-    }
-    if let Some(fault) = next.folder.as_ref().filter(|fault| before.folder.as_ref() != Some(*fault)) {
-        tracing::warn!(code = %fault.code, "{fault}");
-    }
 }
 
 /// What is not known may be in a file that waits for the next look.

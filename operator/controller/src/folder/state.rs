@@ -26,6 +26,9 @@ const SOON: Span = Span::from_millis(1);
 pub(super) struct State {
     pub(super) deliveries: BTreeMap<Key, Arc<Delivery>>,
     pub(super) connections: BTreeMap<ConnectionRef, KnownConnection>,
+    /// Objects whose note can't be read: neither new nor gone, and nobody knows what they last asked for. What their
+    /// files say now is left alone until a person has mended that.
+    pub(super) unreadable: BTreeMap<Key, Fault>,
     /// Files that are wrong as a whole, or hold what another file holds already.
     pub(super) files: BTreeMap<String, Fault>,
     /// What is wrong with the folder as a whole.
@@ -63,8 +66,9 @@ impl State {
         uid: &mut dyn FnMut() -> Result<String, Fault>,
     ) -> Result<Step, Fault> {
         let mut step = Step::default();
+        step.next.unreadable.clone_from(&self.unreadable);
         let mut pass = Pass::new(sight);
-        for (key, places) in &pass.deliveries {
+        for (key, places) in pass.deliveries.iter().filter(|(key, _)| !self.unreadable.contains_key(**key)) {
             let known = self.deliveries.get(*key);
             let incumbent = known.map(|k| k.note.file.as_str());
             let Some((file, sighting)) = choose(&key.to_string(), places, incumbent, &pass.standing, &mut pass.faults)
@@ -127,6 +131,22 @@ impl State {
             self.deliveries.get(&document.key).is_some_and(|known| known.text_rests && known.is_to_judge(document))
         };
         of_ours.filter(rests).map(|document| document.key.clone()).collect()
+    }
+
+    /// The note of a delivery turns out not to be readable any more.
+    pub(super) fn lose(&mut self, key: &Key, fault: Fault) {
+        self.deliveries.remove(key);
+        self.unreadable.insert(key.clone(), fault);
+    }
+
+    /// Every delivery that is known, even if nothing more of it is.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.deliveries.keys().chain(self.unreadable.keys())
+    }
+
+    /// Whether nothing was ever known of this folder.
+    pub(super) fn is_new(&self) -> bool {
+        self.deliveries.is_empty() && self.connections.is_empty() && self.unreadable.is_empty()
     }
 
     /// What is known after a look that failed: everything as it was, and nothing is missing.

@@ -10,7 +10,7 @@ use std::path::Path;
 use ps_api::{API_VERSION, Kind, STAMP_ANNOTATION};
 use ps_core::error::{Class, Fault};
 use ps_core::ids::{Key, Stamp};
-use ps_core::status::Status;
+use ps_core::status::{Status, keep_transition_times};
 use serde::{Deserialize, Serialize};
 
 use super::names::status_file;
@@ -66,9 +66,7 @@ pub(super) fn stamp(folder: &Path, key: &Key) -> Option<Stamp> {
 pub(super) fn write(folder: &Path, update: &Update<'_>) -> Result<(), Fault> {
     let name = file_name(update.key)?;
     let there = text(folder, update.key);
-    // What is about to be replaced need not be read.
-    let read = if update.status.is_some() { head } else { whole };
-    let old = there.as_deref().and_then(read);
+    let old = there.as_deref().and_then(|text| whole(text).or_else(|| head(text)));
     let mut new =
         Content { api_version: API_VERSION.to_owned(), kind: Kind::Delivery.as_str().to_owned(), ..Content::default() };
     new.metadata.name.clone_from(&update.key.name);
@@ -85,6 +83,10 @@ pub(super) fn write(folder: &Path, update: &Update<'_>) -> Result<(), Fault> {
         new.metadata.annotations.insert(STAMP_ANNOTATION.to_owned(), stamp.as_str().to_owned());
     }
     if let Some(status) = update.status {
+        let mut status = status.clone();
+        if let Some(shown) = new.status.take().and_then(|shown| serde_yaml::from_value::<Status>(shown).ok()) {
+            keep_transition_times(&mut status, &shown);
+        }
         new.status = Some(serde_yaml::to_value(status).map_err(|_| failed(&name, "it has no YAML form"))?);
     }
     let text = serde_yaml::to_string(&new).map_err(|_| failed(&name, "it has no YAML form"))?;
@@ -163,6 +165,8 @@ fn failed(name: &str, why: &str) -> Fault {
 
 #[cfg(test)]
 mod tests {
+    use ps_core::status::Condition;
+
     use super::*;
 
     #[test]
@@ -207,6 +211,32 @@ mod tests {
             std::fs::write(&file, &text).unwrap();
             assert_eq!(stamp(folder.path(), &key), seen, "{text}");
         }
+    }
+
+    #[test]
+    fn a_condition_that_stays_keeps_its_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = Key::new("default", "a");
+        let shown = |ready: &str, at: &str| {
+            let ready = Condition {
+                r#type: "Ready".into(),
+                status: ready.into(),
+                reason: "Working".into(),
+                message: at.into(),
+                observed_generation: 1,
+                last_transition_time: at.into(),
+            };
+            let status = Status { conditions: vec![ready], ..Status::default() };
+            write(folder.path(), &Update { key: &key, uid: "u", generation: 1, stamp: None, status: Some(&status) })
+                .unwrap();
+            let text = std::fs::read_to_string(folder.path().join("a.status.yaml")).unwrap();
+            let status: Status = serde_yaml::from_value(whole(&text).unwrap().status.unwrap()).unwrap();
+            (status.conditions[0].message.clone(), status.conditions[0].last_transition_time.clone())
+        };
+        let told = |message: &str, since: &str| (message.to_owned(), since.to_owned());
+        assert_eq!(shown("False", "monday"), told("monday", "monday"));
+        assert_eq!(shown("False", "tuesday"), told("tuesday", "monday"));
+        assert_eq!(shown("True", "wednesday"), told("wednesday", "wednesday"));
     }
 
     #[test]

@@ -437,7 +437,7 @@ async fn a_memory_that_fails_is_asked_again_and_nothing_is_lost() {
         async fn remove(&self, key: &Key) -> Result<(), Fault> {
             self.0.remove(key).await
         }
-        async fn all(&self) -> Result<Vec<super::memory::Note>, Fault> {
+        async fn all(&self) -> Result<Vec<Result<super::memory::Note, super::memory::Unreadable>>, Fault> {
             self.0.all().await
         }
     }

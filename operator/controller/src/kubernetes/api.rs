@@ -29,6 +29,8 @@ pub(super) struct Refusal {
     pub(super) status: u16,
     /// Whether an object of that name exists already.
     pub(super) exists: bool,
+    /// The name of the object that does not exist, as the server says it; a proxy's 404 says none.
+    pub(super) missing: Option<String>,
     /// Whether the namespace is being deleted.
     pub(super) terminating: bool,
     /// What it means to whoever operates this.
@@ -78,7 +80,7 @@ impl Api {
 
 impl Refusal {
     fn none(fault: Fault) -> Self {
-        Self { status: 0, exists: false, terminating: false, fault }
+        Self { status: 0, exists: false, missing: None, terminating: false, fault }
     }
 
     fn lost(doing: &Doing, error: &kube::Error) -> Self {
@@ -91,6 +93,7 @@ impl Refusal {
         Self {
             status: status.code,
             exists: status.is_already_exists(),
+            missing: status.details.as_ref().filter(|_| status.is_not_found()).map(|d| d.name.clone()),
             terminating: status.code == 403 && cause("NamespaceTerminating"),
             fault: fault::refused(doing, status),
         }

@@ -177,7 +177,7 @@ fn each_change_has_its_severity_and_its_words() {
                 let fault = Fault::new(Class::Denied, "vault-denied", "no right to rotate").remedy("Grant it");
                 let stalled = Some(Stalled { since: at(1), fault });
                 let (raised_at, due) = (at(1), at(1));
-                a.obligation = Some(Obligation { cause: Cause::Retrieved, raised_at, due, begun_at: None, stalled });
+                a.obligation = Some(Obligation { cause: Cause::Retrieved, raised_at, due, begun: None, stalled });
             },
             Severity::Warning,
             "RotationStalled",

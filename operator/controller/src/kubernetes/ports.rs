@@ -40,6 +40,17 @@ impl Manifests for KubernetesSource {
         Ok(known.and_then(|known| known.manifest(key)))
     }
 
+    async fn confirm_gone(&self, key: &Key) -> Result<(), Fault> {
+        let request = Request::new(collection(key)).get(&key.name, &GetParams::default());
+        let doing = Doing { verb: "get", ..doing(key, "secretdeliveries") };
+        match self.api.send::<Value>(&doing, request).await {
+            // The watch tells of it in a moment.
+            Ok(_) => Err(object_changed(key)),
+            Err(refusal) if refusal.missing.as_ref() == Some(&key.name) => Ok(()),
+            Err(refusal) => Err(refusal.fault),
+        }
+    }
+
     async fn put_stamp(&self, key: &Key, uid: &str, stamp: &Stamp) -> Result<(), Fault> {
         let known = self.incarnation(key, uid)?;
         if known.deleting {
@@ -78,7 +89,10 @@ impl Manifests for KubernetesSource {
                 self.answered(key, &raw, None);
                 Ok(())
             }
-            Err(refusal) if refusal.status == 404 => Ok(()),
+            Err(refusal) if refusal.status == 404 => {
+                self.gone(key, uid);
+                Ok(())
+            }
             Err(refusal) => Err(self.refused(key, refusal).await),
         }
     }
@@ -162,6 +176,16 @@ impl KubernetesSource {
         state.answered(&id, Item::Delivery(key.clone(), Arc::new(known)));
         if own && !was_dirty {
             state.dirty.remove(key);
+        }
+        self.woken(state);
+    }
+
+    /// The API server does not know this object any more. It is forgotten before the watch says so: it would be let go again
+    /// and again until then.
+    fn gone(&self, key: &Key, uid: &str) {
+        let mut state = self.state();
+        if state.deliveries.get(key).is_some_and(|known| *known.uid == *uid) {
+            state.forget(What::Deliveries, key);
         }
         self.woken(state);
     }

@@ -329,7 +329,7 @@ impl State {
         }
     }
 
-    fn forget(&mut self, what: What, key: &Key) {
+    pub(super) fn forget(&mut self, what: What, key: &Key) {
         match what {
             What::Deliveries => {
                 self.deliveries.remove(key);

@@ -12,6 +12,7 @@
 mod check;
 mod codes;
 mod gateway;
+mod kept;
 mod operators;
 mod people;
 mod ports;

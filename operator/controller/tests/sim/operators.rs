@@ -62,6 +62,7 @@ impl Operators {
             mail_domain: "example.com".into(),
             mail_hold: Span::from_secs(900),
             paused,
+            max_bytes: 512 * 1024,
         };
         let log = Arc::new(Sim { world: self.world.clone(), name: name.clone() });
         let common = common(&self.world.lock());

@@ -71,7 +71,13 @@ pub fn ask(w: &mut State, mail: &Mail, verb: &str, skew: i64) {
     // the ledger remembers how far it has read, not what.
     let whole = w.attempt_of(mail.record).is_some_and(|a| next.journal.len() as u64 >= u64::from(a.link.journal_read));
     let judge = w.attempt_of(mail.record).and_then(|a| a.judge());
-    if w.tampered.get(&mail.record) == Some(&"journal cut") && whole && is_legal(&next, judge) {
+    let healed = match w.tampered.get(&mail.record).copied() {
+        Some("journal cut") => whole,
+        // A link that is over keeps neither: what was forged went before anybody looked, and released nothing.
+        Some("R forged" | "verdict forged") => !next.state.is_live(),
+        _ => false,
+    };
+    if healed && is_legal(&next, judge) {
         w.tampered.remove(&mail.record);
     }
     let version = w.next_version();

@@ -1,4 +1,5 @@
-//! The world as ports. Effects are instantaneous; everything that can go wrong around them is the hook's business.
+//! The world as ports: the clock, Vault, the mail server and the provider; [`crate::kept`] has the rest. Effects are
+//! instantaneous; everything that can go wrong around them is the hook's business.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,11 +7,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use ps_controller::hooks::{Fate, Hook, Phase};
 use ps_controller::{Ports, StepLog};
-use ps_core::audit::Event;
 use ps_core::delivery::*;
-use ps_core::entry::{Common, Entry};
+use ps_core::entry::Entry;
 use ps_core::error::{Class, Fault};
-use ps_core::ids::{Digest, Key, LinkId, Stamp};
+use ps_core::ids::Key;
 use ps_core::invariants::Invariant::{EvidenceOnly, IntentFirst, RotationIsOwed};
 use ps_core::link::Record;
 use ps_core::link::email_code::EmailCode;
@@ -24,15 +24,6 @@ use ps_core::time::{Span, Timestamp};
 use ps_envelope::FactorSecret;
 
 use crate::world::{self, ELSEWHERE, Mail, Secret, Shared, Trap};
-
-/// Some records can't be written, whatever happens.
-fn writable(w: &world::State, id: LinkId) -> Result<(), CasError> {
-    let ours = w.ledger.values().find(|(e, _)| e.attempts.iter().any(|a| a.record == id));
-    if ours.is_some_and(|(e, _)| w.unwritable.contains(&e.key)) {
-        return Err(CasError::Failed(Fault::new(Class::Permanent, "record-refused", "this one is refused for good")));
-    }
-    Ok(())
-}
 
 /// One operator's view of the world: its clock may be off.
 pub struct Sim {
@@ -145,127 +136,6 @@ impl StepLog for Sim {
 }
 
 #[async_trait]
-impl LinkStore for Sim {
-    async fn insert(&self, record: &Record) -> Result<u64, CasError> {
-        let mut w = self.world.lock();
-        failing(&w, "store").map_err(CasError::Failed)?;
-        if w.store.contains_key(&record.id()) {
-            return Err(CasError::AlreadyExists);
-        }
-        writable(&w, record.id())?;
-        let ours =
-            w.ledger.values().map(|(entry, _)| entry).find(|e| e.attempts.iter().any(|a| a.record == record.id()));
-        if let (Some(entry), Some(_)) = (ours, record.link())
-            && let Some(manifest) = w.manifests.get(&entry.key).filter(|m| m.uid == entry.uid)
-        {
-            assert!(manifest.stamp.is_some(), "{IntentFirst}: {} is put for an object without a stamp", record.id());
-        }
-        let version = w.next_version();
-        w.store.insert(record.id(), (record.clone(), version));
-        Ok(version)
-    }
-    async fn get(&self, id: LinkId) -> Result<Option<Versioned<Record>>, CasError> {
-        let w = self.world.lock();
-        failing(&w, "store").map_err(CasError::Failed)?;
-        Ok(w.store.get(&id).map(|(value, version)| Versioned { value: value.clone(), version: *version }))
-    }
-    async fn replace(&self, record: &Record, unchanged: u64) -> Result<u64, CasError> {
-        let mut w = self.world.lock();
-        failing(&w, "store").map_err(CasError::Failed)?;
-        writable(&w, record.id())?;
-        if w.store.get(&record.id()).map(|(_, v)| *v) != Some(unchanged) {
-            return Err(CasError::Conflict);
-        }
-        let version = w.next_version();
-        w.store.insert(record.id(), (record.clone(), version));
-        Ok(version)
-    }
-    async fn delete(&self, id: LinkId, unchanged: u64) -> Result<(), CasError> {
-        let mut w = self.world.lock();
-        failing(&w, "store").map_err(CasError::Failed)?;
-        if w.store.get(&id).map(|(_, v)| *v) != Some(unchanged) {
-            return Err(CasError::Conflict);
-        }
-        w.store.remove(&id);
-        Ok(())
-    }
-    async fn purge(&self, id: LinkId) -> Result<bool, CasError> {
-        Ok(self.world.lock().store.remove(&id).is_some())
-    }
-    async fn list(&self, after: Option<LinkId>, limit: usize) -> Result<Vec<RecordSummary>, CasError> {
-        let w = self.world.lock();
-        let all = w.store.iter().filter(|(id, _)| after.is_none_or(|a| **id > a)).take(limit);
-        Ok(all
-            .map(|(id, (record, version))| RecordSummary {
-                id: *id,
-                state: record.link().map(|l| l.state),
-                next_change: record.link().and_then(|l| l.next_change()),
-                seq: *version,
-            })
-            .collect())
-    }
-    async fn changes(&self, _: u64, _: usize) -> Result<Vec<RecordSummary>, CasError> {
-        std::future::pending().await
-    }
-}
-
-#[async_trait]
-impl Ledger for Sim {
-    async fn get(&self, key: &Key) -> Result<Option<Versioned<Entry>>, CasError> {
-        let w = self.world.lock();
-        Ok(w.ledger.get(key).map(|(value, version)| Versioned { value: value.clone(), version: *version }))
-    }
-    async fn insert(&self, entry: &Entry) -> Result<u64, CasError> {
-        let mut w = self.world.lock();
-        if w.ledger.contains_key(&entry.key) {
-            return Err(CasError::AlreadyExists);
-        }
-        let version = w.next_version();
-        w.ledger.insert(entry.key.clone(), (entry.clone(), version));
-        Ok(version)
-    }
-    async fn replace(&self, entry: &Entry, unchanged: u64) -> Result<u64, CasError> {
-        let mut w = self.world.lock();
-        if w.ledger.get(&entry.key).map(|(_, v)| *v) != Some(unchanged) {
-            return Err(CasError::Conflict);
-        }
-        // What a ledger keeps must survive its own encoding.
-        let text = serde_json::to_string(entry).unwrap();
-        let entry: Entry = serde_json::from_str(&text).unwrap();
-        let version = w.next_version();
-        w.ledger.insert(entry.key.clone(), (entry, version));
-        Ok(version)
-    }
-    async fn delete(&self, key: &Key, unchanged: u64) -> Result<(), CasError> {
-        let mut w = self.world.lock();
-        if w.ledger.get(key).map(|(_, v)| *v) != Some(unchanged) {
-            return Err(CasError::Conflict);
-        }
-        w.ledger.remove(key);
-        Ok(())
-    }
-    async fn list(&self, after: Option<&Key>, limit: usize) -> Result<Vec<Key>, CasError> {
-        let w = self.world.lock();
-        Ok(w.ledger.keys().filter(|k| after.is_none_or(|a| *k > a)).take(limit).cloned().collect())
-    }
-    async fn by_source(&self, source: &Digest) -> Result<Vec<Entry>, CasError> {
-        let w = self.world.lock();
-        let has = |e: &Entry| e.attempts.iter().any(|a| a.source_key == *source);
-        Ok(w.ledger.values().map(|(e, _)| e).filter(|e| has(e)).cloned().collect())
-    }
-    async fn by_record(&self, record: LinkId) -> Result<Option<Key>, CasError> {
-        let w = self.world.lock();
-        Ok(w.ledger.values().find(|(e, _)| e.attempts.iter().any(|a| a.record == record)).map(|(e, _)| e.key.clone()))
-    }
-    async fn common(&self, _: &Common) -> Result<Versioned<Common>, CasError> {
-        Ok(Versioned { value: world::common(&self.world.lock()), version: 1 })
-    }
-    async fn replace_common(&self, _: &Common, _: u64) -> Result<u64, CasError> {
-        Ok(1)
-    }
-}
-
-#[async_trait]
 impl Connections for Sim {
     async fn resolve(&self, name: &ConnectionRef) -> Result<Connection, Fault> {
         Ok(Connection {
@@ -296,7 +166,7 @@ impl Sim {
 }
 
 /// Whether something works now.
-fn failing(w: &world::State, what: &str) -> Result<(), Fault> {
+pub fn failing(w: &world::State, what: &str) -> Result<(), Fault> {
     w.fails(what).map_or(Ok(()), Err)
 }
 
@@ -332,7 +202,7 @@ impl Vault for Sim {
             ("username".to_owned(), SecretString::new("app".into())),
             ("password".to_owned(), SecretString::new(value.clone())),
         ]);
-        Ok(Reading { fields, identity, rotates_in, period: every })
+        Ok(Reading { fields, identity, rotates_in, period: every, others: Vec::new() })
     }
     async fn observe(
         &self,
@@ -368,6 +238,8 @@ impl Vault for Sim {
         assert_ne!(at.address, ELSEWHERE, "{RotationIsOwed}: somebody else's credential on another server");
         self.reach(at)?;
         let mut w = self.world.lock();
+        let known = w.intended.contains(&source.index_key(&at.address, &at.vault_namespace));
+        assert!(known, "{IntentFirst}: {} is rotated, and no entry has ever said so", source.place());
         // Written, and then the connection breaks before the old version is destroyed.
         if let Step::WriteNewVersion { cas, keys, password_policy, destroy: Some(_) } = step
             && w.faults
@@ -401,10 +273,13 @@ impl Mailer for Sim {
         assert!(!w.paused.contains(&self.name), "{} was told to send nothing", self.name);
         let luck = if w.faults { w.dice(20) } else { 19 };
         if luck == 0 {
-            return Err(MailError::NotSent(Fault::new(Class::Transient, "greylisted", "later")));
+            return Err(MailError::Deferred(Fault::new(Class::Transient, "greylisted", "later")));
         }
         if luck == 1 {
             return Err(MailError::Refused(Fault::new(Class::Permanent, "refused", "no such user")));
+        }
+        if luck == 3 {
+            return Err(MailError::NotSent(Fault::new(Class::Transient, "mail-down", "not today")));
         }
         let fragment = mail.link.expose().split_once('#').unwrap().1.to_owned();
         let opener = ps_envelope::Opener::from_fragment(&fragment).unwrap();
@@ -435,10 +310,13 @@ impl Mailer for Sim {
         assert!(!w.paused.contains(&self.name), "{} was told to send nothing", self.name);
         let luck = if w.faults { w.dice(20) } else { 19 };
         if luck == 0 {
-            return Err(MailError::NotSent(Fault::new(Class::Transient, "greylisted", "later")));
+            return Err(MailError::Deferred(Fault::new(Class::Transient, "greylisted", "later")));
         }
         if luck == 1 {
             return Err(MailError::Refused(Fault::new(Class::Permanent, "refused", "no such user")));
+        }
+        if luck == 3 {
+            return Err(MailError::NotSent(Fault::new(Class::Transient, "mail-down", "not today")));
         }
         let code = EmailCode::parse(mail.code.expose()).unwrap();
         let mailed = w.ledger.values().flat_map(|(e, _)| &e.attempts).find(|a| {
@@ -463,10 +341,11 @@ impl Mailer for Sim {
         let mut w = self.world.lock();
         let luck = if w.faults { w.dice(30) } else { 29 };
         if luck == 0 {
-            return Err(MailError::NotSent(Fault::new(Class::Transient, "greylisted", "later")));
+            return Err(MailError::Deferred(Fault::new(Class::Transient, "greylisted", "later")));
         }
         w.notices.insert((mail.delivery.clone(), format!("{:?}", mail.kind), mail.message_id.clone()));
         match luck {
+            3 => Err(MailError::NotSent(Fault::new(Class::Transient, "mail-down", "not today"))),
             1 => Err(MailError::Refused(Fault::new(Class::Permanent, "refused", "no such user"))),
             2 => Err(MailError::Unknown(Fault::new(Class::Transient, "reply-lost", "closed after DATA"))),
             _ => Ok(()),
@@ -496,41 +375,5 @@ impl Identities for Sim {
         assert!(answer.email.ends_with("@vendor.example"));
         let right = answer.code == crate::codes::right_answer(&answer.nonce);
         Ok(if right { Ok(()) } else { Err(SignInRefusal::SignIn) })
-    }
-}
-
-#[async_trait]
-impl AuditSink for Sim {
-    async fn append(&self, events: &[Event]) -> Result<(), Fault> {
-        let mut w = self.world.lock();
-        failing(&w, "audit")?;
-        w.audit.extend_from_slice(events);
-        Ok(())
-    }
-}
-
-#[async_trait]
-impl Manifests for Sim {
-    async fn get(&self, key: &Key) -> Result<Option<Manifest>, Fault> {
-        let w = self.world.lock();
-        failing(&w, "manifests")?;
-        Ok(w.manifests.get(key).cloned())
-    }
-    async fn put_stamp(&self, key: &Key, uid: &str, stamp: &Stamp) -> Result<(), Fault> {
-        if let Some(m) = self.world.lock().manifests.get_mut(key).filter(|m| m.uid == uid) {
-            m.stamp = Some(stamp.clone());
-        }
-        Ok(())
-    }
-    async fn release(&self, key: &Key, uid: &str) -> Result<(), Fault> {
-        let mut w = self.world.lock();
-        if w.manifests.get(key).is_some_and(|m| m.uid == uid && m.deleting) {
-            w.manifests.remove(key);
-        }
-        Ok(())
-    }
-    async fn put_status(&self, _: &Key, _: &str, _: &Status) -> Result<(), Fault> {
-        // Lost as soon as it is written: nothing may depend on it.
-        Ok(())
     }
 }

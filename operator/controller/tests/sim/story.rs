@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 
+use ps_controller::Rested;
 use ps_core::entry::MailState;
 use ps_core::error::Class;
 use ps_core::ids::Key;
@@ -277,6 +278,32 @@ fn a_rotation_of_ours_withdraws_the_open_links_of_the_same_source() {
         let mailed = |name: &str| w.mails.iter().filter(|m| m.key.name == name).count();
         assert_eq!(["d0", "d1", "d3"].map(mailed), sent, "as onSourceRotated says");
     }
+}
+
+/// What one operator answers that takes up a delivery.
+fn rested(operators: &Operators, key: &Key) -> Rested {
+    let mut work = operators.task(0, key);
+    for _ in 0..100_000 {
+        if let Poll::Ready(rested) = work.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            return rested;
+        }
+    }
+    panic!("{key} does not come to rest");
+}
+
+#[test]
+fn a_rotation_before_a_delivery_brings_those_whose_value_it_kills() {
+    // d0 and d2 share a role, and d2 has it rotated first.
+    let world = World::empty(1);
+    let [first, second] = {
+        let mut w = world.lock();
+        w.faults = false;
+        [0, 2].map(|kind| w.deliver(kind))
+    };
+    let operators = Operators::new(&world, false);
+    assert_eq!(rested(&operators, &first).also, []);
+    assert!(rested(&operators, &second).also.contains(&first), "its open link leads to a dead value");
+    assert_eq!((rotations(&world), world.lock().mails.len()), (1, 2));
 }
 
 #[test]

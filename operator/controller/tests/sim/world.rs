@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use ps_core::audit::Event;
 use ps_core::delivery::*;
-use ps_core::entry::{Common, Entry};
+use ps_core::entry::{Common, Entry, Obligation, TagKey};
 use ps_core::error::{Class, Fault};
 use ps_core::ids::{Digest, Key, LinkId};
 use ps_core::link::Record;
@@ -113,6 +113,8 @@ pub struct State {
     pub signed_in: BTreeSet<(LinkId, Digest)>,
     /// Records that a taken-over gateway altered in a way that must be found.
     pub tampered: BTreeMap<LinkId, &'static str>,
+    /// The sources that an entry has ever said are being rotated.
+    pub intended: BTreeSet<Digest>,
     pub faults: bool,
     /// The latest status of each delivery. Nobody reads it but tests.
     pub statuses: BTreeMap<Key, Status>,
@@ -198,6 +200,17 @@ impl State {
 
     pub fn at(&self) -> Timestamp {
         Timestamp::from_millis(self.now)
+    }
+
+    /// Keeps an entry, and what it says is about to happen.
+    pub fn keep(&mut self, entry: &Entry) -> u64 {
+        let begun = |o: &Obligation| o.begun.is_some();
+        let rotating = entry.attempts.iter().filter(|a| a.obligation.as_ref().is_some_and(begun));
+        self.intended.extend(rotating.map(|a| a.source_key));
+        self.intended.extend(entry.rotated_first.as_ref().map(|first| first.source_key));
+        let version = self.next_version();
+        self.ledger.insert(entry.key.clone(), (entry.clone(), version));
+        version
     }
 
     /// A delivery that nobody has seen yet.
@@ -376,5 +389,5 @@ pub fn backup(world: &Shared) {
 }
 
 pub fn common(w: &State) -> Common {
-    Common { restored: w.restored.clone(), ..Common::new([7; 32], "sim".into()) }
+    Common { restored: w.restored.clone(), ..Common::new(TagKey([7; 32]), "sim".into()) }
 }

@@ -16,7 +16,7 @@ use rustls::ClientConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use rustls_platform_verifier::ConfigVerifierExt as _;
+use rustls_platform_verifier::BuilderVerifierExt as _;
 
 /// A request that takes longer is given up: the recipient's own is bounded too, and is repeated.
 const PATIENCE: Duration = Duration::from_secs(8);
@@ -136,9 +136,7 @@ fn trust(endpoint: &Endpoint) -> Result<ClientConfig, Unusable> {
             // Nothing is encrypted, so nobody is trusted.
             return Ok(builder.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth());
         }
-        // An error means that somebody has installed one already.
-        aws_lc_rs::default_provider().install_default().ok();
-        return ClientConfig::with_platform_verifier().map_err(Unusable::Tls);
+        return Ok(builder.with_platform_verifier().map_err(Unusable::Tls)?.with_no_client_auth());
     };
     let pem = fs::read(file).map_err(|_| Unusable::Ca)?;
     let mut roots = rustls::RootCertStore::empty();

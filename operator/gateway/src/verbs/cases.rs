@@ -133,14 +133,21 @@ async fn wrong_codes(bench: &dyn Bench) -> Case {
     same("right code in time", s.claim(&holder.claim(), now + REST).await, opened(now + REST))
 }
 
-/// With a passphrase no opening code is due. Ten wrong proofs lock; lookups still answer.
+/// With a passphrase no opening code is due, until three were wrong. Ten wrong proofs lock; lookups still answer.
 async fn wrong_proofs(bench: &dyn Bench) -> Case {
     let (holder, s) = put(bench, "wrong proofs", &[Verification::Passphrase]).await?;
-    let holder = holder.typing(None);
+    let (with_code, mut holder) = (holder.clone(), holder.typing(None));
     let shown = s.lookup(&holder.lookup(), T).await.map(|a| (a.opening_code, a.kdf.is_some(), a.kinds));
     same("facts of a passphrase", shown, Ok((false, true, vec![Verification::Passphrase])))?;
     let mut now = T;
     for (left, seconds) in [(9, 1), (8, 2), (7, 4), (6, 8), (5, 16), (4, 30), (3, 30), (2, 30), (1, 30)] {
+        if left == 6 {
+            let shown = s.lookup(&holder.lookup(), now).await.map(|a| a.opening_code);
+            same("the code is due after three", shown, Ok(true))?;
+            same("passphrase without it", s.claim(&holder.claim(), now).await, Err(wrong_code(1)))?;
+            now = now + Span::from_secs(1);
+            holder = with_code.clone();
+        }
         same("wrong passphrase", s.claim(&holder.mistyped().claim(), now).await, Err(wrong_proof(left, seconds)))?;
         same("right passphrase too soon", s.claim(&holder.claim(), now).await, Err(slow(seconds)))?;
         now = now + Span::from_secs(seconds);

@@ -1,15 +1,15 @@
 //! Links that are really sealed, in a gateway's store.
 
 use ps_core::ids::LinkId;
-use ps_core::link::{Link, Record, State};
-use ps_core::ports::LinkStore as _;
+use ps_core::link::{Link, Record, State, Verification};
+use ps_core::ports::LinkStore;
 use ps_core::secret::SecretString;
-use ps_core::time::Span;
-use ps_envelope::{Field, FieldKind, FreshSecret, OpeningCode, Payload, Preview, SealInput, seal};
+use ps_core::time::{Span, Timestamp};
+use ps_envelope::{Field, FieldKind, FreshSecret, OpeningCode, Passphrase, Payload, Preview, SealInput, seal};
 
 use crate::support::{Server, T};
 
-const TTL: Span = Span::from_secs(4 * 3600);
+const TTL: Span = Span::from_secs(24 * 3600);
 const WINDOW: Span = Span::from_secs(900);
 
 /// What a mail holds.
@@ -21,6 +21,16 @@ pub(crate) struct Sent {
 
 /// Puts a link with two fields.
 pub(crate) async fn put(server: &Server) -> Sent {
+    put_with(server, None).await
+}
+
+/// The same, with a passphrase.
+pub(crate) async fn put_with(server: &Server, passphrase: Option<&str>) -> Sent {
+    put_in(&*server.store, &server.address.to_string(), passphrase, T).await
+}
+
+/// The same, in this store and at this time, for the gateway at this address.
+pub(crate) async fn put_in(store: &dyn LinkStore, address: &str, passphrase: Option<&str>, now: Timestamp) -> Sent {
     let text = |text: &str| SecretString::new(text.to_owned());
     let field = |key: &str, kind, value: &str| Field { key: key.into(), label: key.into(), kind, value: text(value) };
     let payload = Payload {
@@ -34,26 +44,33 @@ pub(crate) async fn put(server: &Server) -> Sent {
         ..Payload::default()
     };
     let code = OpeningCode::from_random([1, 2, 3, 4, 5]).unwrap();
+    let passphrase = passphrase.map(|typed| Passphrase::new(typed).unwrap());
+    let kinds = if passphrase.is_some() { &[Verification::Passphrase][..] } else { &[] };
     let sealed = seal(SealInput {
         secret: FreshSecret::from_fill(getrandom::fill).unwrap(),
-        passphrase: None,
+        passphrase: passphrase.as_ref(),
         factor: None,
         opening_code: Some(&code),
         payload: &payload,
         preview: &Preview { title: text("Shop database"), sender: text("Platform team"), works_for: payload.works_for },
-        not_after: T + TTL + WINDOW,
+        not_after: now + TTL + WINDOW,
         claim_window: WINDOW,
-        kinds: &[],
+        kinds,
     })
     .unwrap();
-    let link = sealed.secret.to_url(&format!("http://{}", server.address)).unwrap().expose().to_owned();
+    let link = sealed.secret.to_url(&format!("http://{address}")).unwrap().expose().to_owned();
     let sent = Sent { id: sealed.sealed.id, link, code: code.shown().unwrap().expose().to_owned() };
-    let record = Link::new(sealed.sealed, T + TTL, sealed.ciphertext, sealed.preview);
-    server.store.insert(&Record::Link(Box::new(record))).await.unwrap();
+    let record = Link::new(sealed.sealed, now + TTL, sealed.ciphertext, sealed.preview);
+    store.insert(&Record::Link(Box::new(record))).await.unwrap();
     sent
+}
+
+/// The record as it is stored.
+pub(crate) async fn record(server: &Server, id: LinkId) -> Link {
+    server.store.get(id).await.unwrap().unwrap().value.link().unwrap().clone()
 }
 
 /// The state of a record.
 pub(crate) async fn state(server: &Server, id: LinkId) -> State {
-    server.store.get(id).await.unwrap().unwrap().value.link().unwrap().state
+    record(server, id).await.state
 }

@@ -6,28 +6,34 @@ use std::sync::atomic::Ordering;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use ps_core::service::MAX_REQUEST_BYTES;
+use ps_core::link::email_code::EmailCode;
+use ps_core::service::{CodeStep, MAX_REQUEST_BYTES, WireAsk};
 use ps_gateway::verbs::Holder;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use tokio::task::JoinSet;
 
 use crate::process::Gateway;
 use crate::support::{Conn, Server, post_bytes};
 
 const VERBS: [&str; 5] = ["lookup", "claim", "acknowledge", "decline", "code"];
-const CASES: u32 = 600;
+const CASES: u32 = 900;
 
-/// The body that a holder would send.
-fn proper(verb: &str, holder: &Holder) -> Value {
-    let value = match verb {
-        "lookup" => serde_json::to_value(holder.lookup()),
-        "claim" => serde_json::to_value(holder.claim()),
-        "acknowledge" => serde_json::to_value(holder.acknowledge()),
-        "decline" => serde_json::to_value(holder.not_mine()),
-        _ => Ok(json!({"id": "AAAAAAAAAAAAAAAAAAAAAA", "step": "mail"})),
-    };
-    value.unwrap()
-}
+/// A verb, and a body that a holder would send.
+type Request = (&'static str, fn(&Holder) -> serde_json::Result<Value>);
+
+/// Every verb, `code` in each of its steps.
+const REQUESTS: [Request; 8] = [
+    ("lookup", |holder| serde_json::to_value(holder.lookup())),
+    ("claim", |holder| serde_json::to_value(holder.claim())),
+    ("acknowledge", |holder| serde_json::to_value(holder.acknowledge())),
+    ("decline", |holder| serde_json::to_value(holder.not_mine())),
+    ("code", |holder| serde_json::to_value(holder.code(CodeStep::Status))),
+    ("code", |holder| serde_json::to_value(holder.asks(WireAsk::Mail))),
+    ("code", |holder| serde_json::to_value(holder.asks(WireAsk::Code(EmailCode::parse("12345678").unwrap())))),
+    ("code", |holder| {
+        serde_json::to_value(holder.asks(WireAsk::SignIn { code: "c".into(), verifier: "v".repeat(43) }))
+    }),
+];
 
 /// What a member of a body is turned into.
 fn hostile() -> impl Strategy<Value = Value> {
@@ -58,10 +64,10 @@ fn hostile() -> impl Strategy<Value = Value> {
 
 /// A body, and whether it is one that a holder could have sent.
 fn body() -> impl Strategy<Value = (&'static str, Vec<u8>)> {
-    let verb = proptest::sample::select(&VERBS[..]);
-    (verb, any::<prop::sample::Index>(), "[a-zA-Z]{1,12}", hostile(), 0..9_u8, any::<Vec<u8>>()).prop_map(
-        |(verb, at, name, value, how, junk)| {
-            let mut proper = proper(verb, &Holder::new("fuzzed").without_access());
+    let request = proptest::sample::select(&REQUESTS[..]);
+    (request, any::<prop::sample::Index>(), "[a-zA-Z]{1,12}", hostile(), 0..9_u8, any::<Vec<u8>>()).prop_map(
+        |((verb, proper), at, name, value, how, junk)| {
+            let mut proper = proper(&Holder::new("fuzzed").without_access()).unwrap();
             let members = proper.as_object_mut().unwrap();
             let chosen = members.keys().nth(at.index(members.len())).unwrap().clone();
             let whole = |value: &Value| serde_json::to_vec(value).unwrap();

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use ps_core::entry::{Common, Entry, Hold};
+use ps_core::entry::{Common, Entry, Hold, TagKey};
 use ps_core::ports::CasError;
 
 use super::{Broken, Checked, Pair, common, ensure, key, must, present, record, same, sample, source};
@@ -121,7 +121,7 @@ pub(super) async fn sixty_four_increments(pair: &Pair) -> Checked {
 }
 
 pub(super) async fn one_common_entry(pair: &Pair) -> Checked {
-    let unnamed = pair.a.common(&Common::new([0; 32], String::new())).await;
+    let unnamed = pair.a.common(&Common::new(TagKey([0; 32]), String::new())).await;
     ensure(matches!(unnamed, Err(CasError::Failed(_))), "a ledger-wide entry that names no ledger is never made")?;
     let mut tasks = tokio::task::JoinSet::new();
     for task in 0..TASKS {

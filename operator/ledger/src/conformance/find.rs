@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use ps_core::entry::Entry;
+use ps_core::delivery::Identity;
+use ps_core::entry::{Entry, RotatedFirst};
 use ps_core::ids::Key;
 use ps_core::ports::CasError;
+use ps_core::rotation::Begun;
 
 use super::{Broken, Checked, Pair, ensure, key, must, present, record, same, sample, source};
 
@@ -37,12 +39,20 @@ pub(super) async fn by_source(pair: &Pair) -> Checked {
     let one = sample(key(1), &[(source(1), record(1)), (source(1), record(2))]);
     let two = sample(key(2), &[(source(1), record(3)), (source(2), record(4))]);
     let three = sample(key(3), &[(source(3), record(5))]);
-    for entry in [&one, &two, &three] {
+    let mut four = sample(key(4), &[]);
+    four.rotated_first = Some(RotatedFirst {
+        attempt: 1,
+        source_key: source(5),
+        identity: Identity::Kv1,
+        begun: Begun { at: four.created_at, by: "somebody".into() },
+    });
+    for entry in [&one, &two, &three, &four] {
         must(pair.a.insert(entry).await, "insert")?;
     }
     pair.settle().await;
     same(&found(pair, 1).await?, &expect(&[&one, &two]), "every entry with an attempt on the source, once")?;
     same(&found(pair, 2).await?, &expect(&[&two]), "the other source of an entry")?;
+    same(&found(pair, 5).await?, &expect(&[&four]), "the source that is rotated before the first attempt")?;
     same(&found(pair, 9).await?, &expect(&[]), "a source of nobody")?;
     // The attempt is dropped from the entry: it had one, and is still found.
     let version = present(pair.a.as_ref(), &two.key).await?.version;
@@ -69,6 +79,16 @@ pub(super) async fn by_record(pair: &Pair) -> Checked {
     pair.settle().await;
     for (number, owner) in [(1, None), (2, Some(key(1))), (4, Some(key(1)))] {
         same(&pair.a.by_record(record(number)).await, &Ok(owner), "the entry that has the record now")?;
+    }
+    let version = present(pair.a.as_ref(), &later.key).await?.version;
+    let mut forgotten = later;
+    for attempt in forgotten.attempts.iter_mut().filter(|attempt| attempt.record == record(2)) {
+        attempt.forgotten = true;
+    }
+    must(pair.a.replace(&forgotten, version).await, "replace")?;
+    pair.settle().await;
+    for (number, owner) in [(2, None), (4, Some(key(1)))] {
+        same(&pair.b.by_record(record(number)).await, &Ok(owner), "a forgotten attempt's record is nobody's")?;
     }
     Ok(())
 }

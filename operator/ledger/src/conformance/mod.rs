@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use ps_core::delivery::{ConnectionRef, Identity, OnSourceRotated, Source, Strategy};
-use ps_core::entry::{Attempt, Common, Entry, LinkFacts, MailState, Terms};
+use ps_core::entry::{Attempt, Common, Entry, LinkFacts, MailState, TagKey, Terms};
 use ps_core::ids::{Digest, Key, LinkId, Stamp};
 use ps_core::link::State;
 use ps_core::ports::{CasError, Ledger, Versioned};
@@ -164,7 +164,7 @@ fn record(number: u64) -> LinkId {
 }
 
 fn common(ledger_id: &str, newest: u64) -> Common {
-    Common { newest, ..Common::new([9; 32], ledger_id.to_owned()) }
+    Common { newest, ..Common::new(TagKey([9; 32]), ledger_id.to_owned()) }
 }
 
 fn ensure(holds: bool, rule: &str) -> Checked {

@@ -18,7 +18,6 @@
 //! **Backwards.** After etcd was restored from a backup, claims may be undone. It is noticed by any of: the API server stands
 //! before what it told; a list, or the read of one record, shows an older version than was known. Then the fence is raised,
 //! [`KubernetesStore::epoch`] rises, and `changes` says `changes-lost`. See [`fence`] for how a gateway is cleared again.
-
 //!
 //! **Spoilt.** Who has a gateway's rights can make a Secret immutable, give it finalizers and owners, or fill it. The operator's
 //! replacement takes all that off. An immutable Secret, and one that is being deleted, it deletes under the version that it

@@ -31,7 +31,7 @@ impl<S: LinkStore + ?Sized + 'static> StoreLinkService<S> {
                 (command, *exposed, true)
             }
         };
-        let asked = Asked { id: *id, access: *access, command, exposed };
+        let asked = Asked { id: *id, access: access.clone(), command, exposed };
         let (Versioned { value: mut link, version }, outcome) = self.run(&asked, fenced, now).await?;
         let mut state = answers::done(&outcome, now)?.state;
         let waits = |link: &Link, state| state == State::Open && link.open_request().is_some();

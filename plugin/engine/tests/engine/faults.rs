@@ -1,6 +1,5 @@
 //! A storage that fails at any write, a standby, and damaged values: nothing is told that is not durable.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use proptest::prelude::*;
@@ -10,7 +9,7 @@ use ps_envelope::{Facts, Opener};
 use ps_plugin_engine::{Engine, Kind, Operation, Response};
 use serde_json::{Value, json};
 
-use crate::memory::{Counting, Memory, T, engine, read, request, write};
+use crate::memory::{Memory, T, engine, read, request, write};
 
 /// A claim of the link in this answer.
 pub(crate) fn claim(issued: &Value) -> Value {
@@ -241,15 +240,4 @@ proptest! {
             Ok(())
         })?;
     }
-}
-
-#[test]
-fn randomness_that_repeats_would_be_noticed() {
-    use ps_plugin_engine::Random as _;
-    let counting = Counting::default();
-    let (mut one, mut other) = ([0; 32], [0; 32]);
-    counting.fill(&mut one).unwrap();
-    counting.fill(&mut other).unwrap();
-    assert_ne!(one, other);
-    let _shared: Arc<dyn ps_plugin_engine::Random> = Arc::new(counting);
 }

@@ -1,11 +1,13 @@
 //! What time does: expiry, windows, tombstones, history that is trimmed, and what a rotation holds back.
 
+use std::sync::atomic::Ordering;
+
 use ps_core::time::{Span, Timestamp};
-use ps_plugin_engine::Engine;
+use ps_plugin_engine::{Answer, Engine, Kind, LeaseRequest, Operation, Request};
 use serde_json::{Value, json};
 
 use crate::faults::{claim, issue};
-use crate::memory::{Counting, Memory, T, engine, read, write};
+use crate::memory::{Counting, Memory, T, engine, read, request, write};
 
 const HOUR: Span = Span::from_secs(3600);
 const DAY: Span = Span::from_secs(86_400);
@@ -43,6 +45,39 @@ async fn links_end_are_erased_and_are_forgotten_in_the_end() {
     let query = json!({"after": page["next"]});
     let again = engine.handle(crate::memory::request(ps_plugin_engine::Operation::Read, "events", query), T).await;
     assert_eq!(again.unwrap().unwrap().data["reset"], false, "told once");
+}
+
+#[tokio::test]
+async fn a_row_that_is_damaged_holds_up_no_other() {
+    let memory = Memory::new();
+    let engine = engine(&memory).await;
+    let (damaged, whole) = (issue(&engine).await, issue(&engine).await);
+    tidy(&engine, T).await;
+    let key = format!("links/{}", damaged["id"].as_str().unwrap());
+    memory.values.lock().unwrap().insert(key.clone(), b"{".to_vec());
+    let late = T + Span::from_secs(5 * 3600);
+    assert_eq!(tidy(&engine, late).await["settled"], 1);
+    assert_eq!(state(&engine, &whole, late).await, "expired");
+    // A process that knows of nothing goes on after it as well.
+    let engine = Engine::new(memory.clone(), std::sync::Arc::new(Counting::default()));
+    assert_eq!(tidy(&engine, late + Span::from_secs(40 * 86_400)).await["forgotten"], 1);
+    assert_eq!(memory.values.lock().unwrap().get(&key).map(Vec::as_slice), Some(&b"{"[..]), "left alone");
+}
+
+#[tokio::test]
+async fn what_was_written_without_our_knowing_ends_in_its_time() {
+    let memory = Memory::new();
+    let engine = engine(&memory).await;
+    let issued = issue(&engine).await;
+    tidy(&engine, T).await;
+    memory.reply_lost.store(true, Ordering::SeqCst);
+    assert!(write(&engine, "link/any", json!({"password": "p"}), T).await.is_err());
+    memory.reply_lost.store(true, Ordering::SeqCst);
+    assert!(write(&engine, "gateway/claim", claim(&issued), T).await.is_err());
+    tidy(&engine, T).await;
+    assert_eq!(tidy(&engine, T + HOUR).await["settled"], 1, "the window of the claim is over");
+    assert_eq!(tidy(&engine, T + Span::from_secs(5 * 3600)).await["settled"], 1, "the other link has expired");
+    assert!(!memory.text().contains("ciphertext\""), "nothing sealed is left");
 }
 
 #[tokio::test]
@@ -99,4 +134,78 @@ async fn history_goes_on_over_pages_and_folders() {
         after = page["next"].as_str().unwrap().to_owned();
     }
     assert_eq!(told, ids);
+}
+
+async fn lease(engine: &Engine, issued: &Value, now: Timestamp) -> Answer {
+    let path = format!("lease/{}", issued["id"].as_str().unwrap());
+    engine.handle(request(Operation::Read, &path, Value::Null), now).await
+}
+
+async fn claims(engine: &Engine, issued: &Value, now: Timestamp) -> Value {
+    write(engine, "gateway/claim", claim(issued), now).await.unwrap().unwrap().data
+}
+
+async fn leased_role(engine: &Engine) {
+    write(engine, "roles/any", json!({"require_lease": true}), T).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_link_without_the_lease_that_its_role_demands_dies_after_a_minute() {
+    let memory = Memory::new();
+    let engine = engine(&memory).await;
+    leased_role(&engine).await;
+    let (soon, late, leased) = (issue(&engine).await, issue(&engine).await, issue(&engine).await);
+    assert_eq!(soon["expires_at"], (T + Span::from_secs(60)).to_string());
+    let (before, after) = (T + Span::from_secs(59), T + Span::from_secs(61));
+    assert!(claims(&engine, &soon, before).await["ciphertext"].is_string());
+    lease(&engine, &leased, before).await.unwrap();
+    assert_eq!(claims(&engine, &late, after).await["http_status_code"], 410);
+    assert_eq!(state(&engine, &late, after).await, "expired");
+    assert_eq!(lease(&engine, &late, after).await.unwrap_err().kind, Kind::Status(410), "too late for a lease as well");
+    assert_eq!(claims(&engine, &late, after).await["http_status_code"], 410);
+    // With a lease it lives for as long as it was asked to.
+    let hours = T + Span::from_secs(4 * 3600 - 1);
+    assert!(claims(&engine, &leased, hours).await["ciphertext"].is_string());
+}
+
+#[tokio::test]
+async fn a_lease_promises_no_more_than_the_server_grants() {
+    let memory = Memory::new();
+    let engine = engine(&memory).await;
+    let (plain, short) = (issue(&engine).await, write(&engine, "link/any", json!({"password": "p", "ttl": "10m"}), T));
+    let short = short.await.unwrap().unwrap().data;
+    leased_role(&engine).await;
+    let demanded = issue(&engine).await;
+    memory.longest_lease.store(1800, Ordering::SeqCst);
+    let half = T + Span::from_secs(1800);
+    for (issued, expires_at, warnings) in
+        [(&plain, half, 1), (&demanded, half, 1), (&short, T + Span::from_secs(600), 0)]
+    {
+        let answer = lease(&engine, issued, T).await.unwrap().unwrap();
+        assert_eq!(answer.data["expires_at"], expires_at.to_string());
+        assert_eq!(
+            answer.lease.as_ref().unwrap().ttl.as_secs(),
+            u64::try_from(expires_at.since(T).as_millis() / 1000).unwrap()
+        );
+        assert_eq!(answer.warnings.len(), warnings);
+        assert!(answer.warnings.iter().all(|warning| warning.contains("max_lease_ttl")), "{:?}", answer.warnings);
+    }
+    // Renewed, it still ends where the server ends it, counted from its first day.
+    let internal = lease(&engine, &plain, T).await.unwrap().unwrap().lease.unwrap().internal;
+    let renew = async |now: Timestamp| {
+        let increment = std::time::Duration::from_secs(7200);
+        let lease = Some(LeaseRequest { internal: internal.clone(), increment });
+        let data = serde_json::Map::new();
+        engine
+            .handle(Request { operation: Operation::Renew, path: String::new(), data, lease, wrapped: false }, now)
+            .await
+    };
+    let later = T + Span::from_secs(1000);
+    assert_eq!(renew(later).await.unwrap().unwrap().lease.unwrap().ttl.as_secs(), 800);
+    // Tuned lower since: not prolonged, and not shortened behind anybody's back.
+    memory.longest_lease.store(900, Ordering::SeqCst);
+    let refused = renew(later).await.unwrap_err();
+    assert!(refused.kind == Kind::Invalid && refused.message.contains("max_lease_ttl"), "{refused:?}");
+    let shown = read(&engine, &format!("links/{}", plain["id"].as_str().unwrap()), later).await;
+    assert_eq!((&shown["state"], &shown["expires_at"]), (&json!("open"), &json!(half.to_string())));
 }

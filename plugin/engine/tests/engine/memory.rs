@@ -1,8 +1,9 @@
 //! A storage in memory that can be a standby, can fail, and can be without transactions.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use ps_core::error::Fault;
@@ -23,12 +24,17 @@ pub(crate) struct Memory {
     /// Writes are made one by one, and a failure leaves those before it (Vault).
     pub(crate) piecemeal: AtomicBool,
     pub(crate) reads_fail: AtomicBool,
+    /// The next commit is made, and its reply lost.
+    pub(crate) reply_lost: AtomicBool,
     pub(crate) reads: AtomicUsize,
+    /// The mount's `max_lease_ttl`, in seconds.
+    pub(crate) longest_lease: AtomicU64,
 }
 
 impl Memory {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { writes_left: AtomicI64::new(-1), ..Self::default() })
+        let longest_lease = AtomicU64::new(768 * 3600);
+        Arc::new(Self { writes_left: AtomicI64::new(-1), longest_lease, ..Self::default() })
     }
 
     pub(crate) fn fault(words: &str) -> StorageFault {
@@ -45,6 +51,10 @@ impl Memory {
 impl Storage for Memory {
     async fn is_standby(&self) -> Result<bool, StorageFault> {
         Ok(self.standby.load(Ordering::SeqCst))
+    }
+
+    async fn longest_lease(&self) -> Result<Duration, StorageFault> {
+        Ok(Duration::from_secs(self.longest_lease.load(Ordering::SeqCst)))
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<String>, StorageFault> {
@@ -92,6 +102,9 @@ impl Storage for Memory {
             };
         }
         *values = next;
+        if self.reply_lost.swap(false, Ordering::SeqCst) {
+            return Err(Self::fault("the connection broke").into());
+        }
         Ok(())
     }
 }
