@@ -96,7 +96,9 @@ pub use source::{ConnectionKind, ConnectionRef, DatabaseSource, DeliverySource, 
         json_path = ".status.conditions[?(@.type==\"Ready\")].message",
         description = "Why it is ready or not"
     ),
-    selectable = ".spec.source.vault.connectionRef.name"
+    selectable = ".spec.source.vault.connectionRef.name",
+    selectable = ".spec.recipient.email",
+    selectable = ".status.summary"
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = rules::rule_at(".rotation.strategy",

@@ -276,7 +276,8 @@ fn crds_have_their_names_and_stay_small_enough_for_kubectl() {
         assert!(crd["metadata"]["annotations"].is_null() && crd["metadata"]["labels"].is_null());
     }
     let fields = crate::crd::crd(Kind::Delivery)["spec"]["versions"][0]["selectableFields"].clone();
-    assert_eq!(fields, json!([{"jsonPath": ".spec.source.vault.connectionRef.name"}]));
+    let paths = [".spec.source.vault.connectionRef.name", ".spec.recipient.email", ".status.summary"];
+    assert_eq!(fields, json!(paths.map(|path| json!({"jsonPath": path}))));
 }
 
 #[test]

@@ -189,6 +189,14 @@ pub trait Ledger: Send + Sync {
     /// # Errors
     /// `Failed`; [`common_missing`] where it is not there and may not be made.
     async fn common(&self, fresh: &Common) -> Result<Versioned<Common>, CasError>;
+    /// The ledger-wide entry, which was made by now. It may be behind other processes for a moment, as [`Ledger::get`] may:
+    /// a backend that follows a watch asks nobody while nothing changes.
+    ///
+    /// # Errors
+    /// `Failed`; [`common_missing`].
+    async fn known_common(&self) -> Result<Versioned<Common>, CasError> {
+        self.common(&Common::blank()).await
+    }
     /// Replaces the ledger-wide entry if nobody changed it.
     ///
     /// # Errors

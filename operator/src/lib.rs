@@ -17,6 +17,7 @@ pub mod logging;
 pub mod mailing;
 pub mod metrics;
 pub mod obligations;
+mod openings;
 pub mod preview;
 pub mod records;
 mod repeat;

@@ -14,11 +14,12 @@ use ps_controller::Queue;
 use ps_core::entry::Entry;
 use ps_core::error::{Class, Fault};
 use ps_core::ids::{Key, LinkId};
-use ps_core::link::Record;
+use ps_core::link::{Record, State};
 use ps_core::ports::{CasError, Ledger, LinkStore};
 use ps_core::time::{Span, Timestamp};
 
 use crate::in_use::InUse;
+use crate::openings::Openings;
 use crate::restore;
 
 /// How long to wait after the store went backwards, before everything is looked at again.
@@ -73,17 +74,25 @@ impl StoreFile {
     }
 }
 
-/// Brings each delivery whose record changed.
+/// Brings each delivery whose record changed; one that was just opened, a moment later.
 ///
 /// # Errors
 /// [`Damaged`], once the store can't say any more what changed.
 pub async fn follow(store: &dyn LinkStore, ledger: &dyn Ledger, queue: &Queue) -> anyhow::Result<()> {
-    let mut after = 0;
+    let (mut after, mut opened) = (0, Openings::default());
     loop {
-        let fault = match store.changes(after, 500).await {
+        let mut changes = store.changes(after, 500);
+        let changes = loop {
+            tokio::select! {
+                changes = &mut changes => break changes,
+                key = opened.next() => queue.push(&key),
+            }
+        };
+        let fault = match changes {
             Ok(changes) => {
                 for change in changes {
                     match ledger.by_record(change.id).await {
+                        Ok(Some(key)) if change.state == Some(State::Claimed) => opened.add(key),
                         Ok(Some(key)) => queue.push(&key),
                         Ok(None) => {}
                         Err(error) => {

@@ -280,6 +280,41 @@ async fn a_changed_record_brings_its_delivery() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_that_was_just_opened_is_brought_a_moment_later_and_not_later_for_being_opened_again() {
+    let f = ledger(&[delivered("a", &[1]), delivered("b", &[2])]).await;
+    let (store, queue) = (store(&[]).await, Queue::default());
+    let follow = follow(&store, &f.ledger, &queue);
+    tokio::pin!(follow);
+    // What is brought by the time that has passed after these links became so.
+    let mut brought = async |links: &[(u8, State)], millis: u64| {
+        for (n, state) in links {
+            let mut link = ps_store::conformance::sample(id(*n), NOW, b"sealed");
+            link.state = *state;
+            let record = Record::Link(Box::new(link));
+            match store.get(id(*n)).await.unwrap() {
+                Some(found) => store.replace(&record, found.version).await.unwrap(),
+                None => store.insert(&record).await.unwrap(),
+            };
+        }
+        tokio::select! {
+            ended = &mut follow => panic!("{ended:?}"),
+            () = tokio::time::sleep(Duration::from_millis(millis)) => {}
+        }
+        let keys = taken(&queue).await;
+        keys.iter().for_each(|key| queue.done(key, None));
+        keys
+    };
+    use State::{Claimed, Retrieved};
+    assert_eq!(brought(&[(1, Claimed)], 200).await, []);
+    assert_eq!(brought(&[(1, Claimed), (2, Claimed)], 200).await, []);
+    assert_eq!(brought(&[(1, Claimed)], 200).await, [key("a")]);
+    assert_eq!(brought(&[(1, Retrieved)], 1).await, [key("a")], "what is over is brought at once");
+    assert_eq!(brought(&[], 200).await, [key("b")]);
+    assert_eq!(brought(&[(1, Claimed)], 499).await, [], "the next time, anew");
+    assert_eq!(brought(&[], 2).await, [key("a")]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_store_that_went_backwards_brings_every_delivery() {
     let f = ledger(&[delivered("a", &[1]), delivered("b", &[2]), delivered("c", &[])]).await;
     let store = Failing { inner: store(&[open(9)]).await, ..Failing::default() };

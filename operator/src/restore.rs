@@ -11,6 +11,7 @@ use ps_core::audit::{Event, Writer};
 use ps_core::entry::{Common, Entry, TagKey};
 use ps_core::ids::Key;
 use ps_core::ports::{CasError, Ledger, Random, Versioned, common_missing};
+use ps_core::time::Timestamp;
 
 use crate::failpoints::{self, Own};
 
@@ -85,7 +86,7 @@ pub async fn keys(ledger: &dyn Ledger) -> anyhow::Result<Vec<Key>> {
 pub async fn common(ledger: &dyn Ledger, random: &dyn Random) -> anyhow::Result<Versioned<Common>> {
     // Looked at first: another operator may make the ledger-wide entry, and entries after it, at any moment.
     let is_empty = ledger.list(None, 1).await?.is_empty();
-    match ledger.common(&blank()).await {
+    match ledger.common(&Common::blank()).await {
         Err(CasError::Failed(fault)) if fault.code == common_missing().code => {
             // With a fresh key nothing that these entries delivered could be told from what is there now.
             anyhow::ensure!(is_empty, "{fault}");
@@ -104,7 +105,7 @@ pub async fn common(ledger: &dyn Ledger, random: &dyn Random) -> anyhow::Result<
 /// # Errors
 /// If the ledger can't be read, or has no ledger-wide entry any more.
 pub async fn why_restored(ledger: &dyn Ledger) -> anyhow::Result<Option<String>> {
-    Ok(ledger.common(&blank()).await?.value.restored)
+    Ok(ledger.known_common().await?.value.restored)
 }
 
 /// Compares ledger and trail. Answers why a restore is certain, and remembers it in the ledger until a person accepts;
@@ -116,7 +117,7 @@ pub async fn why_restored(ledger: &dyn Ledger) -> anyhow::Result<Option<String>>
 /// If ledger or trail can't be read.
 pub async fn check(ledger: &dyn Ledger, trail: &FileTrail) -> anyhow::Result<Option<String>> {
     loop {
-        let before = ledger.common(&blank()).await?;
+        let before = ledger.common(&Common::blank()).await?;
         if before.value.restored.is_some() {
             return Ok(before.value.restored);
         }
@@ -133,7 +134,9 @@ pub async fn check(ledger: &dyn Ledger, trail: &FileTrail) -> anyhow::Result<Opt
             known.insert(key, memory);
         }
         let events = trail.read_from(before.value.known_head(&name))?;
-        let witness = ps_audit::witness(events, |event| is_known(known.get(&event.delivery), event))?;
+        let is_accepted = |event: &Event| before.value.accepted_at.is_some_and(|accepted| event.at <= accepted);
+        let witness =
+            ps_audit::witness(events, |event| is_accepted(event) || is_known(known.get(&event.delivery), event))?;
         if let Some(event) = &witness {
             let latest = Memory::of(ledger.get_latest(&event.delivery).await)?;
             if is_known(Some(&latest), event) {
@@ -170,15 +173,18 @@ fn is_known(memory: Option<&Memory>, event: &Event) -> bool {
     }
 }
 
-/// A person accepts the restored state: new objects may be sent again; what was withdrawn stays withdrawn.
+/// A person accepts the restored state: new objects may be sent again; what was withdrawn stays withdrawn. Where there was
+/// nothing to accept, nothing changes.
 ///
 /// # Errors
 /// If ledger or trail can't be read.
-pub async fn accept(ledger: &dyn Ledger, trail: &FileTrail) -> anyhow::Result<Option<String>> {
-    let before = ledger.common(&blank()).await?.value.restored;
+pub async fn accept(ledger: &dyn Ledger, trail: &FileTrail, now: Timestamp) -> anyhow::Result<Option<String>> {
+    let before = ledger.known_common().await?.value.restored;
     let (head, name) = (trail.head().n, trail.identity()?);
     remember(ledger, |c| {
-        c.restored = None;
+        if c.restored.is_some() {
+            c.accept(now);
+        }
         if let Some(name) = name {
             c.know(name, head);
         }
@@ -187,13 +193,18 @@ pub async fn accept(ledger: &dyn Ledger, trail: &FileTrail) -> anyhow::Result<Op
     Ok(before)
 }
 
-/// The same from beside a running operator, which then takes its own trail's head for known.
+/// The same from beside operators that run, of which each has a trail of its own: whoever leads next compares another one.
 ///
 /// # Errors
 /// If the ledger can't be read or written.
-pub async fn accept_known(ledger: &dyn Ledger) -> anyhow::Result<Option<String>> {
-    let before = ledger.common(&blank()).await?.value.restored;
-    remember(ledger, |c| c.restored = None).await?;
+pub async fn accept_known(ledger: &dyn Ledger, now: Timestamp) -> anyhow::Result<Option<String>> {
+    let before = ledger.known_common().await?.value.restored;
+    remember(ledger, |c| {
+        if c.restored.is_some() {
+            c.accept(now);
+        }
+    })
+    .await?;
     Ok(before)
 }
 
@@ -227,7 +238,7 @@ pub async fn note(ledger: &dyn Ledger, why: &str) -> anyhow::Result<()> {
 
 async fn remember(ledger: &dyn Ledger, change: impl Fn(&mut Common)) -> anyhow::Result<()> {
     loop {
-        let before = ledger.common(&blank()).await?;
+        let before = ledger.common(&Common::blank()).await?;
         let mut next = before.value.clone();
         change(&mut next);
         if next == before.value {
@@ -246,11 +257,6 @@ async fn replaced(ledger: &dyn Ledger, next: &Common, unchanged: u64) -> anyhow:
         Err(CasError::Conflict) => Ok(false),
         Err(error) => Err(error.into()),
     }
-}
-
-/// Never stored: [`common`] has made the real one before anything here runs.
-fn blank() -> Common {
-    Common::new(TagKey([0; 32]), String::new())
 }
 
 #[cfg(test)]

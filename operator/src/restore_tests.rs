@@ -9,6 +9,11 @@ use ps_ledger::EmbeddedLedger;
 use super::*;
 use crate::clock::SystemRandom;
 
+/// When every event here was told.
+const TOLD: Timestamp = Timestamp::from_secs(1_000_001);
+/// A person who accepts has seen none of them, but what the accepted trail has up to its head.
+const BEFORE: Timestamp = Timestamp::from_secs(1_000_000);
+
 /// A ledger of one entry, `shop`, which has told three events and has read three lines of its record's journal; and a
 /// folder for trails.
 struct Scene {
@@ -39,7 +44,7 @@ fn event(entry: &Entry, writer: Writer, seq: u64) -> Event {
         attempt: if writer == Writer::Record { 1 } else { 0 },
         writer,
         seq,
-        at: Timestamp::from_secs(1_000_001),
+        at: TOLD,
         kind: EventKind::Accepted,
         reason: "a test".into(),
         facts: std::collections::BTreeMap::new(),
@@ -63,7 +68,7 @@ impl Scene {
     }
 
     async fn common(&self) -> Versioned<Common> {
-        self.ledger.common(&blank()).await.unwrap()
+        self.ledger.known_common().await.unwrap()
     }
 
     async fn head(&self, trail: &FileTrail) -> u64 {
@@ -146,7 +151,7 @@ async fn a_trail_without_a_line_tells_nothing() {
     // It hides nothing that was noticed otherwise.
     note(&scene.ledger, "set back").await.unwrap();
     assert_eq!(scene.check(&trail).await.as_deref(), Some("set back"));
-    assert_eq!(accept(&scene.ledger, &trail).await.unwrap().as_deref(), Some("set back"));
+    assert_eq!(accept(&scene.ledger, &trail, BEFORE).await.unwrap().as_deref(), Some("set back"));
     assert_eq!((scene.check(&trail).await, scene.common().await.value.trails.len()), (None, 0));
 }
 
@@ -161,8 +166,8 @@ async fn a_note_stays_as_it_was_first_until_somebody_accepts() {
     // Meanwhile nothing counts as known.
     advance(&scene.ledger, &trail, 77).await.unwrap();
     assert_eq!((scene.head(&trail).await, scene.common().await.value.newest), (0, 0));
-    assert_eq!(accept_known(&scene.ledger).await.unwrap().as_deref(), Some("first"));
-    assert_eq!(accept_known(&scene.ledger).await.unwrap(), None, "there is nothing more to accept");
+    assert_eq!(accept_known(&scene.ledger, BEFORE).await.unwrap().as_deref(), Some("first"));
+    assert_eq!(accept_known(&scene.ledger, BEFORE).await.unwrap(), None, "there is nothing more to accept");
     advance(&scene.ledger, &trail, 77).await.unwrap();
     assert_eq!((scene.head(&trail).await, scene.common().await.value.newest), (trail.head().n, 77));
 }
@@ -193,19 +198,47 @@ async fn what_was_accepted_is_known_from_then_on() {
     let trail = scene.trail("audit", &[event(&shop(), Writer::Operator, 9)]).await;
     let why = scene.check(&trail).await;
     assert!(why.is_some());
-    assert_eq!(accept(&scene.ledger, &trail).await.unwrap(), why);
+    assert_eq!(accept(&scene.ledger, &trail, BEFORE).await.unwrap(), why);
     assert_eq!((scene.common().await.value.restored, scene.head(&trail).await), (None, trail.head().n));
     assert_eq!(scene.check(&trail).await, None);
-    assert_eq!(accept(&scene.ledger, &trail).await.unwrap(), None, "there is nothing more to accept");
+    assert_eq!(accept(&scene.ledger, &trail, BEFORE).await.unwrap(), None, "there is nothing more to accept");
     // Only what was there: what comes later is compared.
     trail.append(&[event(&shop(), Writer::Operator, 10)]).await.unwrap();
     assert!(scene.check(&trail).await.is_some());
 
     // From beside a running operator only the note goes, and the operator moves the head on.
-    assert!(accept_known(&scene.ledger).await.unwrap().is_some());
+    assert!(accept_known(&scene.ledger, BEFORE).await.unwrap().is_some());
     assert!(scene.head(&trail).await < trail.head().n);
     advance(&scene.ledger, &trail, 0).await.unwrap();
     assert_eq!(scene.check(&trail).await, None);
+}
+
+/// Each operator of a cluster has a trail of its own. Whoever leads after a restore was accepted has one that tells of what was
+/// lost as well.
+#[tokio::test]
+async fn what_another_trail_tells_of_before_it_was_accepted_proves_nothing_more() {
+    let events = |at| [Event { at, ..event(&shop(), Writer::Operator, 9) }];
+    let scene = Scene::new().await;
+    let trail = scene.trail("first", &events(TOLD)).await;
+    assert!(scene.check(&trail).await.is_some());
+    assert!(accept_known(&scene.ledger, TOLD).await.unwrap().is_some());
+    // The operator was killed before it moved the head on.
+    assert_eq!((scene.head(&trail).await, scene.check(&trail).await), (0, None));
+    assert_eq!(scene.head(&trail).await, trail.head().n, "and now it is known");
+    let second = scene.trail("second", &events(TOLD)).await;
+    assert_eq!(scene.check(&second).await, None);
+    // What was told since is lost with another restore.
+    let third = scene.trail("third", &events(TOLD + ps_core::time::Span::from_millis(1))).await;
+    assert!(scene.check(&third).await.is_some());
+}
+
+#[tokio::test]
+async fn who_accepts_nothing_changes_nothing() {
+    let scene = Scene::new().await;
+    assert_eq!(accept_known(&scene.ledger, TOLD).await.unwrap(), None);
+    let trail = scene.trail("audit", &[event(&shop(), Writer::Operator, 9)]).await;
+    assert_eq!(accept(&scene.ledger, &scene.trail("own", &[]).await, TOLD).await.unwrap(), None);
+    assert!(scene.check(&trail).await.is_some(), "it was not there to be accepted");
 }
 
 #[tokio::test]
@@ -218,10 +251,10 @@ async fn the_ledger_wide_entry_is_made_once_and_never_for_entries_that_are_there
 
     let folder = tempfile::tempdir().unwrap();
     let ledger = EmbeddedLedger::open(folder.path()).unwrap();
-    assert!(ledger.common(&blank()).await.is_err(), "a blank one is never stored");
+    assert!(ledger.common(&Common::blank()).await.is_err(), "a blank one is never stored");
     ledger.insert(&shop()).await.unwrap();
     let refused = common(&ledger, &SystemRandom).await.unwrap_err();
-    assert!(ledger.common(&blank()).await.is_err(), "{refused:#}");
+    assert!(ledger.common(&Common::blank()).await.is_err(), "{refused:#}");
 }
 
 /// A ledger in which another operator makes the first entries just after somebody has found nothing.

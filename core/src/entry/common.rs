@@ -5,6 +5,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::encode;
 use crate::ids::Digest;
+use crate::time::Timestamp;
 
 /// The ledger-wide entry.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +24,9 @@ pub struct Common {
     /// Set when a restore was noticed and nobody has accepted it yet: why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restored: Option<String>,
+    /// When somebody accepted a restore last: what a trail tells of before then proves no other one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepted_at: Option<Timestamp>,
 }
 
 /// The key of the tags. It wipes itself and does not print.
@@ -53,7 +57,19 @@ impl Common {
     /// The entry of a new ledger.
     #[must_use]
     pub const fn new(tag_key: TagKey, ledger_id: String) -> Self {
-        Self { tag_key, ledger_id, trails: Vec::new(), newest: 0, restored: None }
+        Self { tag_key, ledger_id, trails: Vec::new(), newest: 0, restored: None, accepted_at: None }
+    }
+
+    /// Names no ledger, so it is never stored: for who asks for one that was made by now.
+    #[must_use]
+    pub const fn blank() -> Self {
+        Self::new(TagKey([0; 32]), String::new())
+    }
+
+    /// A person accepts a restore.
+    pub fn accept(&mut self, now: Timestamp) {
+        self.restored = None;
+        self.accepted_at = Some(now);
     }
 
     /// Position up to which a trail is known; 0 for one that was never compared.
@@ -76,12 +92,13 @@ impl Common {
 
 impl std::fmt::Debug for Common {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { tag_key: _, ledger_id, trails, newest, restored } = self;
+        let Self { tag_key: _, ledger_id, trails, newest, restored, accepted_at } = self;
         f.debug_struct("Common")
             .field("ledger_id", ledger_id)
             .field("trails", trails)
             .field("newest", newest)
             .field("restored", restored)
+            .field("accepted_at", accepted_at)
             .finish_non_exhaustive()
     }
 }

@@ -155,6 +155,7 @@ hooked!(Ledger, "ledger" {
     read by_source(source: &Digest) -> Result<Vec<Entry>, CasError>;
     read by_record(record: LinkId) -> Result<Option<Key>, CasError>;
     read common(fresh: &Common) -> Result<Versioned<Common>, CasError>;
+    read known_common() -> Result<Versioned<Common>, CasError>;
     effect replace_common(common: &Common, unchanged: u64) -> Result<u64, CasError>;
 });
 

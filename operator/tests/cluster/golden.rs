@@ -54,8 +54,14 @@ async fn kubectl_shows_the_story() {
     assert_golden("get-connections-wide", &get(&["vcon,cvcon", "-o", "wide"]).await);
     assert_golden("get-category", &get(&["password-sender"]).await);
     assert_eq!(get(&["sd"]).await, get(&["secretdelivery"]).await);
-    let selected = get(&["sd", "--field-selector", "spec.source.vault.connectionRef.name=vault"]).await;
-    assert_eq!(selected, get(&["sd"]).await);
+    let selected = async |field: &str| {
+        stand.kubectl(&["get", "sd", "-n", &stand.tenant, "--field-selector", field, "-o", "name"], "").await
+    };
+    assert_eq!(selected("spec.source.vault.connectionRef.name=vault").await.lines().count(), 2);
+    for field in [format!("spec.recipient.email={to}"), "status.summary=Delivered".to_owned()] {
+        let one = selected(&field).await;
+        assert!(one.lines().count() == 1 && one.contains("/webshop"), "{field}: {one}");
+    }
 
     assert_eq!(recipient.open().await["password"], source.password);
     assert_eq!(recipient.acknowledge().await.state(), "retrieved");

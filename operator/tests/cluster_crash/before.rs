@@ -24,7 +24,11 @@ impl Place {
                 self.stand.wait_ready().await;
                 self.stand.operators[PREDECESSOR].stop();
                 let id = self.common().await["ledgerId"].as_str().unwrap().to_owned();
-                tell_of_more(&self.stand.path("audit-0.jsonl"), &id).await;
+                // Of two at work, each has a trail that tells of it.
+                let trails = if self.case.both_at_work() { 0..PREDECESSOR } else { 0..1 };
+                for n in trails {
+                    tell_of_more(&self.stand.path(&format!("audit-{n}.jsonl")), &id).await;
+                }
                 self.apply().await;
             }
             _ => self.apply().await,

@@ -68,6 +68,11 @@ impl Case {
         }
     }
 
+    /// Whether two are at work at once.
+    pub const fn both_at_work(self) -> bool {
+        matches!(self.what, What::Both(_))
+    }
+
     pub const fn stops(self) -> bool {
         matches!(self.what, What::Stop(_) | What::Both(_))
     }
@@ -149,10 +154,10 @@ pub async fn run(case: Case) -> Outcome {
 async fn prepare(case: Case) -> Stand {
     let mut setup = Setup {
         operators: PREDECESSOR + 1,
-        elect: !matches!(case.what, What::Both(_)),
+        elect: !case.both_at_work(),
         more: "workers: 1\nselfCheck: {mode: \"Off\"}".into(),
-        // What a trail tells is known to whoever leads, or a restore is noticed later.
-        one_trail: case.story == Story::Restored,
+        // What a trail tells is known to whoever leads, or a restore is noticed later. Two at work have a trail each.
+        one_trail: case.story == Story::Restored && !case.both_at_work(),
         ..Setup::default()
     };
     if case.story != Story::Checked {

@@ -75,19 +75,15 @@ fn is_tried(story: Story, what: What) -> bool {
         Story::Restored => &["lease.", "fence."],
         _ => &["lease.", "fence.", "ledger.replace_common.", "audit.", "mailer.send_notice."],
     };
-    // Two that are active would have a trail each, and only one of them tells of more.
-    let on_one_trail = story == Story::Restored && matches!(what, What::Both(_));
-    happens(what, name) && !on_one_trail && !elsewhere.iter().any(|start| name.starts_with(start))
+    happens(what, name) && !elsewhere.iter().any(|start| name.starts_with(start))
 }
 
-/// An operator that goes on is stopped before each effect: stopped after one, it goes on with the next all the same.
 /// Without a lease, nobody takes one.
 fn happens(what: What, name: &str) -> bool {
     match what {
         What::Nothing => false,
-        What::Kill(_) => true,
-        What::Stop(_) => name.ends_with(".before"),
-        What::Both(_) => name.ends_with(".before") && !name.starts_with("lease."),
+        What::Kill(_) | What::Stop(_) => true,
+        What::Both(_) => !name.starts_with("lease."),
     }
 }
 

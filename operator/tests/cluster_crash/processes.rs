@@ -44,7 +44,11 @@ impl Place {
         }
         let enough = |after| self.passed(1).len() >= after;
         // Of two on one trail, the other one can do nothing until the first goes on.
-        let waits = || self.case.story == Story::Restored && self.stand.operators[1].log_text().contains(WAITS);
+        let waits = || {
+            self.case.story == Story::Restored
+                && !self.case.both_at_work()
+                && self.stand.operators[1].log_text().contains(WAITS)
+        };
         let goes_on = || self.case.goes_on_after().is_some_and(enough) || waits();
         if self.case.stops() && self.harmed && !self.continued && !self.is_at_an_end() && goes_on() {
             self.go_on().await;

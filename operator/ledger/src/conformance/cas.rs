@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use ps_core::entry::{Common, Entry, Hold, TagKey};
+use ps_core::entry::{Common, Entry, Hold};
 use ps_core::ports::CasError;
 
 use super::{Broken, Checked, Pair, common, ensure, key, must, present, record, same, sample, source};
@@ -121,7 +121,7 @@ pub(super) async fn sixty_four_increments(pair: &Pair) -> Checked {
 }
 
 pub(super) async fn one_common_entry(pair: &Pair) -> Checked {
-    let unnamed = pair.a.common(&Common::new(TagKey([0; 32]), String::new())).await;
+    let unnamed = pair.a.common(&Common::blank()).await;
     ensure(matches!(unnamed, Err(CasError::Failed(_))), "a ledger-wide entry that names no ledger is never made")?;
     let mut tasks = tokio::task::JoinSet::new();
     for task in 0..TASKS {
@@ -146,5 +146,18 @@ pub(super) async fn one_common_entry(pair: &Pair) -> Checked {
     let version = must(pair.a.replace_common(&next, found.version).await, "replace_common")?;
     ensure(version != found.version, "replace_common changes the version")?;
     let now = must(pair.b.common(&common("other", 0)).await, "common")?;
-    same(&(now.value, now.version), &(next, version), "replace_common is read")
+    same(&(now.value, now.version), &(next.clone(), version), "replace_common is read")?;
+    let own = must(pair.a.known_common().await, "known_common")?;
+    same(&(own.value, own.version), &(next, version), "one's own replace_common is known at once")?;
+    // By turns, so that each handle has known what the other one then replaces.
+    let mut version = version;
+    for turn in 0..4 {
+        let (writes, looks) = if turn % 2 == 0 { (&pair.b, &pair.a) } else { (&pair.a, &pair.b) };
+        let next = common(&format!("turn {turn}"), turn);
+        version = must(writes.replace_common(&next, version).await, "replace_common")?;
+        pair.settle().await;
+        let now = must(looks.known_common().await, "known_common")?;
+        same(&(now.value, now.version), &(next, version), "somebody else's replace_common is known")?;
+    }
+    Ok(())
 }

@@ -45,6 +45,8 @@ pub struct KubernetesLedger {
     table: SecretTable,
     index: Index<Kept>,
     cache: Mutex<(u64, Cache)>,
+    /// The ledger-wide entry as it was read or written last.
+    common: Mutex<Option<Versioned<Common>>>,
     /// An answer was older than what was known.
     went_back: AtomicBool,
 }
@@ -73,7 +75,13 @@ impl KubernetesLedger {
         let table = SecretTable::new(client, namespace, KIND, labels);
         let index = Index::start(table.clone(), Kept::of);
         index.synced(SYNC).await?;
-        Ok(Self { table, index, cache: Mutex::new((0, Cache::new(CACHE))), went_back: AtomicBool::new(false) })
+        Ok(Self {
+            table,
+            index,
+            cache: Mutex::new((0, Cache::new(CACHE))),
+            common: Mutex::default(),
+            went_back: AtomicBool::new(false),
+        })
     }
 
     /// Waits until every write, by whichever process, that ended before this call is in the index: to be called when this
@@ -226,6 +234,16 @@ impl KubernetesLedger {
         Ok(version)
     }
 
+    /// Keeps the ledger-wide entry as it was read, or written, in this row.
+    fn keep_common(&self, row: &Row, common: Versioned<Common>) {
+        self.index.note(COMMON, common.version, &row.annotations);
+        *self.kept_common() = Some(common);
+    }
+
+    fn kept_common(&self) -> MutexGuard<'_, Option<Versioned<Common>>> {
+        self.common.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Entries whose annotations somebody changed, from their own text: a search must not miss them.
     async fn unreadable(&self) -> Result<Vec<Entry>, CasError> {
         let mut found = Vec::new();
@@ -372,7 +390,9 @@ impl Ledger for KubernetesLedger {
             if let Some((row, version)) = self.fetch(COMMON).await? {
                 let value = row.data.get(DATA).and_then(|bytes| serde_json::from_slice(bytes).ok());
                 let value = value.ok_or_else(|| CasError::Failed(index::unreadable("common entry")))?;
-                return Ok(Versioned { value, version });
+                let common = Versioned { value, version };
+                self.keep_common(&row, common.clone());
+                return Ok(common);
             }
             if fresh.ledger_id.is_empty() {
                 return Err(CasError::Failed(ps_core::ports::common_missing()));
@@ -390,11 +410,24 @@ impl Ledger for KubernetesLedger {
         }
     }
 
+    async fn known_common(&self) -> Result<Versioned<Common>, CasError> {
+        self.sound()?;
+        if self.index.behind_since().is_none()
+            && let Some((_, version)) = self.index.get(COMMON)
+            && let Some(kept) = self.kept_common().clone().filter(|kept| kept.version == version)
+        {
+            return Ok(kept);
+        }
+        self.common(&Common::blank()).await
+    }
+
     async fn replace_common(&self, common: &Common, unchanged: u64) -> Result<u64, CasError> {
         self.sound()?;
+        let row = common_row(common)?;
         let known = self.index.newest();
-        let version = self.table.replace(&common_row(common)?, unchanged).await?;
+        let version = self.table.replace(&row, unchanged).await?;
         self.follows(known, version)?;
+        self.keep_common(&row, Versioned { value: common.clone(), version });
         Ok(version)
     }
 }
