@@ -88,6 +88,7 @@ fn a_saved_file_stays_in_its_folder() {
         (".bashrc", "bashrc"),
         ("-rf", "rf"),
         ("a\u{0}\u{202e}b\n.txt. ", "ab.txt"),
+        ("a\u{61c}\u{200f}\u{2067}.pem", "a.pem"),
         ("schlüssel.key", "schlüssel.key"),
     ] {
         assert_eq!(plain(name).as_deref(), Some(want), "{name:?}");

@@ -66,7 +66,8 @@ async fn a_sign_in_leads_to_the_provider_and_back_and_a_passphrase_opens() {
     tokio::join!(signs_in(Screen::Desktop), signs_in(Screen::Phone));
 }
 
-async fn signs_in(screen: Screen) {
+/// A delivery that demands a sign-in and more, and the provider that knows its recipient.
+async fn demanding_a_sign_in(mut verification: Value) -> (Demanding, OidcServer) {
     let smtp = shared_smtp().await;
     let stand = Stand::prepare(Setup::default(), smtp);
     let home = format!("{}/", stand.public_url());
@@ -74,9 +75,15 @@ async fn signs_in(screen: Screen) {
     stand.with_oidc(&server);
     stand.secret("phrase", "passphrase", PASSPHRASE);
     stand.run().await;
-    let passphrase = json!({"secretKeyRef": {"name": "phrase", "key": "passphrase"}});
-    let on = Demanding::on(stand, smtp, json!({"passphrase": passphrase, "oidc": {}}), &[]).await;
+    verification["oidc"] = json!({});
+    let on = Demanding::on(stand, smtp, verification, &[]).await;
     server.behave(&json!({"email": on.to, "emailVerified": true})).await.unwrap();
+    (on, server)
+}
+
+async fn signs_in(screen: Screen) {
+    let passphrase = json!({"secretKeyRef": {"name": "phrase", "key": "passphrase"}});
+    let (on, server) = demanding_a_sign_in(json!({"passphrase": passphrase})).await;
     let folder = RunDir::new("mailbox").unwrap();
     let report = open(screen, &on, &on.invitation.link, folder.path()).await;
     assert_eq!(report.result["states"], json!(["check:signIn+code", "ask", "opened"]));
@@ -89,6 +96,34 @@ async fn signs_in(screen: Screen) {
     on.stand.wait_rotated("shop", SOON).await;
     assert_eq!((on.stand.audited("shop", "SignInPassed"), on.stand.audited("shop", "SignInRefused")), (1, 0));
     assert_eq!((on.stand.audited("shop", "Claimed"), on.stand.audited("shop", "Tampered")), (1, 0));
+}
+
+#[tokio::test]
+async fn whoever_turns_back_from_a_sign_in_loses_nothing_and_signs_in_later() {
+    tokio::join!(turns_back(Screen::Desktop), turns_back(Screen::Phone));
+}
+
+async fn turns_back(screen: Screen) {
+    let (on, server) = demanding_a_sign_in(json!({})).await;
+    let args = json!({"link": on.invitation.link, "code": on.invitation.code, "issuer": server.issuer()});
+    let report = browser(screen).await.run("turn_back", args).await.unwrap();
+    let states = [&["check:signIn"; 5][..], &["noLink", "check:signIn", "ask", "opened", "done"]].concat();
+    assert_eq!(report.result["states"], json!(states));
+    assert_eq!(report.result["value"], on.source.password);
+    assert!(
+        report.page_errors.is_empty() && report.console.is_empty(),
+        "{:?} {:?}",
+        report.page_errors,
+        report.console
+    );
+    let (_, secret) = on.invitation.link.split_once("#ps1.").unwrap();
+    assert!(report.requests.iter().all(|r| !r.url.contains(secret)), "the provider and the gateway see nothing of it");
+    on.stand.wait_rotated("shop", SOON).await;
+    // What was broken off reaches nobody: only the last sign-in is judged.
+    for (kind, count) in [("SignInPassed", 1), ("SignInRefused", 0), ("Claimed", 1), ("Declined", 0), ("Tampered", 0)] {
+        assert_eq!(on.stand.audited("shop", kind), count, "{kind}");
+    }
+    assert_eq!(server.counts().await.unwrap().token, 1, "codes that were exchanged");
 }
 
 #[tokio::test]

@@ -1,14 +1,22 @@
 //! KV secrets: delivered, opened in Chromium, written over, destroyed, proven.
 
-use ps_testbed::{Testbed, unique};
+use std::time::Duration;
+
+use ps_testbed::{Screen, Testbed, unique};
 use serde_json::json;
 
 use crate::support::{Invitation, KvSource, Recipient, SOON, Setup, Stand, kv_delivery};
 
 #[tokio::test]
 async fn a_secret_reaches_a_browser_once_and_is_then_replaced() {
+    tokio::join!(reaches_a_browser_once(Screen::Desktop), reaches_a_browser_once(Screen::Phone));
+}
+
+async fn reaches_a_browser_once(screen: Screen) {
     let testbed = Testbed::connect_or_start().unwrap();
-    let (bao, browser) = (testbed.bao().await.unwrap(), testbed.browser().await.unwrap());
+    let bao = testbed.bao().await.unwrap();
+    // Two of them share the machine.
+    let browser = testbed.browser().await.unwrap().clone().with_deadline(Duration::from_secs(120)).on(screen);
     let source = KvSource::new(bao).await;
     let stand = Stand::start(Setup::default()).await;
     stand.connect_by_approle(bao, &source.policy()).await;

@@ -71,7 +71,7 @@ function row(field: Field, at: number, title: string, tools: Tools): HTMLElement
       { class: 'tools' },
       !open && reveal,
       copier('copy', t('secret.copy'), name, () => field.value, select, tools),
-      kind === 'sshKey' && button('download', t('secret.download'), () => save(key, new TextEncoder().encode(field.value)), undefined, name),
+      kind === 'sshKey' && button('download', t('secret.download'), () => save(plainName(key), new TextEncoder().encode(field.value)), undefined, name),
       kind === 'totp' && qrCode(field, name, title, tools),
     ),
   );
@@ -112,11 +112,13 @@ function copier(id: string, text: string, what: string, value: () => string, oth
 function save(name: string, data: Uint8Array<ArrayBuffer>): void {
   // Never the type it claims to be: nothing sent is opened as a page of this origin.
   const url = URL.createObjectURL(new Blob([data], { type: 'application/octet-stream' }));
-  h('a', { href: url, download: plainName(name) }).click();
+  h('a', { href: url, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }
 
-function file({ name, data }: SentFile, { t }: Words): HTMLElement {
+/** Shown under the name that it is saved as: what was sent may hide its ending. */
+function file({ name: sent, data }: SentFile, { t }: Words): HTMLElement {
+  const name = plainName(sent);
   const press = button('download', t('secret.download'), () => save(name, data), undefined, name);
   const size = data.length < 1024 ? data.length + ' B' : Math.ceil(data.length / 1024) + ' KiB';
   return h('div', { class: 'row', 'data-testid': 'file', 'data-name': name }, h('div', { class: 'name' }, bdi(name), ' · ', bdi(size)), h('div', { class: 'tools' }, press));

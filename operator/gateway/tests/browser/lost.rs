@@ -86,6 +86,64 @@ async fn a_tab_that_is_closed_before_its_answer_came_opens_the_link_later() {
     }
 }
 
+/// The network is gone when a recipient looks and presses "open", or goes once the gateway has claimed. It is back when the page has
+/// said that nobody answers, and then the same browser gets the secret.
+async fn loses_its_network(server: &Server, screen: Screen, proxy: &HttpProxy, in_the_middle: bool) {
+    let Sent { id, link, code } = put(server).await;
+    let folder = RunDir::new("told").unwrap();
+    let file = |name: &str| folder.path().join(name);
+    let args = json!({
+        "link": through(proxy, &link), "code": code, "told": file("told"), "again": file("again"),
+        "claimed": in_the_middle.then(|| file("claimed")),
+    });
+    let found = browser(3).await.on(screen);
+    let (report, ()) = tokio::try_join!(found.run("lose_network", args), async {
+        if in_the_middle {
+            wait_claimed(&*server.store, id).await;
+            fs::write(file("claimed"), "now").unwrap();
+        }
+        let seen = async || file("told").exists().then_some(());
+        wait_until("the page to say that nobody answers", Duration::from_secs(90), seen).await.unwrap();
+        let state = if in_the_middle { State::Claimed } else { State::Open };
+        assert_eq!(sent::state(server, id).await, state);
+        proxy.clear();
+        fs::write(file("again"), "now").unwrap();
+        Ok(())
+    })
+    .unwrap();
+    let first = if in_the_middle { ["ask", "unreachable", "ask"] } else { ["trouble", "ask", "unreachable"] };
+    let states = [first, ["opened", "unreachable, opened", "done"]].concat();
+    assert_eq!(report.result["states"], json!(states));
+    assert_eq!(report.result["value"], "correct horse battery staple");
+    assert!(report.page_errors.is_empty(), "{:?}", report.page_errors);
+    let journal: Vec<_> = sent::record(server, id).await.journal.iter().map(|entry| entry.event).collect();
+    assert_eq!(journal, [JournalEvent::Claimed, JournalEvent::Acknowledged]);
+}
+
+#[tokio::test]
+async fn a_network_that_is_gone_before_a_claim_takes_nothing_with_it() {
+    let server = Server::start().await;
+    for screen in Screen::ALL {
+        let proxy = HttpProxy::start(&format!("http://{}", server.address)).unwrap();
+        proxy.rule(ProxyRule::new("/links/lookup", ProxyAction::Drop).times(1));
+        loses_its_network(&server, screen, &proxy, false).await;
+        let claims = proxy.requests().into_iter().filter(|r| r.path.ends_with("/links/claim")).count();
+        assert_eq!(claims, 1, "what was pressed without a network is not sent later");
+    }
+}
+
+#[tokio::test]
+async fn a_network_that_goes_in_the_middle_of_a_claim_does_not_either() {
+    let server = Server::start().await;
+    for screen in Screen::ALL {
+        let proxy = losing(&server.address.to_string(), ProxyAction::DoneButDrop);
+        // Chromium ends no request when its network is switched off: until then, what it asks for is lost here.
+        proxy.rule(ProxyRule::new("/links/claim", ProxyAction::Drop));
+        proxy.rule(ProxyRule::new("/links/lookup", ProxyAction::Drop).after(1));
+        loses_its_network(&server, screen, &proxy, true).await;
+    }
+}
+
 /// The gateway's own program, on a port that stays.
 async fn gateway(links: &Path, port: u16) -> Process {
     let mut command = Command::new(env!("CARGO_BIN_EXE_password-sender-gateway"));

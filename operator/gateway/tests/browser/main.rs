@@ -12,7 +12,9 @@
 mod support;
 
 mod decline;
+mod files;
 mod lost;
+mod returns;
 mod scanners;
 mod sent;
 
@@ -143,14 +145,15 @@ async fn a_link_without_its_key_or_with_another_opens_nothing() {
 async fn a_first_visit_asks_for_little() {
     let server = Server::start().await;
     let Sent { link, .. } = put(&server).await;
-    let report = browser(3).await.run("glance_at_link", json!({"link": link})).await.unwrap();
-    let mut files: Vec<_> = report.requests.iter().map(|r| r.url.rsplit('/').next().unwrap()).collect();
-    files.sort_unstable();
     // The page paints with its first file. What an opened secret needs comes while the person reads.
     let first = ["", "app.js", "en.json", "lookup", "page.json", "seal.js"];
     let later = ["secret.js", "en-later.json", "favicon.ico"];
-    assert!(first.iter().all(|name| files.contains(name)), "{files:?}");
-    assert!(files.iter().all(|name| first.contains(name) || later.contains(name)), "{files:?}");
+    for screen in Screen::ALL {
+        let report = browser(3).await.on(screen).run("glance_at_link", json!({"link": link})).await.unwrap();
+        let files: Vec<_> = report.requests.iter().map(|r| r.url.rsplit('/').next().unwrap()).collect();
+        assert!(first.iter().all(|name| files.contains(name)), "{files:?}");
+        assert!(files.iter().all(|name| first.contains(name) || later.contains(name)), "{files:?}");
+    }
 }
 
 #[tokio::test]

@@ -5,12 +5,17 @@ use ps_core::link::{Link, Record, State, Verification};
 use ps_core::ports::LinkStore;
 use ps_core::secret::SecretString;
 use ps_core::time::{Span, Timestamp};
-use ps_envelope::{Field, FieldKind, FreshSecret, OpeningCode, Passphrase, Payload, Preview, SealInput, seal};
+use ps_envelope::{Field, FieldKind, File, FreshSecret, OpeningCode, Passphrase, Payload, Preview, SealInput, seal};
 
 use crate::support::{Server, T};
 
 const TTL: Span = Span::from_secs(24 * 3600);
 const WINDOW: Span = Span::from_secs(900);
+
+/// A private key, and a name for it that no file may have.
+pub(crate) const KEY: &str =
+    "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAA\n-----END OPENSSH PRIVATE KEY-----\n";
+pub(crate) const KEY_NAME: &str = "../.ssh/id_ed25519";
 
 /// What a mail holds.
 pub(crate) struct Sent {
@@ -31,9 +36,25 @@ pub(crate) async fn put_with(server: &Server, passphrase: Option<&str>) -> Sent 
 
 /// The same, in this store and at this time, for the gateway at this address.
 pub(crate) async fn put_in(store: &dyn LinkStore, address: &str, passphrase: Option<&str>, now: Timestamp) -> Sent {
-    let text = |text: &str| SecretString::new(text.to_owned());
-    let field = |key: &str, kind, value: &str| Field { key: key.into(), label: key.into(), kind, value: text(value) };
-    let payload = Payload {
+    put_payload(store, address, passphrase, now, &two_fields()).await
+}
+
+/// Puts a link with a private key and these files.
+pub(crate) async fn put_files(server: &Server, files: Vec<File>) -> Sent {
+    let payload = Payload { fields: vec![field(KEY_NAME, FieldKind::SshKey, KEY)], files, ..two_fields() };
+    put_payload(&*server.store, &server.address.to_string(), None, T, &payload).await
+}
+
+fn text(text: &str) -> SecretString {
+    SecretString::new(text.to_owned())
+}
+
+fn field(key: &str, kind: FieldKind, value: &str) -> Field {
+    Field { key: key.into(), label: key.into(), kind, value: text(value) }
+}
+
+fn two_fields() -> Payload {
+    Payload {
         title: Some(text("Shop database")),
         sender: Some(text("Platform team")),
         works_for: Some(Span::from_secs(3600)),
@@ -42,7 +63,16 @@ pub(crate) async fn put_in(store: &dyn LinkStore, address: &str, passphrase: Opt
             field("password", FieldKind::Password, "correct horse battery staple"),
         ],
         ..Payload::default()
-    };
+    }
+}
+
+async fn put_payload(
+    store: &dyn LinkStore,
+    address: &str,
+    passphrase: Option<&str>,
+    now: Timestamp,
+    payload: &Payload,
+) -> Sent {
     let code = OpeningCode::from_random([1, 2, 3, 4, 5]).unwrap();
     let passphrase = passphrase.map(|typed| Passphrase::new(typed).unwrap());
     let kinds = if passphrase.is_some() { &[Verification::Passphrase][..] } else { &[] };
@@ -51,7 +81,7 @@ pub(crate) async fn put_in(store: &dyn LinkStore, address: &str, passphrase: Opt
         passphrase: passphrase.as_ref(),
         factor: None,
         opening_code: Some(&code),
-        payload: &payload,
+        payload,
         preview: &Preview { title: text("Shop database"), sender: text("Platform team"), works_for: payload.works_for },
         not_after: now + TTL + WINDOW,
         claim_window: WINDOW,
