@@ -110,7 +110,8 @@ impl File {
     pub fn plain_name(&self) -> Option<String> {
         let last = self.name.rsplit(['/', '\\', ':']).next().unwrap_or_default();
         // Marks that turn the direction of writing can hide a name's real ending.
-        let turns = |c| matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        let turns =
+            |c| matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
         let reserved = |c| matches!(c, '<' | '>' | '"' | '|' | '?' | '*');
         let kept: String = last.chars().filter(|c| !c.is_control() && !turns(*c) && !reserved(*c)).collect();
         let name = kept.trim_start_matches(['.', ' ', '-']).trim_end_matches(['.', ' ']);
