@@ -251,7 +251,7 @@ fn ledger_in(data: &Path) -> anyhow::Result<ps_ledger::EmbeddedLedger> {
 
 async fn accept_in_cluster(config: &Config, access: ClusterAccess) -> anyhow::Result<()> {
     let ledger = cluster::ledger(&access.into(), &config.kubernetes.own_namespace()?).await?;
-    match restore::accept_known(&*ledger, ps_operator::clock::now()).await? {
+    match restore::accept_known(&*ledger).await? {
         Some(why) => print(&format!("accepted: {why}\n")),
         None => print("there was nothing to accept\n"),
     }
@@ -262,7 +262,7 @@ async fn accept(config: &Config, data: &Path) -> anyhow::Result<()> {
     let common = restore::common(&ledger, &ps_operator::clock::SystemRandom).await?.value;
     let file = config.audit.file.clone().unwrap_or_else(|| data.join("audit.jsonl"));
     let trail = ps_audit::FileTrail::open(&file, &common.ledger_id, ps_audit::Mirror::None)?;
-    match restore::accept(&ledger, &trail, ps_operator::clock::now()).await? {
+    match restore::accept(&ledger, &trail).await? {
         Some(why) => print(&format!("accepted: {why}\n")),
         None => print("there was nothing to accept\n"),
     }

@@ -84,8 +84,10 @@ pub async fn follow(store: &dyn LinkStore, ledger: &dyn Ledger, queue: &Queue) -
         let mut changes = store.changes(after, 500);
         let changes = loop {
             tokio::select! {
-                changes = &mut changes => break changes,
+                biased;
+                // First: a store that always has something to tell must not put off what follows an opening.
                 key = opened.next() => queue.push(&key),
+                changes = &mut changes => break changes,
             }
         };
         let fault = match changes {

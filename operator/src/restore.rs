@@ -115,7 +115,7 @@ pub async fn why_restored(ledger: &dyn Ledger) -> anyhow::Result<Option<String>>
 ///
 /// # Errors
 /// If ledger or trail can't be read.
-pub async fn check(ledger: &dyn Ledger, trail: &FileTrail) -> anyhow::Result<Option<String>> {
+pub async fn check(ledger: &dyn Ledger, trail: &FileTrail, now: Timestamp) -> anyhow::Result<Option<String>> {
     loop {
         let before = ledger.common(&Common::blank()).await?;
         if before.value.restored.is_some() {
@@ -134,7 +134,7 @@ pub async fn check(ledger: &dyn Ledger, trail: &FileTrail) -> anyhow::Result<Opt
             known.insert(key, memory);
         }
         let events = trail.read_from(before.value.known_head(&name))?;
-        let is_accepted = |event: &Event| before.value.accepted_at.is_some_and(|accepted| event.at <= accepted);
+        let is_accepted = |event: &Event| before.value.accepted.is_some_and(|accepted| event.at <= accepted);
         let witness =
             ps_audit::witness(events, |event| is_accepted(event) || is_known(known.get(&event.delivery), event))?;
         if let Some(event) = &witness {
@@ -152,7 +152,7 @@ pub async fn check(ledger: &dyn Ledger, trail: &FileTrail) -> anyhow::Result<Opt
         });
         let mut next = before.value.clone();
         match &why {
-            Some(why) => next.restored = Some(why.clone()),
+            Some(why) => next.notice(why, now),
             None => next.know(name, trail.head().n),
         }
         if next == before.value || replaced(ledger, &next, before.version).await? {
@@ -173,39 +173,43 @@ fn is_known(memory: Option<&Memory>, event: &Event) -> bool {
     }
 }
 
-/// A person accepts the restored state: new objects may be sent again; what was withdrawn stays withdrawn. Where there was
-/// nothing to accept, nothing changes.
+/// A person accepts the restored state: new objects may be sent again; what was withdrawn stays withdrawn. Where nothing was
+/// noticed, there is nothing to accept, and nothing changes.
 ///
 /// # Errors
 /// If ledger or trail can't be read.
-pub async fn accept(ledger: &dyn Ledger, trail: &FileTrail, now: Timestamp) -> anyhow::Result<Option<String>> {
-    let before = ledger.known_common().await?.value.restored;
+pub async fn accept(ledger: &dyn Ledger, trail: &FileTrail) -> anyhow::Result<Option<String>> {
     let (head, name) = (trail.head().n, trail.identity()?);
-    remember(ledger, |c| {
-        if c.restored.is_some() {
-            c.accept(now);
-        }
+    accepted(ledger, |c| {
         if let Some(name) = name {
             c.know(name, head);
         }
     })
-    .await?;
-    Ok(before)
+    .await
 }
 
 /// The same from beside operators that run, of which each has a trail of its own: whoever leads next compares another one.
 ///
 /// # Errors
 /// If the ledger can't be read or written.
-pub async fn accept_known(ledger: &dyn Ledger, now: Timestamp) -> anyhow::Result<Option<String>> {
-    let before = ledger.known_common().await?.value.restored;
-    remember(ledger, |c| {
-        if c.restored.is_some() {
-            c.accept(now);
+pub async fn accept_known(ledger: &dyn Ledger) -> anyhow::Result<Option<String>> {
+    accepted(ledger, |_| ()).await
+}
+
+/// Accepts what was read, and nothing that is noticed meanwhile.
+async fn accepted(ledger: &dyn Ledger, more: impl Fn(&mut Common)) -> anyhow::Result<Option<String>> {
+    loop {
+        let before = ledger.common(&Common::blank()).await?;
+        if before.value.restored.is_none() {
+            return Ok(None);
         }
-    })
-    .await?;
-    Ok(before)
+        let mut next = before.value.clone();
+        next.accept();
+        more(&mut next);
+        if replaced(ledger, &next, before.version).await? {
+            return Ok(before.value.restored);
+        }
+    }
 }
 
 /// Everything on the trail so far is known to this ledger, and every delivery up to resourceVersion `newest` was seen.
@@ -229,11 +233,8 @@ pub async fn advance(ledger: &dyn Ledger, trail: &FileTrail, newest: u64) -> any
 ///
 /// # Errors
 /// If the ledger can't be written.
-pub async fn note(ledger: &dyn Ledger, why: &str) -> anyhow::Result<()> {
-    remember(ledger, |c| {
-        c.restored.get_or_insert_with(|| why.to_owned());
-    })
-    .await
+pub async fn note(ledger: &dyn Ledger, why: &str, now: Timestamp) -> anyhow::Result<()> {
+    remember(ledger, |c| c.notice(why, now)).await
 }
 
 async fn remember(ledger: &dyn Ledger, change: impl Fn(&mut Common)) -> anyhow::Result<()> {

@@ -11,7 +11,7 @@ use crate::clock::SystemRandom;
 
 /// When every event here was told.
 const TOLD: Timestamp = Timestamp::from_secs(1_000_001);
-/// A person who accepts has seen none of them, but what the accepted trail has up to its head.
+/// When a restore is noticed, if not otherwise said: nothing here is older.
 const BEFORE: Timestamp = Timestamp::from_secs(1_000_000);
 
 /// A ledger of one entry, `shop`, which has told three events and has read three lines of its record's journal; and a
@@ -76,7 +76,11 @@ impl Scene {
     }
 
     async fn check(&self, trail: &FileTrail) -> Option<String> {
-        check(&self.ledger, trail).await.unwrap()
+        self.check_at(trail, BEFORE).await
+    }
+
+    async fn check_at(&self, trail: &FileTrail, now: Timestamp) -> Option<String> {
+        check(&self.ledger, trail, now).await.unwrap()
     }
 
     /// As a backup would have `shop`.
@@ -149,9 +153,9 @@ async fn a_trail_without_a_line_tells_nothing() {
     assert_eq!((common.newest, common.trails.len()), (77, 0));
 
     // It hides nothing that was noticed otherwise.
-    note(&scene.ledger, "set back").await.unwrap();
+    note(&scene.ledger, "set back", BEFORE).await.unwrap();
     assert_eq!(scene.check(&trail).await.as_deref(), Some("set back"));
-    assert_eq!(accept(&scene.ledger, &trail, BEFORE).await.unwrap().as_deref(), Some("set back"));
+    assert_eq!(accept(&scene.ledger, &trail).await.unwrap().as_deref(), Some("set back"));
     assert_eq!((scene.check(&trail).await, scene.common().await.value.trails.len()), (None, 0));
 }
 
@@ -159,15 +163,15 @@ async fn a_trail_without_a_line_tells_nothing() {
 async fn a_note_stays_as_it_was_first_until_somebody_accepts() {
     let scene = Scene::new().await;
     let trail = scene.trail("audit", &[event(&shop(), Writer::Operator, 0)]).await;
-    note(&scene.ledger, "first").await.unwrap();
-    note(&scene.ledger, "second").await.unwrap();
+    note(&scene.ledger, "first", BEFORE).await.unwrap();
+    note(&scene.ledger, "second", BEFORE).await.unwrap();
     assert_eq!(scene.common().await.value.restored.as_deref(), Some("first"));
     assert_eq!(scene.check(&trail).await.as_deref(), Some("first"));
     // Meanwhile nothing counts as known.
     advance(&scene.ledger, &trail, 77).await.unwrap();
     assert_eq!((scene.head(&trail).await, scene.common().await.value.newest), (0, 0));
-    assert_eq!(accept_known(&scene.ledger, BEFORE).await.unwrap().as_deref(), Some("first"));
-    assert_eq!(accept_known(&scene.ledger, BEFORE).await.unwrap(), None, "there is nothing more to accept");
+    assert_eq!(accept_known(&scene.ledger).await.unwrap().as_deref(), Some("first"));
+    assert_eq!(accept_known(&scene.ledger).await.unwrap(), None, "there is nothing more to accept");
     advance(&scene.ledger, &trail, 77).await.unwrap();
     assert_eq!((scene.head(&trail).await, scene.common().await.value.newest), (trail.head().n, 77));
 }
@@ -198,16 +202,16 @@ async fn what_was_accepted_is_known_from_then_on() {
     let trail = scene.trail("audit", &[event(&shop(), Writer::Operator, 9)]).await;
     let why = scene.check(&trail).await;
     assert!(why.is_some());
-    assert_eq!(accept(&scene.ledger, &trail, BEFORE).await.unwrap(), why);
+    assert_eq!(accept(&scene.ledger, &trail).await.unwrap(), why);
     assert_eq!((scene.common().await.value.restored, scene.head(&trail).await), (None, trail.head().n));
     assert_eq!(scene.check(&trail).await, None);
-    assert_eq!(accept(&scene.ledger, &trail, BEFORE).await.unwrap(), None, "there is nothing more to accept");
+    assert_eq!(accept(&scene.ledger, &trail).await.unwrap(), None, "there is nothing more to accept");
     // Only what was there: what comes later is compared.
     trail.append(&[event(&shop(), Writer::Operator, 10)]).await.unwrap();
     assert!(scene.check(&trail).await.is_some());
 
     // From beside a running operator only the note goes, and the operator moves the head on.
-    assert!(accept_known(&scene.ledger, BEFORE).await.unwrap().is_some());
+    assert!(accept_known(&scene.ledger).await.unwrap().is_some());
     assert!(scene.head(&trail).await < trail.head().n);
     advance(&scene.ledger, &trail, 0).await.unwrap();
     assert_eq!(scene.check(&trail).await, None);
@@ -218,26 +222,32 @@ async fn what_was_accepted_is_known_from_then_on() {
 #[tokio::test]
 async fn what_another_trail_tells_of_before_it_was_accepted_proves_nothing_more() {
     let events = |at| [Event { at, ..event(&shop(), Writer::Operator, 9) }];
+    let later = TOLD + ps_core::time::Span::from_millis(1);
     let scene = Scene::new().await;
     let trail = scene.trail("first", &events(TOLD)).await;
-    assert!(scene.check(&trail).await.is_some());
-    assert!(accept_known(&scene.ledger, TOLD).await.unwrap().is_some());
+    assert!(scene.check_at(&trail, TOLD).await.is_some());
+    assert!(accept_known(&scene.ledger).await.unwrap().is_some());
     // The operator was killed before it moved the head on.
     assert_eq!((scene.head(&trail).await, scene.check(&trail).await), (0, None));
     assert_eq!(scene.head(&trail).await, trail.head().n, "and now it is known");
     let second = scene.trail("second", &events(TOLD)).await;
     assert_eq!(scene.check(&second).await, None);
-    // What was told since is lost with another restore.
-    let third = scene.trail("third", &events(TOLD + ps_core::time::Span::from_millis(1))).await;
+    // What was told since is lost with another restore, whoever notices that, by whatever clock.
+    let third = scene.trail("third", &events(later)).await;
+    assert!(scene.check_at(&third, BEFORE).await.is_some());
+    // Noticed once more, it is the same one: the first reason and its time stay.
+    note(&scene.ledger, "again", later).await.unwrap();
+    assert!(accept_known(&scene.ledger).await.unwrap().is_some());
+    assert_eq!(scene.common().await.value.accepted, Some(TOLD), "a clock that is behind takes nothing back");
     assert!(scene.check(&third).await.is_some());
 }
 
 #[tokio::test]
 async fn who_accepts_nothing_changes_nothing() {
     let scene = Scene::new().await;
-    assert_eq!(accept_known(&scene.ledger, TOLD).await.unwrap(), None);
     let trail = scene.trail("audit", &[event(&shop(), Writer::Operator, 9)]).await;
-    assert_eq!(accept(&scene.ledger, &scene.trail("own", &[]).await, TOLD).await.unwrap(), None);
+    assert_eq!(accept_known(&scene.ledger).await.unwrap(), None);
+    assert_eq!(accept(&scene.ledger, &trail).await.unwrap(), None);
     assert!(scene.check(&trail).await.is_some(), "it was not there to be accepted");
 }
 

@@ -125,7 +125,7 @@ async fn run(config: Config, places: Places, stop: &mut Stop) -> anyhow::Result<
             return Ok(());
         }
     };
-    let restored = lease.patiently(async || restore::check(&*ledger, &trail).await).await?;
+    let restored = lease.patiently(async || restore::check(&*ledger, &trail, now()).await).await?;
     if let Some(why) = &restored {
         tracing::error!(
             "a restore was noticed: {why}. Open links are withdrawn and rotated; new manifests wait for `restore accept`"

@@ -13,6 +13,7 @@ test('a name is a plain one, or ours', () => {
     ['--help', 'help'],
     ['report\u202efdp.exe', 'reportfdp.exe'],
     ['a\u0000b\nc|d?*"<>.txt. ', 'abcd.txt'],
+    ['a\u061c\u200f\u2067.pem', 'a.pem'],
     ['Übersicht 2026.pdf', 'Übersicht 2026.pdf'],
     ['', 'secret'],
     ['...', 'secret'],

@@ -24,9 +24,13 @@ pub struct Common {
     /// Set when a restore was noticed and nobody has accepted it yet: why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restored: Option<String>,
-    /// When somebody accepted a restore last: what a trail tells of before then proves no other one.
+    /// When that was noticed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub accepted_at: Option<Timestamp>,
+    pub noticed_at: Option<Timestamp>,
+    /// When the restore was noticed that somebody has accepted last: what a trail tells of before then proves no other one. What
+    /// was lost with it is older, and what came after is in this ledger.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepted: Option<Timestamp>,
 }
 
 /// The key of the tags. It wipes itself and does not print.
@@ -57,7 +61,7 @@ impl Common {
     /// The entry of a new ledger.
     #[must_use]
     pub const fn new(tag_key: TagKey, ledger_id: String) -> Self {
-        Self { tag_key, ledger_id, trails: Vec::new(), newest: 0, restored: None, accepted_at: None }
+        Self { tag_key, ledger_id, trails: Vec::new(), newest: 0, restored: None, noticed_at: None, accepted: None }
     }
 
     /// Names no ledger, so it is never stored: for who asks for one that was made by now.
@@ -66,10 +70,18 @@ impl Common {
         Self::new(TagKey([0; 32]), String::new())
     }
 
-    /// A person accepts a restore.
-    pub fn accept(&mut self, now: Timestamp) {
+    /// A restore is noticed. The first reason stays.
+    pub fn notice(&mut self, why: &str, now: Timestamp) {
+        if self.restored.is_none() {
+            self.restored = Some(why.to_owned());
+            self.noticed_at = Some(now);
+        }
+    }
+
+    /// A person accepts the restore that was noticed.
+    pub fn accept(&mut self) {
         self.restored = None;
-        self.accepted_at = Some(now);
+        self.accepted = self.accepted.max(self.noticed_at.take());
     }
 
     /// Position up to which a trail is known; 0 for one that was never compared.
@@ -92,13 +104,14 @@ impl Common {
 
 impl std::fmt::Debug for Common {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { tag_key: _, ledger_id, trails, newest, restored, accepted_at } = self;
+        let Self { tag_key: _, ledger_id, trails, newest, restored, noticed_at, accepted } = self;
         f.debug_struct("Common")
             .field("ledger_id", ledger_id)
             .field("trails", trails)
             .field("newest", newest)
             .field("restored", restored)
-            .field("accepted_at", accepted_at)
+            .field("noticed_at", noticed_at)
+            .field("accepted", accepted)
             .finish_non_exhaustive()
     }
 }

@@ -1,7 +1,7 @@
 //! One delivery at a time: observe, decide, act, until it rests.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ps_core::decide::{Action, Decision, Observation, Sibling, step};
 use ps_core::entry::{Attempt, Common, Entry};
@@ -97,9 +97,17 @@ pub struct Controller {
     pub(crate) tag_key: SecretBytes,
     pub(crate) log: Arc<dyn StepLog>,
     started_at: Timestamp,
-    restored: Mutex<Option<String>>,
+    restored: Mutex<Restored>,
     unready: Mutex<Option<Fault>>,
     stopping: AtomicBool,
+}
+
+/// Why a restore was noticed that nobody has accepted yet, as far as this process has heard.
+#[derive(Default)]
+struct Restored {
+    why: Option<String>,
+    /// It was found out by asking, and not every delivery was told.
+    untold: bool,
 }
 
 /// How long a delivery waits whose storage, manifests or audit trail failed: in a way that may pass, and in one that only a
@@ -117,7 +125,7 @@ impl Controller {
         let started_at = ports.clock.now();
         Self {
             tag_key: SecretBytes::new(common.tag_key.0.to_vec()),
-            restored: Mutex::new(common.restored.clone()),
+            restored: Mutex::new(Restored { why: common.restored.clone(), untold: false }),
             unready: Mutex::default(),
             desk: Desk::default(),
             stopping: AtomicBool::new(false),
@@ -131,16 +139,34 @@ impl Controller {
     /// Says that a restore was noticed (or accepted, with `None`). Takes effect with the next decision. Returns whether
     /// that is news: then every delivery should look again.
     pub fn set_restored(&self, why: Option<String>) -> bool {
-        let mut restored = self.restored.lock().unwrap_or_else(PoisonError::into_inner);
-        let news = *restored != why;
-        *restored = why;
+        let mut restored = self.heard();
+        let news = restored.why != why || restored.untold;
+        *restored = Restored { why, untold: false };
         news
+    }
+
+    /// Asks the ledger whether a restore is still to be accepted. A process that was stopped for long has not heard that it was, and
+    /// would withdraw what another one has sent since.
+    ///
+    /// # Errors
+    /// `Lost` if it is not: what was decided is of another time.
+    pub(crate) async fn confirm_restored(&self) -> Result<(), Trip> {
+        let why = self.ports.ledger.common(&Common::blank()).await?.value.restored;
+        if why.is_some() {
+            return Ok(());
+        }
+        *self.heard() = Restored { why, untold: true };
+        Err(Trip::Lost)
+    }
+
+    fn heard(&self) -> MutexGuard<'_, Restored> {
+        self.restored.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The restore that was noticed and not accepted yet, if any.
     #[must_use]
     pub fn restored(&self) -> Option<String> {
-        self.restored.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.heard().why.clone()
     }
 
     /// Says why nothing may be sent yet, or (`None`) that it may. Takes effect with the next decision. Returns whether
@@ -175,7 +201,7 @@ impl Controller {
             mail_hold: self.settings.mail_hold,
             paused: self.settings.paused,
             unready: self.unready.lock().unwrap_or_else(PoisonError::into_inner).clone(),
-            restored: self.restored.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            restored: self.restored(),
             stopping: self.stopping.load(Ordering::SeqCst),
             ..Observation::default()
         }

@@ -93,7 +93,7 @@ pub(super) async fn lead(ground: &Ground, lead: Lead, stop: &mut Stop) -> anyhow
     let told = tokio::time::timeout(Duration::ZERO, source.went_back()).await.ok();
     ground.look().await;
     if let Some(why) = ground.storage.back().or(told) {
-        restore::note(&*ledger, &why).await?;
+        restore::note(&*ledger, &why, now()).await?;
         ground.storage.is_noted();
         source.accept_back();
     }
@@ -104,7 +104,7 @@ pub(super) async fn lead(ground: &Ground, lead: Lead, stop: &mut Stop) -> anyhow
         trail = ground.trail(&common.ledger_id) => Arc::new(trail?),
         () = stop.asked() => return Ok(Ended::Asked),
     };
-    common.restored = restore::check(&*ledger, &trail).await?;
+    common.restored = restore::check(&*ledger, &trail, now()).await?;
     if let Some(why) = &common.restored {
         tracing::error!(
             "a restore was noticed: {why}. Open links are withdrawn and rotated; new manifests wait for `restore accept`"
@@ -196,7 +196,7 @@ pub(super) async fn lead(ground: &Ground, lead: Lead, stop: &mut Stop) -> anyhow
     };
     let ended = term.hold(lead, (&mut essential, &mut workers), stop).await;
     if let Ok(Ended::WentBack(why)) = &ended
-        && let Ok(Ok(())) = tokio::time::timeout(BEAT, restore::note(&*ledger, why)).await
+        && let Ok(Ok(())) = tokio::time::timeout(BEAT, restore::note(&*ledger, why, now())).await
     {
         // At once, whoever leads next; the next term notes it again if this failed.
         tracing::info!("noted in the ledger");

@@ -9,7 +9,7 @@ mod via;
 
 use ps_core::decide::{Action, Decision, after};
 use ps_core::delivery::ConnectionRef;
-use ps_core::entry::{Attempt, Entry, Notice};
+use ps_core::entry::{Attempt, Entry, Hold, Notice, RevokeCause};
 use ps_core::error::{Class, Fault};
 use ps_core::ids::{Key, Stamp};
 use ps_core::ports::{CasError, Connection, MailError};
@@ -143,6 +143,9 @@ impl Controller {
 
     async fn persist(&self, view: &View, entry: &Entry) -> Result<(), Trip> {
         let Some(before) = &view.entry else { return Err(Trip::Lost) };
+        if is_for_a_restore(&before.value, entry) {
+            self.confirm_restored().await?;
+        }
         let entry = &self.without_known_events(entry.clone());
         self.ports.ledger.replace(entry, before.version).await?;
         for attempt in entry.attempts.iter().filter(|a| a.evidence.is_some()) {
@@ -276,6 +279,13 @@ fn stored<T>(attempt: u32, answer: Result<T, CasError>) -> Result<T, Trip> {
         CasError::Failed(fault) => Trip::Store(fault),
         CasError::AlreadyExists | CasError::Conflict => Trip::Lost,
     })
+}
+
+/// Whether a write withdraws a link, or holds a delivery, because a restore was noticed.
+fn is_for_a_restore(before: &Entry, next: &Entry) -> bool {
+    let links = |e: &Entry| e.attempts.iter().filter(|a| a.link.revoke == Some(RevokeCause::Restored)).count();
+    let held = |e: &Entry| matches!(e.hold, Some(Hold::Restored | Hold::RestoredUnread));
+    links(next) > links(before) || (held(next) && !held(before))
 }
 
 fn attempt_of(view: &View, number: u32) -> Result<&Attempt, Trip> {

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use ps_core::audit::Event;
 use ps_core::delivery::Manifest;
-use ps_core::entry::{Common, Entry};
+use ps_core::entry::{Common, Entry, RevokeCause};
 use ps_core::error::{Class, Fault};
 use ps_core::ids::{Digest, Key, LinkId, Stamp};
 use ps_core::invariants::Invariant::IntentFirst;
@@ -108,6 +108,9 @@ impl Ledger for Sim {
         if w.ledger.get(&entry.key).map(|(_, v)| *v) != Some(unchanged) {
             return Err(CasError::Conflict);
         }
+        let withdrawn = |e: &Entry| e.attempts.iter().filter(|a| a.link.revoke == Some(RevokeCause::Restored)).count();
+        let before = w.ledger.get(&entry.key).map_or(0, |(e, _)| withdrawn(e));
+        assert!(w.restored.is_some() || withdrawn(entry) == before, "withdrawn for a restore that was accepted");
         // What a ledger keeps must survive its own encoding.
         let text = serde_json::to_string(entry).unwrap();
         let entry: Entry = serde_json::from_str(&text).unwrap();

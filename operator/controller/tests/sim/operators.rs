@@ -280,10 +280,11 @@ impl Operators {
         let mut w = self.world.lock();
         w.fenced = false;
         w.faults = true;
-        // A person accepts what was restored; what was withdrawn stays withdrawn.
+        // A person accepts what was restored; what was withdrawn stays withdrawn. Not every operator hears of it at once.
         w.restored = None;
+        let deaf: Vec<bool> = self.all.iter().map(|_| w.dice(2) == 0).collect();
         drop(w);
-        for operator in &self.all {
+        for (operator, _) in self.all.iter().zip(deaf).filter(|(_, deaf)| !deaf) {
             operator.controller.set_restored(None);
         }
     }
@@ -298,6 +299,9 @@ impl Operators {
             }
             w.down.clear();
             w.moved.clear();
+            for operator in &self.all {
+                operator.controller.set_restored(w.restored.clone());
+            }
         }
         while !self.world.lock().late.is_empty() {
             crate::world::late_effect(&self.world);

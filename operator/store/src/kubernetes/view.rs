@@ -286,7 +286,7 @@ impl View {
                 }
             }
             // Before the question: the watch goes on while it is answered.
-            let known = index.position();
+            let known = index.newest();
             match self.revision().await {
                 Ok(revision) if revision < known => {
                     tracing::warn!(revision, known, "the API server stands before what it has told");
