@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use ps_core::link::{Link, State};
 use ps_core::ports::Clock;
 use ps_core::time::{Span, Timestamp};
-use ps_testbed::{Request, RunDir};
+use ps_testbed::{Request, RunDir, Screen};
 use serde_json::{Value, json};
 
 use crate::browser;
@@ -36,8 +36,8 @@ pub(crate) async fn without_waits() -> Server {
 }
 
 /// Lets all of them at a link, and gives the record, and how many claims were looked at and refused.
-async fn scan(server: &Server, sent: &Sent) -> (Link, u64) {
-    let report = browser(15).await.run("scanner_lab", json!({"link": sent.link})).await.unwrap();
+async fn scan(server: &Server, sent: &Sent, screen: Screen) -> (Link, u64) {
+    let report = browser(15).await.on(screen).run("scanner_lab", json!({"link": sent.link})).await.unwrap();
     let done = &report.result;
     let count = |name: &str| done[name].as_u64().unwrap();
     assert!(count("fetched") > 300 && count("pressed") > 60 && count("forms") >= VISITS, "{done}");
@@ -61,20 +61,22 @@ async fn opens(sent: &Sent, asked: Value) {
 
 #[tokio::test]
 async fn nothing_that_a_scanner_does_opens_declines_or_locks_a_link() {
-    let server = Server::start().await;
-    let sent = put(&server).await;
-    let (link, _) = scan(&server, &sent).await;
-    assert_eq!((link.tries.wrong_codes, link.tries.wrong_proofs), (1, 0), "looked at once, then there is a wait");
-    // The person whose link it is loses nothing but a moment.
-    server.clock.set(T + Span::from_secs(60));
-    opens(&sent, json!(["code"])).await;
+    for screen in Screen::ALL {
+        let server = Server::start().await;
+        let sent = put(&server).await;
+        let (link, _) = scan(&server, &sent, screen).await;
+        assert_eq!((link.tries.wrong_codes, link.tries.wrong_proofs), (1, 0), "looked at once, then there is a wait");
+        // The person whose link it is loses nothing but a moment.
+        server.clock.set(T + Span::from_secs(60));
+        opens(&sent, json!(["code"])).await;
+    }
 }
 
 #[tokio::test]
 async fn a_patient_scanner_does_not_either() {
     let server = without_waits().await;
     let sent = put(&server).await;
-    let (link, claims) = scan(&server, &sent).await;
+    let (link, claims) = scan(&server, &sent, Screen::Phone).await;
     assert!(claims >= VISITS && u64::from(link.tries.wrong_codes) >= claims, "{claims} claims, {:?}", link.tries);
     assert_eq!(link.tries.wrong_proofs, 0);
     opens(&sent, json!(["code"])).await;
@@ -84,7 +86,7 @@ async fn a_patient_scanner_does_not_either() {
 async fn nor_does_a_patient_scanner_that_guesses_passphrases() {
     let server = without_waits().await;
     let sent = put_with(&server, Some(PASSPHRASE)).await;
-    let (link, claims) = scan(&server, &sent).await;
+    let (link, claims) = scan(&server, &sent, Screen::Desktop).await;
     assert!(claims >= VISITS && u64::from(link.tries.wrong_codes) >= claims - 3, "{claims} claims, {:?}", link.tries);
     assert_eq!(link.tries.wrong_proofs, 3, "without the code from the mail no more are counted");
     opens(&sent, json!(["code", "passphrase"])).await;
