@@ -58,6 +58,7 @@ async fn of_sixty_four_claims_at_once_one_wins_and_may_repeat() {
         assert_eq!(winner.acknowledge().await.state(), "retrieved");
     }
     assert_eq!(winner.claim_again().await.state(), "retrieved");
+    stand.wait_status("claims", "saved", SOON, |s| s.condition("Retrieved").2.contains("saved")).await;
     assert_eq!(stand.audited("claims", "Claimed"), 1);
 }
 

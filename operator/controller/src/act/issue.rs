@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use ps_core::decide::{Issue, after, in_the_way};
-use ps_core::delivery::{Identity, Source, Spec, Strategy};
+use ps_core::delivery::{Identity, Manifest, Source, Spec, Strategy};
 use ps_core::entry::{
     Attempt, Entry, JudgeSecrets, LinkFacts, MailState, Notice, ReleaseKey, RotatedFirst, Terms, Verifying,
 };
@@ -32,6 +32,13 @@ const STAMP_TRIES: u32 = 3;
 const LAST_LOOKS: u32 = 3;
 
 impl Controller {
+    /// All that was read may have taken long: whether the same is asked for, and this process may still act on it.
+    async fn is_still_asked_for(&self, key: &Key, view: &View) -> Result<(), Trip> {
+        let asks = |m: &Manifest| (m.uid.clone(), m.generation, m.deleting);
+        let now = self.ports.manifests.get(key).await.map_err(Trip::Manifests)?;
+        if now.as_ref().map(asks) == view.manifest.as_ref().map(asks) { Ok(()) } else { Err(Trip::Lost) }
+    }
+
     pub(super) async fn issue(&self, key: &Key, view: &View, order: &Issue) -> Result<(), Trip> {
         let before = match &view.entry {
             Some(known) => known.value.clone(),
@@ -76,6 +83,7 @@ impl Controller {
             return Err(Trip::Delivery { attempt: number, fault });
         }
 
+        self.is_still_asked_for(key, view).await?;
         let message_id = self.message_id()?;
         let (release, verify) = judging.map(|judging| verifying(spec, &sender, judging)).unzip();
         let attempt = Attempt {
