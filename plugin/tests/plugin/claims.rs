@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ps_testbed::OpenBao;
+use ps_testbed::{OpenBao, unique};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
@@ -135,6 +135,35 @@ async fn a_claimant_that_hangs_up_loses_nothing_and_nobody_else_gains() {
         assert_eq!(link.open(&answer, "password"), "still there");
         assert_eq!(link.elsewhere(1).claim(bao).await.0, 409);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_right_passphrase_opens() {
+    let bao = shared().await;
+    let role = unique("phrased");
+    bao.call("POST", &format!("send/roles/{role}"), Some(&json!({"require_passphrase": true}))).await.unwrap();
+    let content = json!({"username": "alice", "password": "behind a phrase", "passphrase": "Tr0ub4dor und 3 Bücher"});
+    let answer = bao.call("POST", &format!("send/link/{role}"), Some(&content)).await.unwrap();
+    let right = Holder::with_passphrase(&answer, Some("Tr0ub4dor und 3 Bücher"));
+    let (status, looked) = right.lookup(bao).await;
+    assert_eq!((status, &looked["data"]["kinds"]), (200, &json!(["passphrase"])), "{looked}");
+    // Without one, and with another: neither is let in, and the next has to wait for a moment each time.
+    for (tries, typed) in [None, Some("Tr0ub4dor und 2 Bücher")].into_iter().enumerate() {
+        let wrong = Holder::with_passphrase(&answer, typed);
+        let (status, refused) = wrong.claim_when_it_may(bao).await;
+        assert_eq!((status, &refused["error"]["code"]), (403, &json!("wrong-proof")), "{refused}");
+        assert!(refused["error"]["attemptsLeft"].as_u64().is_some_and(|left| left > 0), "{tries}: {refused}");
+        assert!(refused.get("data").is_none() && !refused.to_string().contains("ciphertext"), "{refused}");
+        assert_eq!(right.state(bao).await, "open");
+    }
+    let (status, claimed) = right.claim_when_it_may(bao).await;
+    assert_eq!(status, 200, "{claimed}");
+    assert_eq!(
+        (right.open(&claimed, "username"), right.open(&claimed, "password")),
+        ("alice".into(), "behind a phrase".into())
+    );
+    assert_eq!(right.acknowledge(bao).await.0, 200);
+    assert_eq!(right.state(bao).await, "retrieved");
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use ps_testbed::{OpenBao, Vendor, workspace};
 use serde_json::Value;
 
 use crate::programs::beside;
-use crate::stand::{Holder, NAME, PUBLIC_URL, program};
+use crate::stand::{COMMAND, Holder, PUBLIC_URL, program};
 
 /// The commands in fenced blocks.
 fn commands() -> Vec<String> {
@@ -46,15 +46,15 @@ fn shell(bao: &OpenBao, folder: &Path, line: &str) -> Output {
 async fn the_commands_of_the_document_work() {
     let bao = OpenBao::raft().await.unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let sha256 = bao.install_plugin(NAME, &program()).unwrap();
+    let sha256 = bao.install_plugin(COMMAND, &program()).unwrap();
     std::os::unix::fs::symlink(Vendor::chosen().ensure().unwrap(), folder.path().join("bao")).unwrap();
-    std::fs::copy(program(), folder.path().join(NAME)).unwrap();
+    std::fs::copy(program(), folder.path().join(COMMAND)).unwrap();
     beside("password-sender");
     for (name, text) in [
         ("pw.txt", "hunter2"),
         ("phrase.txt", "correct horse battery staple"),
         ("user.txt", "alice"),
-        (&format!("{NAME}.sha256"), &format!("{sha256}  {NAME}")),
+        (&format!("{COMMAND}.sha256"), &format!("{sha256}  {COMMAND}")),
     ] {
         std::fs::write(folder.path().join(name), format!("{text}\n")).unwrap();
     }

@@ -10,7 +10,7 @@ use ps_testbed::{HttpProxy, OpenBao, Postgres, TokenOptions, Vendor, free_port, 
 use serde_json::{Value, json};
 
 use crate::claims::post;
-use crate::stand::{Holder, SOON, prepare, program};
+use crate::stand::{COMMAND, Holder, SOON, prepare, program};
 
 pub(crate) fn beside(name: &str) -> PathBuf {
     let path = program().with_file_name(name);
@@ -122,6 +122,13 @@ fn send(bao: &OpenBao, token: &Path, arguments: &[&str], input: &str) -> Output 
     child.wait_with_output().unwrap()
 }
 
+/// What the command line printed, as `link/ROLE` would have answered it.
+fn as_answered(printed: &Value) -> Value {
+    let fragment = printed["url"].as_str().unwrap().split_once('#').unwrap().1;
+    let id = ps_envelope::Opener::from_fragment(fragment).unwrap().id().to_string();
+    json!({"lease_id": "", "data": {"url": printed["url"], "opening_code": printed["openingCode"], "id": id}})
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sender_seals_here_and_only_ciphertext_reaches_vault() {
     let bao = OpenBao::raft().await.unwrap();
@@ -137,11 +144,8 @@ async fn a_sender_seals_here_and_only_ciphertext_reaches_vault() {
     let sent = send(&bao, &token, &whole, "sealed at home\n");
     assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
     let printed: Value = serde_json::from_slice(&sent.stdout).unwrap();
-    let fragment = printed["url"].as_str().unwrap().split_once('#').unwrap().1.to_owned();
-    let id = ps_envelope::Opener::from_fragment(&fragment).unwrap().id().to_string();
-    let answer =
-        json!({"lease_id": "", "data": {"url": printed["url"], "opening_code": printed["openingCode"], "id": id}});
-    let link = Holder::from_answer(&answer);
+    let link = Holder::from_answer(&as_answered(&printed));
+    let fragment = link.fragment.clone();
     let (status, claimed) = link.claim(&bao).await;
     assert_eq!(status, 200, "{claimed}");
     assert_eq!(link.open(&claimed, "password"), "sealed at home");
@@ -151,6 +155,24 @@ async fn a_sender_seals_here_and_only_ciphertext_reaches_vault() {
     for secret in ["sealed at home", fragment.strip_prefix("ps1.").unwrap()] {
         assert!(!audit.contains(secret));
     }
+    // With a passphrase from a file: wrong, and right.
+    let phrase = folder.path().join("phrase.txt");
+    std::fs::write(&phrase, "Tr0ub4dor und 3 Bücher\n").unwrap();
+    let phrased = [&whole[..], &["--passphrase-file", phrase.to_str().unwrap()]].concat();
+    let sent = send(&bao, &token, &phrased, "behind a phrase\n");
+    assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
+    let answer = as_answered(&serde_json::from_slice(&sent.stdout).unwrap());
+    for typed in [None, Some("Tr0ub4dor und 2 Bücher")] {
+        let (status, refused) = Holder::with_passphrase(&answer, typed).claim_when_it_may(&bao).await;
+        assert_eq!((status, &refused["error"]["code"]), (403, &json!("wrong-proof")), "{refused}");
+    }
+    let link = Holder::with_passphrase(&answer, Some("Tr0ub4dor und 3 Bücher"));
+    let (status, claimed) = link.claim_when_it_may(&bao).await;
+    assert_eq!(status, 200, "{claimed}");
+    assert_eq!(
+        (link.open(&claimed, "username"), link.open(&claimed, "password")),
+        ("alice".into(), "behind a phrase".into())
+    );
     // Whoever writes the mount's config does not choose the page of a sender who names one.
     let pinned = [&whole[..], &["--public-url", "https://pinned.example/p"]].concat();
     let sent = send(&bao, &token, &pinned, "sealed at home\n");
@@ -269,12 +291,12 @@ async fn what_was_handed_over_is_rotated_proven_and_written_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_example_installs_it() {
     let bao = OpenBao::raft().await.unwrap();
-    let sha256 = bao.install_plugin(crate::stand::NAME, &program()).unwrap();
+    let sha256 = bao.install_plugin(COMMAND, &program()).unwrap();
     let vendor = Vendor::chosen();
     let cli = vendor.ensure().unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/plugin/install.sh");
     let plugins = bao.folder().unwrap().join("plugins");
-    let shipped = plugins.join(format!("{}.sha256", crate::stand::NAME));
+    let shipped = plugins.join(format!("{}.sha256", COMMAND));
     let mut command = Command::new("sh");
     command.arg(script).arg(cli).env("PLUGIN_DIR", &plugins);
     command.env("PUBLIC_URL", crate::stand::PUBLIC_URL).env("HOME", bao.folder().unwrap());
@@ -283,13 +305,13 @@ async fn the_example_installs_it() {
     }
     // Another program than the one that was shipped.
     let other = ps_core::ids::Digest::of(b"another program").0;
-    std::fs::write(&shipped, format!("{}  {}\n", hex::encode(other), crate::stand::NAME)).unwrap();
+    std::fs::write(&shipped, format!("{}  {}\n", hex::encode(other), COMMAND)).unwrap();
     let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.code() == Some(1) && said.contains("nothing was registered"), "{said}");
     let (status, _) = bao.request("GET", "send/config", None).await.unwrap();
     assert_eq!(status, 404);
-    std::fs::write(&shipped, format!("{sha256}  {}\n", crate::stand::NAME)).unwrap();
+    std::fs::write(&shipped, format!("{sha256}  {}\n", COMMAND)).unwrap();
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let link = Holder::of(&bao, "onboarding", &json!({"password": "x"})).await;

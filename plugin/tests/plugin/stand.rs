@@ -4,16 +4,18 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ps_core::ids::{Digest, LinkId};
+use ps_core::link::Verification;
 use ps_core::service::{ClaimRequest, Revealed, TypedCode};
-use ps_envelope::{Facts, Opener};
-use ps_testbed::OpenBao;
+use ps_envelope::{Facts, Opener, Passphrase};
+use ps_testbed::{OpenBao, wait_until};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 /// Nothing in these tests may take longer, unless it says so.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
-/// Name and path of the mount.
-pub(crate) const NAME: &str = "password-sender-plugin";
+/// What it is registered as, the program's name in the plugin directory, and the path of the mount.
+pub(crate) const NAME: &str = "password-sender";
+pub(crate) const COMMAND: &str = "password-sender-plugin";
 pub(crate) const MOUNT: &str = "send";
 /// What links begin with.
 pub(crate) const PUBLIC_URL: &str = "https://links.example.com";
@@ -41,7 +43,9 @@ pub(crate) async fn shared() -> &'static OpenBao {
 
 /// Mounts the plugin with a role `any`.
 pub(crate) async fn prepare(bao: &OpenBao) {
-    bao.mount_plugin(NAME, &program(), &[], MOUNT).await.unwrap();
+    let sha256 = bao.install_plugin(COMMAND, &program()).unwrap();
+    bao.register_plugin(NAME, COMMAND, &sha256, &[]).await.unwrap();
+    bao.mount(MOUNT, json!({ "type": NAME })).await.unwrap();
     set_up(bao).await;
 }
 
@@ -61,6 +65,14 @@ pub(crate) struct Holder {
     decline: [u8; 32],
     proof: [u8; 32],
     pub(crate) token: [u8; 32],
+    /// What they type; not what was typed when the link was made, if they are wrong.
+    passphrase: Option<String>,
+}
+
+/// What a link says of itself at a lookup, as far as opening it needs that.
+fn facts(not_after: ps_core::time::Timestamp, passphrase: Option<&str>) -> Facts {
+    let kinds: &[Verification] = if passphrase.is_some() { &[Verification::Passphrase] } else { &[] };
+    Facts::new(not_after, kinds).unwrap()
 }
 
 impl Holder {
@@ -75,15 +87,21 @@ impl Holder {
     }
 
     pub(crate) fn from_answer(answer: &Value) -> Self {
+        Self::with_passphrase(answer, None)
+    }
+
+    /// The same, where a passphrase is typed as well.
+    pub(crate) fn with_passphrase(answer: &Value, passphrase: Option<&str>) -> Self {
         assert_eq!(answer["lease_id"], "", "a link is never a lease");
         let data = &answer["data"];
         let url = data["url"].as_str().unwrap();
         let fragment = url.strip_prefix(&format!("{PUBLIC_URL}/#")).unwrap().to_owned();
         let opener = Opener::from_fragment(&fragment).unwrap();
         assert_eq!(data["id"], opener.id().to_string());
-        let facts = Facts::new(ps_core::time::Timestamp::EPOCH, &[]).unwrap();
+        let facts = facts(ps_core::time::Timestamp::EPOCH, passphrase);
+        let typed = passphrase.map(|typed| Passphrase::new(typed).unwrap());
         let bytes = |secret: &ps_core::secret::SecretBytes| secret.expose().try_into().unwrap();
-        let proof = bytes(opener.unlock(facts, None).unwrap().proof());
+        let proof = bytes(opener.unlock(facts, typed.as_ref()).unwrap().proof());
         Self {
             id: opener.id().to_string(),
             code: data["opening_code"].as_str().unwrap().to_owned(),
@@ -91,6 +109,7 @@ impl Holder {
             decline: bytes(opener.decline()),
             proof,
             token: [7; 32],
+            passphrase: passphrase.map(str::to_owned),
             fragment,
         }
     }
@@ -98,6 +117,11 @@ impl Holder {
     /// The same link in another browser.
     pub(crate) fn elsewhere(&self, browser: usize) -> Self {
         Self { token: Digest::of(format!("browser {browser}").as_bytes()).0, ..self.clone() }
+    }
+
+    /// The opening code, as it was shown.
+    pub(crate) fn code(&self) -> &str {
+        &self.code
     }
 
     fn link_id(&self) -> LinkId {
@@ -123,6 +147,16 @@ impl Holder {
 
     pub(crate) async fn claim(&self, bao: &OpenBao) -> (u16, Value) {
         bao.request("POST", "send/gateway/claim", Some(&self.claim_body())).await.unwrap()
+    }
+
+    /// Claims as soon as nobody has to wait for an earlier mistake.
+    pub(crate) async fn claim_when_it_may(&self, bao: &OpenBao) -> (u16, Value) {
+        wait_until("a claim to be let in", SOON, async || {
+            let answer = self.claim(bao).await;
+            (answer.0 != 429).then_some(answer)
+        })
+        .await
+        .unwrap()
     }
 
     pub(crate) async fn claim_again(&self, bao: &OpenBao) -> (u16, Value) {
@@ -152,7 +186,8 @@ impl Holder {
     pub(crate) fn open(&self, answer: &Value, key: &str) -> String {
         let opener = Opener::from_fragment(&self.fragment).unwrap();
         let not_after = ps_core::time::Timestamp::from_millis(answer["data"]["notAfter"].as_i64().unwrap());
-        let unlocked = opener.unlock(Facts::new(not_after, &[]).unwrap(), None).unwrap();
+        let typed = self.passphrase.as_deref().map(|typed| Passphrase::new(typed).unwrap());
+        let unlocked = opener.unlock(facts(not_after, self.passphrase.as_deref()), typed.as_ref()).unwrap();
         let message = ps_core::encode::from_b64(answer["data"]["ciphertext"].as_str().unwrap()).unwrap();
         let payload = unlocked.open(None, &message).unwrap();
         let field = payload.fields.iter().find(|field| field.key == key).unwrap();

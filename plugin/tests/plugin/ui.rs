@@ -8,7 +8,7 @@ use ps_plugin_engine::paths::ALL;
 use ps_testbed::{Browser, OpenBao, TokenOptions, Vendor, log_dir, unique};
 use serde_json::{Value, json};
 
-use crate::stand::prepare;
+use crate::stand::{NAME, prepare};
 
 /// What somebody needs who administers the mount in the UI.
 const POLICY: &str = r#"path "send/*" {
@@ -40,7 +40,7 @@ async fn the_ui_describes_every_path_and_what_it_proposes_works() {
     let report = browser.run(scenario.to_str().unwrap(), args).await.unwrap();
     assert!(report.page_errors.is_empty(), "{:?}", report.page_errors);
     let Value::Object(seen) = &report.result else { panic!("{}", report.result) };
-    assert!(seen["listed"].as_str().unwrap().contains("password-sender-plugin"), "{}", seen["listed"]);
+    assert!(seen["listed"].as_str().unwrap().contains(NAME), "{}", seen["listed"]);
 
     let mut wanted: Vec<Value> = Vec::new();
     for path in ALL {
