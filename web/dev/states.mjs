@@ -178,7 +178,25 @@ export default async function everyState({ page, context, log, phone, press, ins
   await state('opened');
   await press(pass.getByTestId('copy'));
   await id('clip').waitFor();
-  await page.clock.runFor(31_000);
+  // In another language, and on another screen and back, it goes on: one line, one clock, and what is copied later stays longer.
+  const speak = async (lang, text) => {
+    await page.locator('#foot select').selectOption(lang);
+    await page.locator('.clip').getByText(text).waitFor();
+  };
+  await page.clock.runFor(20_000);
+  await speak('de', 'Die Zwischenablage wird');
+  await speak('en', 'The clipboard is emptied after');
+  await press(id('decline'));
+  await state('decline');
+  assert.ok(await id('clear').isVisible(), 'it can still be emptied');
+  await press(id('back'));
+  await state('opened');
+  await page.getByText('The clipboard is emptied after').first().waitFor();
+  await press(page.locator('[data-key=user]').getByTestId('copy'));
+  await page.locator('.clip').getByText('Username').waitFor();
+  await page.clock.runFor(15_000);
+  assert.equal(await clipboard(), 'report_reader', 'the first one would have been emptied');
+  await page.clock.runFor(16_000);
   await page.getByText('The clipboard is empty').first().waitFor();
   assert.equal(await clipboard(), '');
   await page.clock.runFor(15 * 60_000);
@@ -192,6 +210,7 @@ export default async function everyState({ page, context, log, phone, press, ins
   await shot('done');
   await page.reload();
   await state('over:mine');
+  await page.getByText('What you have saved works until').waitFor();
   await shot('mine');
   await press(id('decline'));
   await state('decline');

@@ -2,8 +2,7 @@
  * The page as a state machine, pure: `(state, event) → (state, effects)`. States are data, `session.ts` performs the effects,
  * `view.ts` shows the states. Nothing but `lookup` happens without an event that a person caused.
  */
-import { normalCode, tidyCode } from './protocol/code.ts';
-import { asking, early, glimpsed, lookedUp } from './flow/ask.ts';
+import { asking, early, glimpsed, lookedUp, typedCode } from './flow/ask.ts';
 import { lost, over, problemOf, waitUntil } from './flow/refusal.ts';
 import type { Ask, Check, Decline, Event, Opened, Over, State, Step } from './flow/types.ts';
 
@@ -28,7 +27,7 @@ export function start(): Step {
 
 export function next(state: State, event: Event): Step {
   if (event.is === 'left') return [{ at: 'left' }, { do: 'forget' }];
-  if (event.is === 'notMine') return canDecline(state) ? [{ at: 'decline', back: state, busy: false }] : [state];
+  if (event.is === 'notMine') return canDecline(state) ? [{ at: 'decline', back: state, code: 'code' in state ? state.code : undefined, busy: false }] : [state];
   switch (state.at) {
     case 'looking':
       if (event.is === 'lookedUp') return lookedUp(event);
@@ -84,7 +83,7 @@ function declining(state: Decline, event: Event): Step {
       return state.busy ? [state] : [state.back];
     case 'declineSubmitted': {
       if (state.busy || event.now < waitUntil(state)) return [state];
-      const code = normalCode(tidyCode(event.code));
+      const code = state.code ?? typedCode(event.code);
       if (code === undefined) return [{ ...calm, problem: { is: 'badCode' } }];
       return [{ ...calm, busy: true }, { do: 'decline', code }];
     }
@@ -92,7 +91,8 @@ function declining(state: Decline, event: Event): Step {
       return [{ at: 'declined' }, { do: 'wipe' }];
     case 'refused':
       if (!state.busy) return [state];
-      return over(event.refusal) ?? [{ ...calm, busy: false, problem: problemOf(event.refusal, event.now) }];
+      // A code that was kept and is refused is typed anew.
+      return over(event.refusal) ?? [{ ...calm, code: event.refusal.code === 'wrong-code' ? undefined : state.code, busy: false, problem: problemOf(event.refusal, event.now) }];
     default:
       return [state];
   }

@@ -1,7 +1,7 @@
 /**
- * What this browser keeps of a link, under `ps1:<id>`. In localStorage the claim token, later the word `done`; in
- * sessionStorage, for this tab, an opening code that was taken and that the link was exposed. Never `S`, so what lies there
- * opens nothing. Where storage is refused, memory serves until the page is left.
+ * What this browser keeps of a link, under `ps1:<id>`. In localStorage the claim token, later the word `done`, and after it the
+ * time until which the credential works; in sessionStorage, for this tab, an opening code that was taken and that the link was
+ * exposed. Never `S`, so what lies there opens nothing. Where storage is refused, memory serves until the page is left.
  */
 import { b64, unb64, type Bytes } from './protocol/bytes.ts';
 import type { Held } from './flow.ts';
@@ -51,19 +51,21 @@ export class Memory {
   }
 
   held(): Held {
-    return this.#shelf.getItem(this.key) === 'done' ? 'done' : this.token() ? 'token' : 'no';
+    return this.#read()[0] === 'done' ? 'done' : this.token() ? 'token' : 'no';
+  }
+
+  /** Until when the credential works that was opened here. */
+  stopsAt(): number | undefined {
+    return Number(this.#read()[1]) || undefined;
   }
 
   /** The claim token, if there is one. */
   token(): Bytes | undefined {
-    const text = this.#shelf.getItem(this.key);
-    if (text && text !== 'done') {
-      try {
-        this.#token = unb64(text, 32);
-        this.kept = true;
-      } catch {
-        // Not ours: it is overwritten by the next token.
-      }
+    try {
+      this.#token = unb64(this.#read()[0]!, 32);
+      this.kept = true;
+    } catch {
+      // None, or not ours: it is overwritten by the next token.
     }
     return this.#token;
   }
@@ -77,13 +79,17 @@ export class Memory {
   /** After the acknowledgement the token is of no use; the word tells a later reload what happened. */
   done(): void {
     this.#token = undefined;
-    this.#shelf.setItem(this.key, 'done');
+    this.#shelf.setItem(this.key, ['done', ...this.#read().slice(1)].join(' '));
   }
 
   /** The token has claimed nothing: somebody else was first. */
   drop(): void {
     this.#token = undefined;
     this.#shelf.removeItem(this.key);
+  }
+
+  #read(): string[] {
+    return (this.#shelf.getItem(this.key) ?? '').split(' ');
   }
 
   get draft(): Draft {

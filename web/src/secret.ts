@@ -10,12 +10,16 @@ import { stretchInWorker } from './secret/kdf-client.ts';
 import { address, bdi, facts, h, p } from './view/dom.ts';
 import type { Screen } from './view/screen.ts';
 
+/** The page's: made for the first screen, and kept for those after it. */
+let clipboard: Clipboard | undefined;
+
 function screen({ payload, info, claimedAt, windowEndsAt, kept }: Opened, around: Around): Screen {
   const { words, brand, say } = around;
   const { t, time, apart } = words;
   const { purpose, environment, url, note, worksForMs } = payload;
   const sender = payload.sender ?? info.preview?.sender ?? '';
-  const clipboard = new Clipboard(words, say);
+  clipboard ??= new Clipboard(words, say);
+  clipboard.speak();
   around.margin.replaceChildren(clipboard.element);
   const save = around.form([], { id: 'acknowledge', text: 'secret.saved', busy: 'secret.erasing', look: 'main' }, () => around.send({ is: 'saved' }), say);
   const item = (text: string, id?: string): HTMLElement => h('li', { 'data-testid': id }, text);

@@ -129,7 +129,7 @@ export class Session {
     const { signIn } = arrival;
     const returned = signIn && (signIn === 'refused' ? signIn : 'answered');
     if (signIn === 'refused') this.#desk.arrival = {};
-    const event: LookedUp = { is: 'lookedUp', quiet, info, held: memory.held(), code: memory.draft.code, returned };
+    const event: LookedUp = { is: 'lookedUp', quiet, info, held: memory.held(), stopsAt: memory.stopsAt(), code: memory.draft.code, returned };
     if (typeof info === 'string' || !info.preview) return this.send(event);
     // Meanwhile the person reads.
     world.face().catch(() => undefined);

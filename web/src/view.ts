@@ -1,6 +1,6 @@
 /** Shows states as pages. One screen per state; a change inside a screen keeps what is typed and where the focus is. */
 import { textFor, type Brand } from './brand.ts';
-import { canDecline, early, waitUntil, type Ask, type Check, type Event as FlowEvent, type Opened, type Problem, type State } from './flow.ts';
+import { canDecline, early, waitUntil, type Ask, type Check, type Decline, type Event as FlowEvent, type Opened, type Problem, type State } from './flow.ts';
 import { ahead, apart, duration, t, time, words, type Key } from './i18n/index.ts';
 import type { Preview } from './protocol/payload.ts';
 import { bdi, button, facts, h, p } from './view/dom.ts';
@@ -46,7 +46,7 @@ export class View {
     this.#state = state;
     // The words are still on their way.
     if (this.#lang === '') return;
-    const key = [state.at, 'how' in state ? state.how : '', 'needs' in state ? [state.needs, 'stage' in state ? state.stage : state.again] : ''].join();
+    const key = [state.at, 'how' in state ? state.how : '', 'needs' in state ? [state.needs, 'stage' in state ? state.stage : state.again] : 'code' in state && !state.code].join();
     if (key !== this.#key || !this.#screen) {
       const first = this.#key === '';
       if (first) this.#stand.root.replaceChildren(this.#page, this.#margin, this.#status);
@@ -115,16 +115,16 @@ export class View {
       case 'done':
         return {
           heading: t('done.h'),
-          parts: [p(t('done.p')), ...(state.stopsAt === undefined ? [] : [p(t('done.stops', { time: time(state.stopsAt) }), 'note')])],
+          parts: [p(t('done.p')), stops(state)],
         };
       case 'decline':
-        return this.#decline();
+        return this.#decline(state);
       case 'declined':
         return { heading: t('declined.h'), parts: [p(t('declined.p'))] };
       case 'over':
         return {
           heading: t(`over.${state.how}.h`),
-          parts: [p(t(`over.${state.how}.p`)), ...this.#contact(), ...(canDecline(state) ? [this.#notMine(state.how === 'mine' || state.how === 'late' ? 'do.notMine' : 'do.notMe')] : [])],
+          parts: [p(t(`over.${state.how}.p`)), stops(state), ...this.#contact(), ...(canDecline(state) ? [this.#notMine(state.how === 'mine' || state.how === 'late' ? 'do.notMine' : 'do.notMe')] : [])],
         };
       case 'left':
         return { heading: '', parts: [] };
@@ -150,7 +150,7 @@ export class View {
     const { send } = this.#stand;
     const { info } = state;
     const again = state.at === 'ask' && state.again;
-    const says = state.at === 'check' ? state.rules.words(state) : { submit: { id: 'open', text: again ? 'do.openAgain' : 'do.open', busy: 'do.opening', look: 'main' } as const, text: state.code && ('check.passed' as const), host: '', again: false };
+    const says = state.at === 'check' ? state.rules.words(state) : { submit: { id: 'open', text: again ? 'do.openAgain' : 'do.open', busy: 'do.opening', look: 'main' } as const, text: state.code && !info.kinds.every((kind) => kind === 'passphrase') && ('check.passed' as const), host: '', again: false };
     const entry = form(state.needs, says.submit, (typed) => send({ is: 'submitted', typed, now: Date.now() }), this.#say);
     const expires = h('span', { 'data-testid': 'expires' });
     const notMine = this.#notMine('do.notMine');
@@ -210,16 +210,16 @@ export class View {
     });
   }
 
-  #decline(): Screen {
+  #decline({ code }: Decline): Screen {
     const entry = form(
-      ['code'],
+      code ? [] : ['code'],
       { id: 'decline-confirm', text: 'decline.yes', busy: 'decline.busy', look: 'main danger' },
       ({ code }) => this.#stand.send({ is: 'declineSubmitted', code, now: Date.now() }),
       this.#say,
     );
     return {
       heading: t('decline.h'),
-      parts: [p(t('decline.p')), entry.element, button('back', t('do.back'), () => this.#stand.send({ is: 'back' }), 'quiet')],
+      parts: [p(t('decline.p') + (code ? '' : ' ' + t('decline.code'))), entry.element, button('back', t('do.back'), () => this.#stand.send({ is: 'back' }), 'quiet')],
       update: (now) => now.at === 'decline' && entry.update(now.busy, now.problem),
       wait: entry.wait,
     };
@@ -234,6 +234,11 @@ export class View {
   #notMine(text: Key): HTMLElement {
     return button('decline', t(text), () => this.#stand.send({ is: 'notMine' }), 'quiet');
   }
+}
+
+/** Until when a credential works that was opened here. */
+function stops({ stopsAt }: { readonly stopsAt?: number | undefined }): Node | false {
+  return stopsAt !== undefined && p(t('done.stops', { time: time(stopsAt) }), 'note');
 }
 
 function whatAndWho(preview: Preview | undefined): Facts {

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { b64 } from '../src/protocol/bytes.ts';
-import { Browser, CODE, is } from './browser.ts';
+import { Browser, CODE, PAYLOAD, is } from './browser.ts';
 
 test('the whole way: look up, open, save', async () => {
   const browser = new Browser();
@@ -21,8 +21,84 @@ test('the whole way: look up, open, save', async () => {
   assert.equal(link.state, 'retrieved');
   assert.equal(link.ciphertext, undefined);
   assert.deepEqual(browser.verbs(), ['lookup', 'claim', 'acknowledge']);
-  assert.deepEqual([...browser.shelf.values()], ['done']);
-  assert.equal(is(await browser.load(), 'over').how, 'mine');
+  assert.deepEqual([...browser.shelf.values()], [`done ${browser.now + 3_600_000}`]);
+  assert.deepEqual(is(await browser.load(), 'over'), { at: 'over', how: 'mine', stopsAt: browser.now + 3_600_000 });
+});
+
+test('until when it works is told after a reload, saved or not, where it was told at all', async () => {
+  for (const payload of [PAYLOAD, { ...PAYLOAD, worksForMs: undefined }]) {
+    const browser = new Browser();
+    const link = await browser.put({ payload });
+    await browser.load();
+    await browser.submit();
+    const stopsAt = payload.worksForMs === undefined ? undefined : browser.now + payload.worksForMs;
+    browser.now += 60_000;
+    is(await browser.load(), 'ask');
+    is(await browser.submit(''), 'opened');
+    browser.gateway.erase(link, 'retrieved');
+    assert.deepEqual(is(await browser.load(), 'over'), { at: 'over', how: 'late', stopsAt });
+    const stranger = new Browser(browser.gateway);
+    stranger.secret = browser.secret;
+    assert.deepEqual(is(await stranger.load(), 'over'), { at: 'over', how: 'retrieved', stopsAt: undefined });
+  }
+});
+
+test('an opening code that was right is not typed again, after a reload or to decline', async () => {
+  const code = CODE.replace('-', '');
+  const kept = (browser: Browser): (string | undefined)[] => [...browser.tab.values()].map((text) => (JSON.parse(text) as { code?: string }).code);
+  const typed = async (): Promise<Browser> => {
+    const browser = new Browser();
+    const link = await browser.put({ passphrase: 'right' });
+    link.wrong = 3;
+    assert.deepEqual(is(await browser.load(), 'ask').needs, ['code', 'passphrase']);
+    // A wrong code is not kept, nor one that nobody has judged.
+    is(await browser.submit('A1B2-C3D8', 'wrong'), 'ask');
+    browser.now += 5000;
+    browser.refuseNext = { status: 503, body: { error: { code: 'not-ready', message: '' } } };
+    is(await browser.submit(CODE, 'wrong'), 'ask');
+    assert.deepEqual(kept(browser), []);
+    const wrong = is(await browser.submit(CODE, 'wrong'), 'ask');
+    assert.deepEqual([wrong.problem?.is, wrong.needs], ['wrongProof', ['passphrase']]);
+    assert.deepEqual(kept(browser), [code]);
+    return browser;
+  };
+  const reloaded = await typed();
+  assert.deepEqual(is(await reloaded.load(), 'ask').needs, ['passphrase']);
+  is(await reloaded.submit('', 'right'), 'opened');
+  assert.deepEqual(kept(reloaded), [], 'kept until it is opened, and no longer');
+
+  const stayed = await typed();
+  is(await stayed.submit('', 'right'), 'opened');
+
+  const declines = await typed();
+  await declines.load();
+  declines.session.send({ is: 'notMine' });
+  assert.equal(is(declines.session.state, 'decline').code, code);
+  declines.session.send({ is: 'declineSubmitted', code: '', now: declines.now });
+  is(await declines.settled(), 'declined');
+
+  // Refused all the same: typed anew, and not kept.
+  const other = await typed();
+  for (const link of other.gateway.links.values()) link.code = 'A1B2C3D8';
+  other.session.send({ is: 'notMine' });
+  other.session.send({ is: 'declineSubmitted', code: '', now: other.now });
+  const again = is(await other.settled(), 'decline');
+  assert.deepEqual([again.problem?.is, again.code], ['wrongCode', undefined]);
+  other.now += 5000;
+  other.session.send({ is: 'back' });
+  assert.deepEqual(is(await other.submit('', 'right'), 'ask').needs, ['code', 'passphrase']);
+  assert.deepEqual(kept(other), []);
+});
+
+test('the code that opened it declines it, too, while the page stays', async () => {
+  const browser = new Browser();
+  const link = await browser.put();
+  await browser.load();
+  is(await browser.submit(), 'opened');
+  browser.session.send({ is: 'notMine' });
+  browser.session.send({ is: 'declineSubmitted', code: '', now: browser.now });
+  is(await browser.settled(), 'declined');
+  assert.equal(link.state, 'declined');
 });
 
 test('S is never kept and never sent', async () => {

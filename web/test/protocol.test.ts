@@ -46,6 +46,12 @@ test('a link in path or query is found, and known to be exposed', () => {
     assert.equal(found('', rest), 'exposed ' + TOKEN, rest);
   }
   assert.equal(found('#' + TOKEN, '/?utm_source=mail'), TOKEN);
+  // Beside the fragment, too: the fragment stays where the browser is, the rest has been sent.
+  for (const rest of ['/%23' + TOKEN, '/?url=https%3A%2F%2Flinks.example%2F%23' + TOKEN]) assert.equal(found('#' + TOKEN, rest), 'exposed ' + TOKEN, rest);
+  const other = fragmentOf(S.map((byte) => byte ^ 1));
+  assert.equal(found('#' + TOKEN, '/%23' + other), TOKEN, 'another link is another matter');
+  assert.equal(found('#' + TOKEN, '/?file=apps1.2'), TOKEN);
+  assert.equal(found('#' + TOKEN.slice(0, -1), '/%23' + TOKEN), 'exposed ' + TOKEN, 'the whole one is taken');
 });
 
 test('the folder of the page never has the token in it', () => {

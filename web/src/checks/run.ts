@@ -17,7 +17,10 @@ async function check({ step, afterMs, code, emailCode }: CheckEffect & { do: 'ch
   if (step !== 'status') Object.assign(members, { openingCode: code, emailCode, exposed: memory.draft.exposed });
   if (step === 'oidc' && typeof arrival.signIn === 'object') Object.assign(members, arrival.signIn);
   const answer = await desk.api.ask('code', desk.keys, members, read);
-  if (!answer.ok) return { is: 'refused', refusal: answer.refusal, now: world.now() };
+  if (!answer.ok) {
+    if (answer.refusal.code === 'wrong-code') memory.note({ code: undefined });
+    return { is: 'refused', refusal: answer.refusal, now: world.now() };
+  }
   if (step === 'oidc') desk.arrival = {};
   // The gateway has taken it: a reload need not ask again.
   if (code !== undefined) memory.note({ code });

@@ -9,15 +9,15 @@ const TRIES = 4;
 
 /** What a look at the link leads to. */
 export function lookedUp(event: LookedUp): Step {
-  const { info, held } = event;
+  const { info, held, code, stopsAt } = event;
   if (typeof info === 'string') return [{ at: 'over', how: info }];
   switch (info.state) {
     case 'open':
-      return event.rules ? event.rules.begin(event) : [asked(info)];
+      return event.rules ? event.rules.begin(event) : [asked(info, code)];
     case 'claimed':
       return [held === 'token' ? asked(info, undefined, true) : { at: 'over', how: 'claimed' }];
     case 'retrieved':
-      return [{ at: 'over', how: held === 'done' ? 'mine' : held === 'token' ? 'late' : 'retrieved' }];
+      return [{ at: 'over', how: held === 'done' ? 'mine' : held === 'token' ? 'late' : 'retrieved', stopsAt }];
     default:
       return [{ at: 'over', how: info.state }];
   }
@@ -68,7 +68,7 @@ export function asking(state: Ask, event: Event): Step {
       if (!state.busy || !state.typed) {
         const { problem } = state;
         const due = problem?.is === 'wrongProof' && found.needs.length > state.needs.length;
-        return [found.again === state.again ? { ...state, info: found.info, needs: found.needs, ...(due ? { problem: { ...problem, is: 'codeToo' } } : {}) } : found];
+        return [found.again === state.again ? { ...state, info: found.info, needs: found.needs, code: found.code, ...(due ? { problem: { ...problem, is: 'codeToo' } } : {}) } : found];
       }
       // Typed once is enough: the claim goes on with what is there, if that is what is asked for.
       if (!found.needs.every((need) => state.needs.includes(need))) return [found];
@@ -76,7 +76,7 @@ export function asking(state: Ask, event: Event): Step {
     }
     case 'claimed': {
       const { face, payload, claimedAt, windowEndsAt, kept } = event;
-      return [{ at: 'opened', face, info: state.info, payload, claimedAt, windowEndsAt, kept, busy: false }];
+      return [{ at: 'opened', face, info: state.info, code: state.code ?? typedCode(state.typed?.code ?? ''), payload, claimedAt, windowEndsAt, kept, busy: false }];
     }
     case 'unreadable':
       return [{ at: 'over', how: 'unreadable' }, { do: 'wipe' }];
@@ -107,9 +107,10 @@ function refused(state: Ask, refusal: Refusal, now: number): Step {
   const mistyped = state.again && state.needs.includes('passphrase') && refusal.code === 'bad-request';
   const problem: Problem = mistyped ? { is: 'wrongProof', until: now } : problemOf(refusal, now);
   if (problem.is === 'wrongProof' && problem.left === 0) return [{ at: 'over', how: 'locked' }, { do: 'wipe' }];
-  // A code that was kept and is refused is typed anew. `not-ready` may come from a store that has not answered in time: look
-  // before the next claim.
-  const anew = problem.is === 'wrongCode' ? { ...calm, ...asked(state.info, undefined, state.again) } : calm;
+  // A code that was kept and is refused is typed anew; one that was right beside a wrong passphrase is not. `not-ready` may come
+  // from a store that has not answered in time: look before the next claim.
+  const code = problem.is === 'wrongProof' ? (state.code ?? typedCode(typed.code)) : undefined;
+  const anew = code ?? problem.is === 'wrongCode' ? asked(state.info, code, state.again) : calm;
   const told: Ask = { ...anew, busy: false, tries: problem.is === 'notReady' ? 1 : 0, problem };
   // After some wrong passphrases the opening code is due as well.
   return problem.is === 'wrongProof' && !state.again ? [told, { do: 'lookup', afterMs: 0, quiet: true }] : [told];

@@ -63,7 +63,7 @@ export interface Ask {
   /** Claimed before by this browser: shown again. */
   readonly again: boolean;
   readonly needs: readonly Need[];
-  /** The opening code, where a check has taken it before. */
+  /** The opening code, where the gateway has taken it before. */
   readonly code?: string | undefined;
   readonly busy: boolean;
   /** What was typed, while the outcome of a claim is unknown. */
@@ -91,6 +91,8 @@ export interface Opened {
   readonly at: 'opened';
   readonly face: Face;
   readonly info: Info;
+  /** The opening code that was typed for it. */
+  readonly code?: string | undefined;
   readonly payload: Payload;
   readonly claimedAt: number;
   readonly windowEndsAt: number;
@@ -105,11 +107,15 @@ export interface Opened {
 export interface Over {
   readonly at: 'over';
   readonly how: Ending;
+  /** Until when the credential works that was opened here. */
+  readonly stopsAt?: number | undefined;
 }
 
 export interface Decline {
   readonly at: 'decline';
   readonly back: Ask | Check | Opened | Over;
+  /** The opening code, where it was right once already. */
+  readonly code?: string | undefined;
   readonly busy: boolean;
   readonly problem?: Problem;
 }
@@ -133,7 +139,8 @@ export interface LookedUp {
   /** `altered`: the record contradicts its own seal. */
   readonly info: Info | 'altered';
   readonly held: Held;
-  /** Where the link asks for checks: their rules, how they stand, the opening code that they took. */
+  readonly stopsAt?: number | undefined;
+  /** Where the link asks for checks: their rules, how they stand. `code`: the opening code, where the gateway has taken it. */
   readonly rules?: CheckRules | undefined;
   readonly checks?: Checks | undefined;
   readonly code?: string | undefined;

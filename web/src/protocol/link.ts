@@ -20,13 +20,13 @@ export function fragmentOf(secret: Uint8Array): string {
 
 /**
  * Finds the token in an address: in the fragment, else in the path or the query, where rewriting gateways put it
- * (`%23`, `%2523`, the whole link inside a parameter). Drops white space of wrapped lines and what follows the token.
+ * (`%23`, `%2523`, the whole link inside a parameter), perhaps beside the fragment. Drops white space of wrapped lines and what
+ * follows the token.
  */
 export function findLink(hash: string, rest: string): Found {
-  const inHash = search(hash);
-  if (inHash) return { ...inHash, exposed: false };
-  const elsewhere = search(rest);
-  return elsewhere ? { ...elsewhere, exposed: true } : { is: 'none' };
+  const [inHash, elsewhere] = [search(hash), search(rest)];
+  const found = inHash?.secret ? inHash : (elsewhere ?? inHash);
+  return found ? { ...found, exposed: !!elsewhere && '' + elsewhere.secret === '' + found.secret } : { is: 'none' };
 }
 
 /** The folder of the page, from the address of its script. A mangled link may be a folder itself: `/%23ps1.…/app.js`. */
@@ -38,7 +38,7 @@ export function folderOf(script: string): string {
   return folder.href;
 }
 
-function search(text: string): { is: 'link'; secret: Bytes } | { is: 'broken' } | undefined {
+function search(text: string): { is: 'link'; secret: Bytes } | { is: 'broken'; secret?: undefined } | undefined {
   let seen = false;
   // Each round takes off one layer of percent-encoding: `%252523` has three.
   for (let round = 0; round < 5; round++) {

@@ -2,7 +2,7 @@
 import type { Answer, Claimed } from '../api.ts';
 import type { Desk } from '../desk.ts';
 import type { Effect, Event } from '../flow/types.ts';
-import { FormError, isCount, unb64, wipe, type Bytes } from '../protocol/bytes.ts';
+import { FormError, b64, isCount, unb64, wipe, type Bytes } from '../protocol/bytes.ts';
 import { associatedData, deriveKey, deriveProof, normalPassphrase } from '../protocol/derive.ts';
 import { factorsFit } from '../protocol/facts.ts';
 import { parsePayload } from '../protocol/payload.ts';
@@ -26,7 +26,11 @@ export async function claim(effect: Effect & { do: 'claim' }, desk: Desk, wanted
   }
   const answer = await ask(effect, await deriveProof(secret, p), desk);
   if (!answer.ok) {
-    if (effect.again && answer.refusal.code === 'claimed') memory.drop();
+    const { code } = answer.refusal;
+    if (effect.again && code === 'claimed') memory.drop();
+    // Opening codes are judged first: where something else was wrong this one was right, and a reload need not ask for it again.
+    if (code === 'wrong-code') memory.note({ code: undefined });
+    else if (effect.code && (code === 'wrong-proof' || code === 'verification-due')) memory.note({ code: effect.code });
     return { is: 'refused', refusal: answer.refusal, now: world.now() };
   }
   const { ciphertext, claimedAt, windowEndsAt, r } = answer.value;
@@ -35,12 +39,19 @@ export async function claim(effect: Effect & { do: 'claim' }, desk: Desk, wanted
   try {
     const payload = parsePayload(seal.payload(key, associatedData('payload', binding), ciphertext));
     memory.note({ code: undefined });
+    if (payload.worksForMs !== undefined) stops(claimedAt + payload.worksForMs, desk);
     return { is: 'claimed', face, payload, claimedAt, windowEndsAt, kept: memory.kept };
   } catch {
     return { is: 'unreadable' };
   } finally {
     wipe(key);
   }
+}
+
+/** Keeps until when the credential works, beside the token: a later reload tells it. */
+function stops(at: number, { memory, world }: Desk): void {
+  const token = memory.token();
+  if (token) world.shelf.setItem(memory.key, b64(token) + ' ' + at);
 }
 
 /** The first claim names the hash of the token, a repeated one the token itself. */
