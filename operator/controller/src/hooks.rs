@@ -195,3 +195,113 @@ hooked!(Manifests, "manifests" {
     effect release(key: &Key, uid: &str) -> Result<(), Fault>;
     effect put_status(key: &Key, uid: &str, status: &Status) -> Result<(), Fault>;
 });
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    const TRAITS: &str = include_str!("../../../core/src/ports.rs");
+    const PORTS: &str = include_str!("controller.rs");
+    const HOOKS: &str = include_str!("hooks.rs");
+
+    /// Every method that is marked `read`, and so is no failpoint. Whoever adds one has looked at each implementation: it
+    /// changes nothing that anybody else could miss, or see half done.
+    const READ: &[&str] = &[
+        "LinkStore::get",
+        "LinkStore::list",
+        "LinkStore::changes",
+        "Ledger::get",
+        "Ledger::get_latest",
+        "Ledger::list",
+        "Ledger::by_source",
+        "Ledger::by_record",
+        // Makes the entry where there is none: a failpoint of its own, `Own::MakeCommon`, the first time only.
+        "Ledger::common",
+        "Ledger::known_common",
+        "Connections::resolve",
+        "Connections::secret",
+        // A token that ends by itself, and that nobody else has.
+        "Connections::service_account_token",
+        // Each of these may log in: a lease in Vault that ends by itself.
+        "Vault::check_rights",
+        "Vault::read",
+        "Vault::observe",
+        // A session at most.
+        "Mailer::ready",
+        "Identities::ready",
+        "Manifests::get",
+        "Manifests::confirm_gone",
+    ];
+
+    /// Those that have no hook: nothing is changed by asking for the time or for random bytes.
+    const UNHOOKED: [&str; 2] = ["Clock", "Random"];
+
+    /// `Trait::method` of every port, those with a body of their own as well.
+    fn methods() -> BTreeSet<String> {
+        let (mut all, mut port) = (BTreeSet::new(), None);
+        for line in TRAITS.lines() {
+            if let Some(rest) = line.strip_prefix("pub trait ") {
+                port = rest.split([':', '<', ' ']).next();
+            } else if line == "}" {
+                port = None;
+            }
+            let code = line.trim_start();
+            let method = code.strip_prefix("async fn ").or_else(|| code.strip_prefix("fn "));
+            if let (Some(port), Some(method)) = (port, method) {
+                all.insert(format!("{port}::{}", method.split(['(', '<']).next().unwrap()));
+            }
+        }
+        all
+    }
+
+    /// `Trait::method` of all that has a hook, marked so.
+    fn hooked(mark: &str) -> BTreeSet<String> {
+        let (mut all, mut port) = (BTreeSet::new(), None);
+        for line in HOOKS.lines() {
+            if let Some(rest) = line.strip_prefix("hooked!(") {
+                port = rest.split(',').next();
+            } else if line.starts_with('}') {
+                port = None;
+            } else if let (Some(port), Some((found, rest))) = (port, line.trim_start().split_once(' '))
+                && found == mark
+            {
+                all.insert(format!("{port}::{}", rest.split('(').next().unwrap()));
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn every_method_of_every_port_has_a_hook() {
+        let all = methods();
+        assert!(all.len() > 30 && all.contains("Manifests::confirm_gone"), "{all:?}");
+        let unhooked = |name: &&String| UNHOOKED.iter().any(|port| name.split("::").next() == Some(port));
+        let expected: BTreeSet<String> = all.iter().filter(|name| !unhooked(name)).cloned().collect();
+        let hooked = &hooked("effect") | &hooked("read");
+        let missing: Vec<_> = expected.difference(&hooked).collect();
+        assert!(missing.is_empty(), "no hook, so no failpoint: {missing:?}");
+        let unknown: Vec<_> = hooked.difference(&expected).collect();
+        assert!(unknown.is_empty(), "hooks of no method: {unknown:?}");
+    }
+
+    #[test]
+    fn what_is_marked_as_reading_was_looked_at() {
+        let (marked, looked_at) = (hooked("read"), READ.iter().map(|name| (*name).to_owned()).collect());
+        assert_eq!(marked, looked_at, "marked `read`, and the list of those that may be");
+    }
+
+    #[test]
+    fn whatever_the_controller_may_touch_is_a_port_with_a_hook() {
+        let body = PORTS.split_once("pub struct Ports {").unwrap().1.split_once("\n}").unwrap().0;
+        let fields: Vec<&str> = body.lines().map(str::trim).filter(|line| line.starts_with("pub ")).collect();
+        assert!(fields.len() >= 10, "{fields:?}");
+        let wrapped = HOOKS.split_once("pub fn hooked(").unwrap().1.split_once("\n}").unwrap().0;
+        for field in fields {
+            let (name, kind) = field.trim_start_matches("pub ").trim_end_matches(',').split_once(": ").unwrap();
+            let port = kind.strip_prefix("Arc<dyn ").and_then(|kind| kind.strip_suffix('>')).unwrap();
+            assert!(methods().iter().any(|method| method.starts_with(&format!("{port}::"))), "{port} is no port");
+            let has_hook = wrapped.contains(&format!("{name}: Arc::new(Hooked {{"));
+            assert_ne!(has_hook, UNHOOKED.contains(&port), "Ports::hooked and {field}");
+        }
+    }
+}
