@@ -34,6 +34,8 @@ pub enum ProxyAction {
     Hang,
     /// The server does it; no answer comes, ever.
     DoneButHang,
+    /// It waits until [`HttpProxy::clear`], and is passed on then. See [`HttpProxy::held`].
+    Hold,
     /// The server never sees it; the client gets the stream of a watch whose start is no longer known: one event of
     /// type `ERROR` with status 410.
     ExpiredWatch,
@@ -128,6 +130,11 @@ struct Shared {
     next_watch: AtomicU64,
     /// Until then nothing passes.
     dark_until: Mutex<Option<Instant>>,
+    /// Requests that [`ProxyAction::Hold`] keeps, and how often all were let go.
+    held: AtomicU64,
+    clearings: AtomicU64,
+    /// See [`HttpProxy::expired_watches`].
+    expired: Mutex<Vec<(String, String)>>,
 }
 
 struct Kept(#[expect(dead_code, reason = "it is there to stay open")] Connection);
@@ -164,6 +171,9 @@ impl HttpProxy {
             watches: Mutex::default(),
             next_watch: AtomicU64::new(0),
             dark_until: Mutex::default(),
+            held: AtomicU64::new(0),
+            clearings: AtomicU64::new(0),
+            expired: Mutex::default(),
         });
         let in_thread = Arc::clone(&shared);
         thread::spawn(move || {
@@ -192,9 +202,23 @@ impl HttpProxy {
         lock(&self.shared.rules).push(rule);
     }
 
-    /// Removes all rules. What hangs stays so.
+    /// Removes all rules. What hangs stays so; what is held goes on.
     pub fn clear(&self) {
-        lock(&self.shared.rules).clear();
+        let mut rules = lock(&self.shared.rules);
+        rules.clear();
+        self.shared.clearings.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// How many requests are held now.
+    #[must_use]
+    pub fn held(&self) -> u64 {
+        self.shared.held.load(Ordering::Acquire)
+    }
+
+    /// The watches that the server itself ended with an `ERROR` event of code 410: user agent and path.
+    #[must_use]
+    pub fn expired_watches(&self) -> Vec<(String, String)> {
+        lock(&self.shared.expired).clone()
     }
 
     /// All requests so far, in the order in which they were answered; a watch is there as soon as it is open.
@@ -240,11 +264,18 @@ impl Shared {
         };
         self.wait_for_light()?;
         let mut client = reader.into_inner(); // a client waits for its answer before it says more
-        let Some(action) = self.action_for(&request) else {
+        let (action, clearings) = self.action_for(&request);
+        let Some(action) = action else { return self.pass(&request, client) };
+        if action == ProxyAction::Hold {
+            self.hold(clearings)?;
             return self.pass(&request, client);
-        };
+        }
         let server = match &action {
-            ProxyAction::Refuse(_) | ProxyAction::Drop | ProxyAction::Hang | ProxyAction::ExpiredWatch => None,
+            ProxyAction::Refuse(_)
+            | ProxyAction::Drop
+            | ProxyAction::Hang
+            | ProxyAction::Hold
+            | ProxyAction::ExpiredWatch => None,
             ProxyAction::DoneBut(_) | ProxyAction::DoneButDrop | ProxyAction::DoneButHang => self.forward(&request)?,
         };
         let given = match &action {
@@ -252,7 +283,11 @@ impl Shared {
                 Some(self.dialect.made_up(*status, &request.method))
             }
             ProxyAction::ExpiredWatch => Some(expired_watch()),
-            ProxyAction::Drop | ProxyAction::DoneButDrop | ProxyAction::Hang | ProxyAction::DoneButHang => None,
+            ProxyAction::Drop
+            | ProxyAction::DoneButDrop
+            | ProxyAction::Hang
+            | ProxyAction::DoneButHang
+            | ProxyAction::Hold => None,
         };
         self.note(&request, server, given.as_deref().and_then(status_of));
         if let Some(answer) = given {
@@ -266,12 +301,22 @@ impl Shared {
         Ok(())
     }
 
-    /// Of the first rule that fires; later ones don't count the request then.
-    fn action_for(&self, request: &Request) -> Option<ProxyAction> {
+    /// Of the first rule that fires; later ones don't count the request then. With how often rules were cleared by then.
+    fn action_for(&self, request: &Request) -> (Option<ProxyAction>, u64) {
         let mut rules = lock(&self.rules);
         let fired =
             rules.iter_mut().find_map(|rule| rule.fires(&request.method, &request.path).then_some(&rule.action));
-        fired.cloned()
+        (fired.cloned(), self.clearings.load(Ordering::Acquire))
+    }
+
+    /// Returns once the rules were cleared again.
+    fn hold(&self, clearings: u64) -> Result<()> {
+        self.held.fetch_add(1, Ordering::AcqRel);
+        while self.clearings.load(Ordering::Acquire) == clearings && !self.stopped.load(Ordering::Acquire) {
+            thread::sleep(PAUSE);
+        }
+        self.held.fetch_sub(1, Ordering::AcqRel);
+        self.wait_for_light()
     }
 
     /// Sends it on, waits for the end of the answer, and gives its status.
@@ -292,6 +337,7 @@ impl Shared {
         let status = status_of(&head);
         self.note(request, status, status);
         self.wait_for_light()?;
+        self.note_expired(request, &head);
         client.write_all(&head)?;
         client.flush()?;
         let mut buffer = vec![0; 64 * 1024];
@@ -301,11 +347,21 @@ impl Shared {
                 break;
             }
             self.wait_for_light()?;
-            client.write_all(buffer.get(..count).unwrap_or_default())?;
+            let chunk = buffer.get(..count).unwrap_or_default();
+            self.note_expired(request, chunk);
+            client.write_all(chunk)?;
             client.flush()?;
         }
         client.finish();
         Ok(())
+    }
+
+    /// Notes a watch whose start the server has forgotten: that event comes in one piece.
+    fn note_expired(&self, request: &Request, chunk: &[u8]) {
+        let has = |text: &[u8]| chunk.windows(text.len()).any(|window| window == text);
+        if request.is_watch() && has(b"\"ERROR\"") && has(b"\"code\":410") {
+            lock(&self.expired).push((request.agent.clone(), request.path.clone()));
+        }
     }
 
     fn note(&self, request: &Request, server: Option<u16>, client: Option<u16>) {

@@ -108,6 +108,8 @@ impl Upstream {
 pub(crate) struct Request {
     pub(crate) method: String,
     pub(crate) path: String,
+    /// Which program asks, if it says so.
+    pub(crate) agent: String,
     /// As it is sent on: with `Connection: close`, so that the end of the answer is the end of the connection.
     pub(crate) bytes: Vec<u8>,
 }
@@ -123,7 +125,7 @@ impl Request {
         let (method, path) = words.next().zip(words.next()).context("no request line")?;
         let (method, path) = (method.to_owned(), path.to_owned());
         let mut head = first.clone();
-        let mut length = 0;
+        let (mut length, mut agent) = (0, String::new());
         loop {
             let mut field = String::new();
             reader.read_line(&mut field)?;
@@ -133,6 +135,7 @@ impl Request {
                 "content-length" => length = value.trim().parse()?,
                 "transfer-encoding" => anyhow::bail!("the proxy takes no chunked requests"),
                 "connection" => continue,
+                "user-agent" => value.trim().clone_into(&mut agent),
                 _ => {}
             }
             head.push_str(&field);
@@ -142,7 +145,7 @@ impl Request {
         let start = bytes.len();
         bytes.resize(start + length, 0);
         reader.read_exact(bytes.get_mut(start..).unwrap_or_default())?;
-        Ok(Some(Self { method, path, bytes }))
+        Ok(Some(Self { method, path, agent, bytes }))
     }
 
     /// Whether it asks the Kubernetes API to tell changes as they come.
