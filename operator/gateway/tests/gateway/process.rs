@@ -33,7 +33,7 @@ pub(crate) fn now() -> Timestamp {
 pub(crate) struct Gateway {
     pub(crate) child: Child,
     log: Receiver<String>,
-    said: Vec<String>,
+    pub(crate) said: Vec<String>,
     pub(crate) address: SocketAddr,
 }
 
@@ -67,7 +67,7 @@ impl Gateway {
     }
 
     /// Waits until it logs a line that holds `words`.
-    fn wait_for(&mut self, words: &str) -> String {
+    pub(crate) fn wait_for(&mut self, words: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let Ok(line) = self.log.recv_timeout(deadline.saturating_duration_since(Instant::now())) else {
@@ -91,7 +91,7 @@ impl Gateway {
     }
 
     /// Waits for its end; its exit code, and all that it has said.
-    fn ended(mut self) -> (Option<i32>, String) {
+    pub(crate) fn ended(mut self) -> (Option<i32>, String) {
         let deadline = Instant::now() + PATIENCE;
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -229,48 +229,6 @@ fn confined_it_can_do_only_its_work() {
     for what in ["read a file elsewhere", "list a folder elsewhere", "write a file elsewhere"] {
         assert_eq!(landlock, said.contains(&format!("stopped: {what}")), "{what}: {said}");
     }
-}
-
-#[tokio::test]
-async fn it_serves_confined_and_logs_no_path_even_when_tracing() {
-    let folder = tempfile::tempdir().unwrap();
-    let links = folder.path().join("links");
-    let args = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--log", "trace"];
-    let mut gateway = Gateway::start(&links, &args, &[]);
-    let admin =
-        gateway.said.iter().find_map(|line| line.split("health and metrics address=").nth(1)).map(str::to_owned);
-    let admin: SocketAddr = admin
-        .unwrap_or_else(|| {
-            let line = gateway.wait_for("health and metrics");
-            line.split("address=").nth(1).unwrap().to_owned()
-        })
-        .trim()
-        .parse()
-        .unwrap();
-    for request in [
-        &b"GET /%23ps1.CANARYpath?q=CANARYquery HTTP/1.1\r\nhost: CANARYhost\r\nreferer: https://g/#CANARYref\r\n\r\n"[..],
-        b"POST /CANARYpath/api/v1/links/claim HTTP/1.1\r\nhost: g\r\ncontent-type: application/json\r\ncontent-length: 12\r\n\r\n{\"CANARY\": 1}",
-    ] {
-        assert!(Conn::open(gateway.address).await.ask(request).await.status < 500);
-    }
-    let mut junk = Conn::open(gateway.address).await;
-    junk.send(b"CANARYjunk CANARY CANARY CANARY\r\n\r\n").await;
-    junk.closed().await;
-    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: g\r\n\r\n").into_bytes();
-    assert_eq!(Conn::open(admin).await.ask(&get("/healthz")).await.status, 200);
-    assert_eq!(Conn::open(admin).await.ask(&get("/readyz")).await.status, 200);
-    let metrics = Conn::open(admin).await.ask(&get("/metrics")).await;
-    let metrics = String::from_utf8(metrics.body).unwrap();
-    assert!(metrics.contains("verb=\"claim\",code=\"bad-request\"} 1"), "{metrics}");
-    assert_eq!(
-        Conn::open(gateway.address).await.ask(&get("/metrics")).await.header("content-type"),
-        Some("text/html; charset=utf-8")
-    );
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(gateway.child.id().cast_signed()), nix::sys::signal::SIGTERM)
-        .unwrap();
-    let (code, said) = gateway.ended();
-    assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("confined in_force=") && !said.contains("CANARY"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
