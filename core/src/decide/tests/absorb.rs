@@ -79,6 +79,28 @@ fn a_dispute_brings_the_rotation_forward() {
 }
 
 #[test]
+fn a_decline_and_a_dispute_tell_the_sender_who_asked_for_it() {
+    let mut asked = live();
+    asked.attempts[0].terms.notify.as_mut().unwrap().on = vec![NoticeKind::Declined];
+    let unasked = live();
+    let stories: [(&str, &[(Command, i64)]); 3] = [
+        ("declined", &[(decline(), 1100)]),
+        ("declined while claimed", &[(claim(), 1050), (decline(), 1100)]),
+        ("disputed", &[(claim(), 1100), (Command::Settle, 1200), (decline(), 1250)]),
+    ];
+    for (story, steps) in stories {
+        let told = told(&asked, steps, 1300);
+        let [notice] = told.notices.as_slice() else { panic!("{story}: {:?}", told.notices) };
+        assert_eq!((notice.kind, notice.attempt, notice.to.as_str()), (NoticeKind::Declined, 1, "sender@example.com"));
+        assert_eq!(notice.text, "The recipient says that it was not meant for them.", "{story}");
+    }
+    for (story, steps) in stories {
+        let told = told(&unasked, steps, 1300);
+        assert!(told.notices.iter().all(|n| n.kind == NoticeKind::Retrieved), "{story}: {:?}", told.notices);
+    }
+}
+
+#[test]
 fn a_later_cause_never_delays_an_earlier_one() {
     let at_once = |cause: Cause| !cause.waits();
     let all = [Cause::Retrieved, Cause::Expired, Cause::Revoked, Cause::Declined, Cause::Locked, Cause::Tampered];

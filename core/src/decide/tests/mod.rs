@@ -7,6 +7,7 @@ mod cheats;
 mod deliver;
 mod links;
 mod owed;
+mod sign_ins;
 mod step;
 mod tie;
 mod verify;

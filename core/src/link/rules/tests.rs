@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::super::sample::*;
-use super::super::verification::{JudgeKey, Verdict};
+use super::super::verification::{Ask, JudgeKey, Verdict};
 use super::super::{JournalEvent, Link, Record, Release, State, Verification, check};
 use super::{Command, Outcome, Proof, Refusal, Step, apply};
 use crate::entry::ReleaseKey;
@@ -264,8 +264,14 @@ fn command() -> impl Strategy<Value = Command> {
     let token = prop_oneof![3 => Just(TOKEN), 1 => Just(WRONG)];
     let typed = prop_oneof![3 => Just(code(true)), 1 => Just(code(false)), 1 => Just(None)];
     let preimage = prop_oneof![3 => Just(DECLINE), 1 => Just(WRONG)];
-    (0..9_u8, access, proof, token, typed, preimage, 0_i64..4000).prop_map(
-        |(verb, access, proof, token, code, preimage, secs)| match verb {
+    let asked = prop_oneof![
+        Just(Ask::Mail),
+        Just(Ask::Code(Digest([9; 32]))),
+        Just(Ask::SignIn { code: "code".into(), verifier: "v".repeat(43) }),
+        Just(Ask::SignIn { code: "two words".into(), verifier: String::new() }),
+    ];
+    (0..12_u8, access, proof, token, typed, preimage, 0_i64..4000, asked).prop_map(
+        |(verb, access, proof, token, code, preimage, secs, ask)| match verb {
             0 | 1 => Command::Claim { access, code, proof, token_hash: Digest::of(&token) },
             2 => Command::ClaimAgain { access, proof, token },
             3 => Command::Acknowledge { access, token },
@@ -274,6 +280,10 @@ fn command() -> impl Strategy<Value = Command> {
             6 => Command::Settle,
             7 if secs < 300 => Command::Revoke,
             7 => Command::SetExpiry(at(secs)),
+            8 | 9 => Command::Ask { access, code, token_hash: Digest::of(&token), ask },
+            // As rarely as it is revoked: what is over tells little.
+            10 if secs < 300 => Command::Lock,
+            10 => Command::Settle,
             _ => release_to(&token),
         },
     )
@@ -303,6 +313,17 @@ proptest! {
             if matches!(command, Command::Lookup { .. }) {
                 prop_assert!(next.is_none(), "invariant 4");
             }
+            // Whatever is asked for, the operator judges: it opens nothing, ends nothing and counts no proof.
+            if let (Command::Ask { .. }, Some(next)) = (&command, &next) {
+                let time_did = apply(&link, &Command::Settle, at(now)).next.map_or(link.state, |l| l.state);
+                prop_assert_eq!(next.state, time_did);
+                prop_assert_eq!(&next.release, &link.release.clone().filter(|_| next.state.is_live()));
+                prop_assert_eq!(next.tries.wrong_proofs, link.tries.wrong_proofs);
+            }
+            if matches!(command, Command::Lock) && link.state == State::Open {
+                let state = next.as_ref().map(|n| n.state);
+                prop_assert!(matches!(state, Some(State::Locked | State::Expired)), "{:?}", state);
+            }
             revoked |= matches!(command, Command::Revoke);
             if outcome == Outcome::Released {
                 // Invariant 3: always the same token.
@@ -322,6 +343,9 @@ proptest! {
             prop_assert!(next.expires_at <= next.sealed.not_after);
             prop_assert!(next.journal.len() <= 5 && next.journal.starts_with(&link.journal));
             prop_assert!(link.claim.is_none() || next.claim == link.claim, "a claim is kept");
+            prop_assert!(next.request.is_none() || next.state == State::Open, "nothing is asked of what is over");
+            let asked = next.request.as_ref().map_or(0, |r| r.seq);
+            prop_assert!(next.request.is_none() || asked >= link.request.as_ref().map_or(0, |r| r.seq));
             // What the honest rules write is believed, and survives storage.
             let record = Record::Link(Box::new(next));
             let tokens = [Digest::of(&TOKEN), Digest::of(&WRONG)];
