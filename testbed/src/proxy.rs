@@ -123,6 +123,7 @@ struct Shared {
     stopped: AtomicBool,
     rules: Mutex<Vec<ProxyRule>>,
     log: Mutex<Vec<ProxyRequest>>,
+    kept: Mutex<KeptRequests>,
     /// Connections that get no answer, kept open.
     hanging: Mutex<Vec<Kept>>,
     /// The two sockets of each open watch.
@@ -135,6 +136,35 @@ struct Shared {
     clearings: AtomicU64,
     /// See [`HttpProxy::expired_watches`].
     expired: Mutex<Vec<(String, String)>>,
+}
+
+/// Whole requests, as far as there is room.
+#[derive(Default)]
+struct KeptRequests {
+    /// So many bytes more; `None` if nothing is kept.
+    left: Option<usize>,
+    overflowed: bool,
+    requests: Vec<Vec<u8>>,
+}
+
+impl KeptRequests {
+    fn keep(&mut self, bytes: &[u8]) {
+        let Some(left) = &mut self.left else { return };
+        match left.checked_sub(bytes.len()) {
+            Some(less) => {
+                *left = less;
+                self.requests.push(bytes.to_vec());
+            }
+            None => self.overflowed = true,
+        }
+    }
+}
+
+/// Says how many there are, and not what is in them.
+impl std::fmt::Debug for KeptRequests {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "KeptRequests({})", self.requests.len())
+    }
 }
 
 struct Kept(#[expect(dead_code, reason = "it is there to stay open")] Connection);
@@ -167,6 +197,7 @@ impl HttpProxy {
             stopped: AtomicBool::new(false),
             rules: Mutex::default(),
             log: Mutex::default(),
+            kept: Mutex::default(),
             hanging: Mutex::default(),
             watches: Mutex::default(),
             next_watch: AtomicU64::new(0),
@@ -232,6 +263,22 @@ impl HttpProxy {
         lock(&self.shared.log).clear();
     }
 
+    /// From now on keeps whole requests as they are sent on, with head and body; of all together at most so many bytes. What was
+    /// kept until now is forgotten. What is kept holds whatever the client sent, secrets too.
+    pub fn keep_requests(&self, most: usize) {
+        *lock(&self.shared.kept) = KeptRequests { left: Some(most), ..KeptRequests::default() };
+    }
+
+    /// What was kept, in the order in which it came.
+    ///
+    /// # Errors
+    /// If nothing was to be kept, or not all of it could be: then whoever searches it would prove nothing.
+    pub fn kept_requests(&self) -> Result<Vec<Vec<u8>>> {
+        let kept = lock(&self.shared.kept);
+        ensure!(kept.left.is_some() && !kept.overflowed, "the proxy has not kept all requests");
+        Ok(kept.requests.clone())
+    }
+
     /// Breaks the connections of all open watches, and says how many there were. New ones are let through.
     #[must_use]
     pub fn close_watches(&self) -> usize {
@@ -262,6 +309,7 @@ impl Shared {
         let Some(request) = Request::read(&mut reader)? else {
             return Ok(());
         };
+        lock(&self.kept).keep(&request.bytes);
         self.wait_for_light()?;
         let mut client = reader.into_inner(); // a client waits for its answer before it says more
         let (action, clearings) = self.action_for(&request);

@@ -9,6 +9,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::cancelled::Asked;
 use crate::stand::{Holder, shared};
 
 /// Lets so many browsers claim at once, and gives the winners with their answers.
@@ -110,21 +111,13 @@ async fn of_sixty_four_racers_one_wins_and_may_repeat() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_claimant_that_hangs_up_loses_nothing_and_nobody_else_gains() {
     let bao = shared().await;
+    let link = Holder::issue(bao, "measured").await;
+    let whole = Asked::send(bao, "POST", "send/gateway/claim", &link.claim_body()).await.turns().await;
     for round in 0..24 {
         let link = Holder::issue(bao, "still there").await;
-        let (host, token) = (bao.address().strip_prefix("http://").unwrap(), bao.root_token());
-        let body = link.claim_body().to_string();
-        let request = format!(
-            "POST /v1/send/gateway/claim HTTP/1.1\r\nHost: {host}\r\nX-Vault-Token: {token}\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        let mut stream = TcpStream::connect(host).await.unwrap();
-        stream.write_all(request.as_bytes()).await.unwrap();
-        // Sooner in each round: before, while and after the claim is made.
-        for _ in 0..round * 40 {
-            tokio::task::yield_now().await;
-        }
-        drop(stream);
+        // Later in each round: before, while and after the claim is made.
+        let asked = Asked::send(bao, "POST", "send/gateway/claim", &link.claim_body()).await;
+        asked.hang_up(whole * round / 20).await;
         // The claim happened or it didn't; either way the claimant gets it, and another never does.
         let (status, answer) = match link.claim_again(bao).await {
             (400, _) => link.claim(bao).await,

@@ -9,6 +9,7 @@ use ps_envelope::{Field, FieldKind, FreshSecret, OpeningCode, Payload, Preview, 
 use ps_testbed::{OpenBao, TokenOptions, unique, wait_until};
 use serde_json::{Value, json};
 
+use crate::programs::{SENDER_POLICY, as_answered, send, token_file};
 use crate::stand::{Holder, PUBLIC_URL, SOON, prepare, shared};
 
 fn now() -> Timestamp {
@@ -112,6 +113,73 @@ async fn a_link_goes_with_the_token_that_asked_for_its_lease() {
     let revoked =
         wait_until("the link to go with its token", SOON, async || (link.state(bao).await == "revoked").then_some(()));
     revoked.await.unwrap();
+}
+
+/// A link that is sealed by its sender is a lease from the beginning: made by a client, and by the command line.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sealed_link_goes_with_the_token_that_sent_it() {
+    let bao = OpenBao::dev().await.unwrap();
+    prepare(&bao).await;
+    bao.call("POST", "send/roles/onboarding", Some(&json!({}))).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let gone = async |token: &str, other: &Holder, link: &Holder, lease: &Value| {
+        let look = json!({ "lease_id": lease });
+        assert_eq!(bao.request("PUT", "sys/leases/lookup", Some(&look)).await.unwrap().0, 200);
+        assert_eq!(link.state(&bao).await, "open");
+        bao.call("POST", "auth/token/revoke", Some(&json!({ "token": token }))).await.unwrap();
+        wait_until("the link to go with its token", SOON, async || (link.state(&bao).await == "revoked").then_some(()))
+            .await
+            .unwrap();
+        assert_eq!(link.claim(&bao).await.0, 410);
+        assert_eq!(bao.request("PUT", "sys/leases/lookup", Some(&look)).await.unwrap().0, 400, "and its lease");
+        assert_eq!(other.state(&bao).await, "open", "another's stays");
+    };
+    let (body, other) = sealed(|_| {});
+    bao.call("POST", "send/sealed/onboarding", Some(&body)).await.unwrap();
+
+    let token = std::fs::read_to_string(token_file(&bao, folder.path(), SENDER_POLICY).await).unwrap();
+    let (body, link) = sealed(|_| {});
+    let (status, answer) = bao.request_as(&token, "POST", "send/sealed/onboarding", Some(&body)).await.unwrap();
+    assert_eq!(status, 200, "{answer}");
+    gone(&token, &other, &link, &answer["lease_id"]).await;
+
+    let file = token_file(&bao, folder.path(), SENDER_POLICY).await;
+    let arguments = ["--to", "vault:send", "--role", "onboarding", "-f", "password=-", "--json"];
+    let sent = send(bao.address(), &file, &arguments, "sealed at home\n");
+    assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
+    let printed: Value = serde_json::from_slice(&sent.stdout).unwrap();
+    let link = Holder::from_answer(&as_answered(&printed));
+    gone(&std::fs::read_to_string(&file).unwrap(), &other, &link, &printed["leaseId"]).await;
+}
+
+#[tokio::test]
+async fn a_lease_that_was_put_on_a_link_is_renewed() {
+    let bao = shared().await;
+    let link = Holder::of(bao, "any", &json!({"password": "x", "ttl": "1h"})).await;
+    let lives = async || {
+        let read = bao.call("GET", &format!("send/links/{}", link.id), None).await.unwrap();
+        let at = |name: &str| Timestamp::parse_rfc3339(read["data"][name].as_str().unwrap()).unwrap();
+        at("expires_at").since(at("issued_at")).as_millis() / 1000
+    };
+    let answer = bao.call("GET", &format!("send/lease/{}", link.id), None).await.unwrap();
+    assert_eq!(answer["renewable"], true, "{answer}");
+    assert!((3590..=3600).contains(&answer["lease_duration"].as_u64().unwrap()), "{answer}");
+    let renew = |increment: u64| json!({"lease_id": answer["lease_id"], "increment": increment});
+    let renewed = bao.call("PUT", "sys/leases/renew", Some(&renew(7200))).await.unwrap();
+    assert!((7195..=7200).contains(&renewed["lease_duration"].as_u64().unwrap()), "{renewed}");
+    assert!((7200..=7230).contains(&lives().await), "the link lives as long as its lease: {}", lives().await);
+    // Never past what was sealed in: the longest that the mount allows, from when it was made.
+    let renewed = bao.call("PUT", "sys/leases/renew", Some(&renew(100 * 3600))).await.unwrap();
+    let longest = 72 * 3600;
+    assert!((longest - 60..=longest).contains(&renewed["lease_duration"].as_u64().unwrap()), "{renewed}");
+    assert!((259_140..=259_200).contains(&lives().await), "{}", lives().await);
+    // Shorter, too, as with any lease.
+    bao.call("PUT", "sys/leases/renew", Some(&renew(600))).await.unwrap();
+    assert!((600..=660).contains(&lives().await), "{}", lives().await);
+    let (status, claimed) = link.claim(bao).await;
+    assert_eq!((status, link.open(&claimed, "password")), (200, "x".to_owned()));
+    let (status, refused) = bao.request("PUT", "sys/leases/renew", Some(&renew(60))).await.unwrap();
+    assert_eq!(status, 400, "a link that was opened is not prolonged: {refused}");
 }
 
 #[tokio::test]

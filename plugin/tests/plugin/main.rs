@@ -7,17 +7,22 @@
     reason = "a panic in a test is its failure report"
 )]
 
+mod cancelled;
 mod claims;
 mod crash;
 mod document;
+mod help;
 mod hostile;
 mod leases;
+mod methods;
 mod nodes;
+mod page;
 mod paths;
 mod process;
 mod programs;
 mod races;
 mod rotation;
+mod sender;
 mod stand;
 mod ui;
 mod verbs;

@@ -19,7 +19,7 @@ pub(crate) fn beside(name: &str) -> PathBuf {
 }
 
 /// A token with a policy of its own, in a file.
-async fn token_file(bao: &OpenBao, folder: &Path, hcl: &str) -> PathBuf {
+pub(crate) async fn token_file(bao: &OpenBao, folder: &Path, hcl: &str) -> PathBuf {
     let policy = unique("policy");
     bao.policy(&policy, hcl).await.unwrap();
     let token = bao.token(&[&policy], &TokenOptions { ttl: Some("1h"), ..TokenOptions::default() }).await.unwrap();
@@ -29,8 +29,8 @@ async fn token_file(bao: &OpenBao, folder: &Path, hcl: &str) -> PathBuf {
 }
 
 const GATEWAY_POLICY: &str = include_str!("../../../examples/plugin/gateway.hcl");
-const SENDER_POLICY: &str = include_str!("../../../examples/plugin/sender.hcl");
-const AGENT_POLICY: &str = include_str!("../../../examples/plugin/agent.hcl");
+pub(crate) const SENDER_POLICY: &str = include_str!("../../../examples/plugin/sender.hcl");
+pub(crate) const AGENT_POLICY: &str = include_str!("../../../examples/plugin/agent.hcl");
 
 /// A gateway on the mount.
 pub(crate) struct Gateway {
@@ -113,9 +113,9 @@ async fn get(port: u16, path: &str) -> Option<String> {
 }
 
 /// Runs the command line with this standard input.
-fn send(bao: &OpenBao, token: &Path, arguments: &[&str], input: &str) -> Output {
+pub(crate) fn send(address: &str, token: &Path, arguments: &[&str], input: &str) -> Output {
     let mut command = Command::new(beside("password-sender"));
-    command.env_clear().args(["send", "--no-input", "--vault-addr", bao.address(), "--token-file"]).arg(token);
+    command.env_clear().args(["send", "--no-input", "--vault-addr", address, "--token-file"]).arg(token);
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap_or_default();
@@ -123,7 +123,7 @@ fn send(bao: &OpenBao, token: &Path, arguments: &[&str], input: &str) -> Output 
 }
 
 /// What the command line printed, as `link/ROLE` would have answered it.
-fn as_answered(printed: &Value) -> Value {
+pub(crate) fn as_answered(printed: &Value) -> Value {
     let fragment = printed["url"].as_str().unwrap().split_once('#').unwrap().1;
     let id = ps_envelope::Opener::from_fragment(fragment).unwrap().id().to_string();
     json!({"lease_id": "", "data": {"url": printed["url"], "opening_code": printed["openingCode"], "id": id}})
@@ -141,7 +141,7 @@ async fn a_sender_seals_here_and_only_ciphertext_reaches_vault() {
     let fields = format!("username=@{}", user.display());
     let whole =
         ["--to", "vault:send", "--role", "onboarding", "-f", &fields, "-f", "password=-", "--title", "VPN", "--json"];
-    let sent = send(&bao, &token, &whole, "sealed at home\n");
+    let sent = send(bao.address(), &token, &whole, "sealed at home\n");
     assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
     let printed: Value = serde_json::from_slice(&sent.stdout).unwrap();
     let link = Holder::from_answer(&as_answered(&printed));
@@ -159,7 +159,7 @@ async fn a_sender_seals_here_and_only_ciphertext_reaches_vault() {
     let phrase = folder.path().join("phrase.txt");
     std::fs::write(&phrase, "Tr0ub4dor und 3 Bücher\n").unwrap();
     let phrased = [&whole[..], &["--passphrase-file", phrase.to_str().unwrap()]].concat();
-    let sent = send(&bao, &token, &phrased, "behind a phrase\n");
+    let sent = send(bao.address(), &token, &phrased, "behind a phrase\n");
     assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
     let answer = as_answered(&serde_json::from_slice(&sent.stdout).unwrap());
     for typed in [None, Some("Tr0ub4dor und 2 Bücher")] {
@@ -175,20 +175,21 @@ async fn a_sender_seals_here_and_only_ciphertext_reaches_vault() {
     );
     // Whoever writes the mount's config does not choose the page of a sender who names one.
     let pinned = [&whole[..], &["--public-url", "https://pinned.example/p"]].concat();
-    let sent = send(&bao, &token, &pinned, "sealed at home\n");
+    let sent = send(bao.address(), &token, &pinned, "sealed at home\n");
     let printed: Value = serde_json::from_slice(&sent.stdout).unwrap();
     assert!(printed["url"].as_str().unwrap().starts_with("https://pinned.example/p/#ps1."), "{}", printed["expiresAt"]);
     let unfit = [&whole[..], &["--public-url", "ftp://pinned.example"]].concat();
-    let refused = send(&bao, &token, &unfit, "sealed at home\n");
+    let refused = send(bao.address(), &token, &unfit, "sealed at home\n");
     assert!(!refused.status.success() && refused.stdout.is_empty());
     // A value as an argument, no such role, no server.
-    let refused = send(&bao, &token, &["--to", "vault:send", "--role", "onboarding", "-f", "password=hunter2"], "");
+    let refused =
+        send(bao.address(), &token, &["--to", "vault:send", "--role", "onboarding", "-f", "password=hunter2"], "");
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(refused.status.code() == Some(2) && !said.contains("hunter2"), "{said}");
-    let refused = send(&bao, &token, &["--to", "vault:send", "--role", "any", "-f", "password=-"], "x");
+    let refused = send(bao.address(), &token, &["--to", "vault:send", "--role", "any", "-f", "password=-"], "x");
     assert_eq!(refused.status.code(), Some(1), "{}", String::from_utf8_lossy(&refused.stderr));
     let too_long = ["--to", "vault:send", "--role", "onboarding", "-f", "password=-", "--ttl", "1000h"];
-    let refused = send(&bao, &token, &too_long, "x");
+    let refused = send(bao.address(), &token, &too_long, "x");
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(refused.status.code() == Some(2) && said.contains("72h"), "{said}");
 }

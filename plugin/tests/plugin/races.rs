@@ -161,6 +161,61 @@ async fn of_sixty_four_through_three_gateways_one_has_it_when_one_of_these_is_ki
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_sixty_four_one_has_it_when_the_leader_steps_down() {
+    let cluster = start().await;
+    let all: Vec<&OpenBao> = cluster.nodes().iter().collect();
+    for moment in MOMENTS {
+        let what = format!("stepped down {moment:?}");
+        let leader = cluster.active().await.unwrap();
+        let link = Holder::issue(leader, &what).await;
+        let before = plugin_processes(leader, NAME);
+        let won = meanwhile(moment, &link, &all, async {
+            leader.call("PUT", "sys/step-down", None).await.unwrap();
+        })
+        .await;
+        // The plugin of a node that was the leader is started anew.
+        wait_until("the step down", SOON * 2, async || {
+            (!plugin_processes(leader, NAME).contains(&before[0])).then_some(())
+        })
+        .await
+        .unwrap();
+        let next = cluster.active().await.unwrap();
+        answers(next).await;
+        one_stands(&what, &link, next, won).await;
+        for node in &all {
+            answers(node).await;
+            assert_eq!(link.state(node).await, "retrieved", "{what}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_sixty_four_over_three_nodes_one_has_it_when_the_plugin_is_reloaded() {
+    let cluster = start().await;
+    let all: Vec<&OpenBao> = cluster.nodes().iter().collect();
+    for moment in [1, 3, 5].map(|index| MOMENTS[index]) {
+        let what = format!("reloaded on three {moment:?}");
+        let leader = cluster.active().await.unwrap();
+        let link = Holder::issue(leader, &what).await;
+        let before = plugin_processes(leader, NAME);
+        let won = meanwhile(moment, &link, &all, async {
+            leader.call("PUT", "sys/plugins/reload/backend", Some(&json!({ "plugin": NAME }))).await.unwrap();
+        })
+        .await;
+        wait_until("the old process to end", SOON, async || {
+            (!plugin_processes(leader, NAME).contains(&before[0])).then_some(())
+        })
+        .await
+        .unwrap();
+        for node in &all {
+            answers(node).await;
+        }
+        assert_eq!(cluster.active().await.unwrap().address(), leader.address(), "{what}");
+        one_stands(&what, &link, cluster.standbys().await.unwrap()[0], won).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn of_sixty_four_one_has_it_when_the_leader_is_killed() {
     let cluster = start().await;
     let all: Vec<&OpenBao> = cluster.nodes().iter().collect();

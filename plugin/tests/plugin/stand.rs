@@ -172,14 +172,20 @@ impl Holder {
     }
 
     pub(crate) async fn acknowledge(&self, bao: &OpenBao) -> (u16, Value) {
-        let body = json!({"id": self.id, "access": Revealed(self.access), "token": Revealed(self.token)});
-        bao.request("POST", "send/gateway/acknowledge", Some(&body)).await.unwrap()
+        bao.request("POST", "send/gateway/acknowledge", Some(&self.acknowledge_body())).await.unwrap()
+    }
+
+    pub(crate) fn acknowledge_body(&self) -> Value {
+        json!({"id": self.id, "access": Revealed(self.access), "token": Revealed(self.token)})
     }
 
     pub(crate) async fn not_mine(&self, bao: &OpenBao) -> (u16, Value) {
-        let body = json!({"id": self.id, "access": Revealed(self.access), "decline": Revealed(self.decline),
-            "openingCode": TypedCode::parse(&self.code)});
-        bao.request("POST", "send/gateway/decline", Some(&body)).await.unwrap()
+        bao.request("POST", "send/gateway/decline", Some(&self.decline_body())).await.unwrap()
+    }
+
+    pub(crate) fn decline_body(&self) -> Value {
+        json!({"id": self.id, "access": Revealed(self.access), "decline": Revealed(self.decline),
+            "openingCode": TypedCode::parse(&self.code)})
     }
 
     /// The value of a field in the content that a claim gave, decrypted as a client does it.
