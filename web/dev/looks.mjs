@@ -11,7 +11,7 @@ const pictures = path('../../target/web-shots/');
 /** Of each screen; the first is the one in which everything is done. */
 const LOOKS = {
   desktop: { light: { colorScheme: 'light', forcedColors: 'none' }, dark: { colorScheme: 'dark', forcedColors: 'none' }, forced: { colorScheme: 'dark', forcedColors: 'active' } },
-  phone: { phone: { colorScheme: 'light', forcedColors: 'none' } },
+  phone: { phone: { colorScheme: 'light', forcedColors: 'none' }, 'phone-dark': { colorScheme: 'dark', forcedColors: 'none' }, 'phone-forced': { colorScheme: 'dark', forcedColors: 'active' } },
 };
 /** WCAG 2.2, 1.4.12: what a reader may set. */
 export const SPACING = '* { line-height: 1.5 !important; letter-spacing: 0.12em !important; word-spacing: 0.16em !important } p { margin-bottom: 2em !important }';

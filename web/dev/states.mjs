@@ -4,7 +4,10 @@
 // Which states there are is told by `names.ts`, and that by the types of the page.
 import assert from 'node:assert/strict';
 import { SPACING, looking } from './looks.mjs';
+import { firstPaint, withoutScripts } from './paint.mjs';
 import { SAMPLE, serve } from './serve.mjs';
+import { ZONE, beforehand, forbidden, heard } from './told.mjs';
+import { shownAsTheyAre } from './values.mjs';
 
 const CODE = '7K3M-9QZB';
 const PREVIEW = { v: 1, title: SAMPLE.title, sender: SAMPLE.sender, worksForMs: 3_600_000 };
@@ -13,7 +16,7 @@ const IN_CLEAR = 'http://insecure.test/';
 const BRAND = { name: 'Example GmbH', light: ['#0a5c8f', '#ffffff'], dark: ['#5aa5d1', '#000000'], logo: true, guidance: { default: 'Keep it in the company vault.' }, contact: { default: 'Service desk: +49 30 1234567' } };
 const LOGO = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 8 8"><circle cx="4" cy="4" r="4"/></svg>';
 
-export const options = { permissions: ['clipboard-read', 'clipboard-write'], locale: 'en-GB' };
+export const options = { permissions: ['clipboard-read', 'clipboard-write'], locale: 'en-GB', timezoneId: ZONE };
 
 export default async function everyState({ page, context, log, phone, press, inspect, seen: { violations } }) {
   const { base, put, gateway, close } = await serve();
@@ -55,6 +58,9 @@ export default async function everyState({ page, context, log, phone, press, ins
   await page.locator('#broken').waitFor();
   await shot('no-words', looks, ['page-has-heading-one', 'region']);
   await page.unroute('**/en.json');
+  await withoutScripts({ page, base, shot, looks });
+  await firstPaint({ page, base, token: (await put({ preview: PREVIEW })).token });
+  assert.equal(await page.locator('[role=status]').count(), 1, 'one place tells it to who does not see');
 
   // The gateway is slow, then away, then asks for patience.
   const first = await put({ preview: PREVIEW });
@@ -126,6 +132,7 @@ export default async function everyState({ page, context, log, phone, press, ins
   await id('code').fill(CODE);
   await press(id('open'));
   await page.locator('[data-testid=open][aria-disabled=true]').waitFor();
+  await heard(page, 'Opening…');
   await shot('opening');
   await visit('#' + token);
   opening();
@@ -144,6 +151,7 @@ export default async function everyState({ page, context, log, phone, press, ins
   await press(page.locator('[data-key=ssh]').getByTestId('show'));
   await press(pass.getByTestId('copy'));
   await pass.getByText('Copied').waitFor();
+  await heard(page, /Password.*: copied\. The clipboard is emptied after 30 seconds/);
   const clipboard = () => page.evaluate(() => navigator.clipboard.readText());
   assert.equal(await clipboard(), 'k7#Vq9!mZp2$Lx8@Wn4^Tb6&');
   await press(id('clear'));
@@ -157,6 +165,8 @@ export default async function everyState({ page, context, log, phone, press, ins
   assert.equal(download.suggestedFilename(), 'ca.pem');
   await press(id('qr'));
   await id('qr-code').waitFor();
+  await heard(page, 'Scan it with your authenticator app.');
+  await shownAsTheyAre({ page, id });
   await shot('shown');
   await page.evaluate((text) => {
     const sheet = new CSSStyleSheet();
@@ -312,6 +322,8 @@ export default async function everyState({ page, context, log, phone, press, ins
   await id('code').fill(CODE);
   await press(id('open'));
   await page.getByText('cannot be reached').first().waitFor();
+  // About no field: told at once.
+  await heard(page, 'The server cannot be reached.');
   await shot('unreachable');
   assert.equal(dropped.link.state, 'open');
   await context.setOffline(false);
@@ -441,9 +453,13 @@ export default async function everyState({ page, context, log, phone, press, ins
     await id('code').fill(CODE);
     await press(id('open'));
     await state('opened');
-    await shot('opened-' + lang, [usual]);
+    await shot('opened-' + lang, lang === 'ar' ? looks : [usual]);
   }
   await page.evaluate(() => localStorage.removeItem('ps:language'));
+
+  const tools = { page, put, press, id, state, visit, clipboard, shot, usual };
+  await beforehand(tools);
+  await forbidden(tools);
   close();
 
   // An operator's own name, colour, picture and texts.
