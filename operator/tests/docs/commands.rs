@@ -9,6 +9,7 @@ use ps_core::audit::{Event, EventKind, Writer};
 use ps_core::ids::Key;
 use ps_core::ports::AuditSink as _;
 use ps_core::time::Timestamp;
+use ps_testbed::workspace;
 
 use crate::{fenced, text};
 
@@ -74,10 +75,10 @@ const COMMANDS: &[(&str, Kept)] = &[
     ),
     ("sha256sum -c password-sender-plugin.sha256", PLUGIN),
     (
-        "bao plugin register -sha256=\"$(sha256sum password-sender-plugin | cut -d' ' -f1)\" secret password-sender-plugin",
+        "bao plugin register -sha256=\"$(sha256sum password-sender-plugin | cut -d' ' -f1)\" -command=password-sender-plugin secret password-sender",
         PLUGIN,
     ),
-    ("bao secrets enable -path=send password-sender-plugin", PLUGIN),
+    ("bao secrets enable -path=send password-sender", PLUGIN),
     ("bao write send/config public_url=https://links.example.com default_ttl=4h max_ttl=72h", PLUGIN),
     ("bao write send/roles/onboarding max_ttl=8h require_passphrase=true", PLUGIN),
     (
@@ -137,15 +138,51 @@ fn check_options(line: &str) {
     }
 }
 
+/// What a unit starts, without the folder of the program.
+fn started(unit: &str) -> Vec<&str> {
+    let lines = unit.lines().filter_map(|l| l.strip_prefix("ExecStartPre=").or_else(|| l.strip_prefix("ExecStart=")));
+    lines.map(|line| line.strip_prefix("/usr/local/bin/").unwrap()).collect()
+}
+
 #[test]
 fn the_unit_starts_what_exists() {
     let unit = text("examples/standalone/password-sender-operator.service");
-    let mut count = 0;
-    for line in unit.lines().filter_map(|l| l.strip_prefix("ExecStartPre=").or_else(|| l.strip_prefix("ExecStart="))) {
-        check_options(line.strip_prefix("/usr/local/bin/").unwrap());
-        count += 1;
-    }
-    assert_eq!(count, 2);
+    started(&unit).into_iter().for_each(check_options);
+    assert_eq!(started(&unit).len(), 2);
+}
+
+#[test]
+fn the_unit_of_the_vault_agent_starts_what_exists() {
+    let unit = text("examples/plugin/password-sender-vault-agent.service");
+    let [line] = started(&unit)[..] else { panic!("{unit}") };
+    check_options(line);
+    assert!(
+        fenced(&text("docs/plugin.md"), "sh").iter().any(|block| block.trim() == line),
+        "{line}: as in the document"
+    );
+    let value = |option: &str| {
+        let mut words = line.split_whitespace().skip_while(|word| *word != option);
+        words.nth(1).unwrap_or_else(|| panic!("{line} lacks {option}"))
+    };
+    // What it says must be there first: the token in its file, with a policy that install.sh makes, and the user.
+    let of_unit = |name: &str| unit.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    let user = of_unit("User=");
+    assert!(unit.contains(&format!("/nologin {user}\n")) && unit.contains(&format!("owner {user}, mode 0600")));
+    assert_eq!(of_unit("Group="), user);
+    assert!(unit.contains(&format!("# {}: a token with the policy send-agent,", value("--vault-token-file"))));
+    let install = text("examples/plugin/install.sh");
+    assert!(install.contains("for policy in gateway sender agent; do") && install.contains("\"send-$policy\""));
+    assert!(text("examples/plugin/agent.hcl").contains(&format!("\"{}/evidence/*\"", value("--vault-mount"))));
+    // It has no configuration but these options. A folder's README names what lies there, and nothing else.
+    let folder = workspace().join("examples/plugin");
+    let names = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut there: Vec<String> = names.filter(|name| name != "README.md").collect();
+    there.sort();
+    let readme = text("examples/plugin/README.md");
+    let rows = readme.lines().filter_map(|line| line.strip_prefix("| [")?.split_once(']'));
+    let mut named: Vec<&str> = rows.map(|(name, _)| name).collect();
+    named.sort_unstable();
+    assert_eq!(named, there);
 }
 
 #[tokio::test]
