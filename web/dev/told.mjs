@@ -114,3 +114,27 @@ export async function forbidden({ page, press, id, clipboard, shot, usual }) {
   await pass.locator('[data-testid=value]:not([data-hidden])').waitFor();
   assert.equal(await selected(), 'k7#Vq9!mZp2$Lx8@Wn4^Tb6&');
 }
+
+/** In another language, and on another screen and back, the clipboard goes on: one line, one clock, and what is copied later stays longer. */
+export async function goesOn({ page, press, id, state, clipboard }) {
+  const speak = async (lang, text) => {
+    await page.locator('#foot select').selectOption(lang);
+    await page.locator('.clip').getByText(text).waitFor();
+  };
+  await page.clock.runFor(20_000);
+  await speak('de', 'Die Zwischenablage wird');
+  await speak('en', 'The clipboard is emptied after');
+  await press(id('decline'));
+  await state('decline');
+  assert.ok(await id('clear').isVisible(), 'it can still be emptied');
+  await press(id('back'));
+  await state('opened');
+  await page.getByText('The clipboard is emptied after').first().waitFor();
+  await press(page.locator('[data-key=user]').getByTestId('copy'));
+  await page.locator('.clip').getByText('Username').waitFor();
+  await page.clock.runFor(15_000);
+  assert.equal(await clipboard(), 'report_reader', 'the first one would have been emptied');
+  await page.clock.runFor(16_000);
+  await page.getByText('The clipboard is empty').first().waitFor();
+  assert.equal(await clipboard(), '');
+}
