@@ -103,6 +103,26 @@ async fn for_people_the_gateway_speaks_at_its_own_level() {
     assert!(!log.contains("\"event\""), "no audit lines unless asked for");
 }
 
+#[tokio::test]
+async fn for_people_at_the_default_level_the_terminal_tells_the_story_in_its_order() {
+    let stand = Stand::start(Setup { level: "", ..Setup::default() }).await;
+    deliver(&stand).await;
+    let log = stand.log_text();
+    assert!(!log.contains(" DEBUG ") && !log.contains(" TRACE "), "louder than the default:\n{log}");
+    assert!(log.contains("running; links lead to"), "{log}");
+    let mut last = 0;
+    for event in ["Accepted", "Issued", "Delivered", "Claimed", "RotationDue", "RotationBegun", "Rotated"] {
+        let named = format!(" event={event} ");
+        let found: Vec<(usize, &str)> = log.lines().enumerate().filter(|(_, line)| line.contains(&named)).collect();
+        let [(at, line)] = found[..] else { panic!("{event} is told {} times:\n{log}", found.len()) };
+        assert!(at > last || event == "Accepted", "{event} is told too early:\n{log}");
+        let (before, _) = line.split_once(" delivery=default/one ").unwrap_or_else(|| panic!("{line}"));
+        let (_, words) = before.split_once(" INFO ").unwrap_or_else(|| panic!("{line}"));
+        assert!(words.trim().contains(' '), "{event} is told in words: {line}");
+        last = at;
+    }
+}
+
 /// Runs it as somebody who is not root: of root's processes the kernel does not show whether they can be dumped.
 fn as_somebody(command: &mut Command, folder: &Path) -> u32 {
     const NOBODY: u32 = 65_534;

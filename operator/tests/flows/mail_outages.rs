@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use ps_core::encode::from_b64;
 use ps_core::ids::Key;
 use ps_core::link::State;
 use ps_core::ports::{Ledger as _, LinkStore as _};
@@ -11,7 +12,9 @@ use ps_store::EmbeddedStore;
 use ps_testbed::{Fault, Mail, OpenBao, Phase, SmtpOptions, SmtpServer, Testbed, unique};
 use serde_json::{Value, json};
 
-use crate::support::{Invitation, KvSource, Recipient, SOON, Setup, Stand, kv_delivery};
+use crate::support::{
+    Invitation, KvSource, Needle, Recipient, SOON, Search, Seen, Setup, Stand, kv_delivery, memory_of,
+};
 
 /// An operator with a mail server of its own, and as many credentials as are wanted.
 struct Scene {
@@ -23,9 +26,12 @@ struct Scene {
 
 impl Scene {
     async fn new(hold: &'static str) -> Self {
+        Self::with(Setup { smtp_timeout: "1s", hold, ..Setup::default() }).await
+    }
+
+    async fn with(setup: Setup) -> Self {
         let bao = Testbed::connect_or_start().unwrap().bao().await.unwrap();
         let smtp = SmtpServer::start(SmtpOptions::default()).await.unwrap();
-        let setup = Setup { smtp_timeout: "1s", hold, ..Setup::default() };
         let stand = Stand::with_smtp(setup, &smtp).await;
         let mount = KvSource::new(bao).await.mount;
         let anywhere = format!("path \"{mount}/*\" {{ capabilities = [\"read\", \"patch\", \"update\"] }}");
@@ -41,7 +47,7 @@ impl Scene {
 
     /// The mails once the delivery is settled, and the one link among them that can be opened.
     async fn settled(&self, name: &str, to: &str, what: &str) -> (Vec<Mail>, Recipient) {
-        let delivered = |s: &crate::support::Seen| matches!(s.condition("Delivered").0, "True" | "Unknown");
+        let delivered = |s: &Seen| matches!(s.condition("Delivered").0, "True" | "Unknown");
         self.stand.wait_status(name, what, SOON * 2, delivered).await;
         let mails = self.smtp.wait_for_mails(to, 1, SOON).await.unwrap();
         let links: BTreeSet<String> = mails.iter().map(|mail| Invitation::of(mail).link).collect();
@@ -60,23 +66,38 @@ impl Scene {
     }
 }
 
+/// Nothing was sent, and the status says for what it waits: the fault's name and these words, and when it tries again.
+async fn assert_waits(stand: &Stand, name: &str, what: &str, reason: &str, words: &[&str]) -> Seen {
+    let waits = |s: &Seen| s.condition("Ready").1 == reason;
+    let seen = stand.wait_status(name, &format!("{reason} for {what}"), SOON, waits).await;
+    let (ready, _, said) = seen.condition("Ready");
+    assert!(words.iter().all(|word| said.contains(word)), "{what}: {words:?} in {said:?}");
+    assert_eq!((ready, seen.is("Reconciling"), seen.stalled()), ("False", true, None), "{what}");
+    assert!(!seen.is("Delivered") && !seen.text("/status/nextWakeUp").is_empty(), "{what}: {:?}", seen.0);
+    seen
+}
+
 #[tokio::test]
 async fn transient_refusals_keep_the_message_and_send_it_once() {
     let scene = Scene::new("15m").await;
     let mut deliveries = Vec::new();
-    for (index, phase) in [Phase::Rcpt, Phase::Mail, Phase::Data, Phase::Final].into_iter().enumerate() {
-        let name = format!("later-{index}");
+    for (index, (phase, at)) in
+        [(Phase::Rcpt, "RCPT"), (Phase::Data, "DATA"), (Phase::Final, "the end of the message"), (Phase::Mail, "MAIL")]
+            .into_iter()
+            .enumerate()
+    {
+        let (name, what) = (format!("later-{index}"), format!("451 at {phase:?}"));
         let (source, to) = (KvSource::below(scene.bao, &scene.mount).await, format!("{}@v.example", unique("later")));
-        // MAIL comes before the server knows for whom it is.
-        let fault = Fault::reply(phase, 451, "4.7.1 Greylisted, come back later").times(2);
+        // MAIL comes before the server knows for whom it is, so it comes last: it holds everything back.
+        let fault = Fault::reply(phase, 451, "4.7.1 Greylisted, come back later");
         scene.smtp.fault(&if phase == Phase::Mail { fault } else { fault.only_for(&to) }).await.unwrap();
         scene.stand.apply(&name, &kv_delivery(&name, &to, &source, "1h", "1s", Value::Null));
-        deliveries.push((name, source, to, phase));
+        assert_waits(&scene.stand, &name, &what, "SmtpDeferred", &["come back later", at, "451 4.7.1"]).await;
+        assert_eq!(scene.smtp.mails(&to).await.unwrap().len(), 0, "{what}");
+        deliveries.push((name, source, to, what));
     }
-    let waits = |s: &crate::support::Seen| !s.is("Delivered") && s.condition("Ready").2.contains("451");
-    scene.stand.wait_status("later-0", "what it waits for", SOON, waits).await;
-    for (name, source, to, phase) in deliveries {
-        let what = format!("451 at {phase:?}");
+    scene.smtp.clear_faults().await.unwrap();
+    for (name, source, to, what) in deliveries {
         let (mails, recipient) = scene.settled(&name, &to, &what).await;
         assert_eq!(mails.len(), 1, "{what}");
         assert_eq!(scene.stand.status(&name).attempt(), 1, "{what}: the same link all the time");
@@ -84,6 +105,83 @@ async fn transient_refusals_keep_the_message_and_send_it_once() {
         scene.stand.wait_rotated(&name, SOON).await;
         source.assert_replaced(scene.bao).await;
     }
+}
+
+/// What is in the files that a process has open, named or not.
+fn found_in_open_files(pid: u32, search: &Search) -> Vec<String> {
+    let open = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten().map(|entry| entry.path());
+    let files = open.filter(|path| std::fs::metadata(path).is_ok_and(|meta| meta.is_file()));
+    files.flat_map(|path| search.found_in(&std::fs::read(path).unwrap_or_default())).collect()
+}
+
+#[tokio::test]
+async fn a_message_that_is_held_is_in_no_file() {
+    let scene = Scene::with(Setup { smtp_timeout: "1s", level: "trace", ..Setup::default() }).await;
+    let source = KvSource::with_password(scene.bao, &scene.mount, &unique("HeldCanary")).await;
+    let to = format!("{}@v.example", unique("held"));
+    // The server keeps what it says it can't take yet: this test has in hand what the operator holds in its memory alone.
+    scene.smtp.fault(&Fault::reply(Phase::Final, 451, "4.3.0 Later").stored().only_for(&to)).await.unwrap();
+    scene.stand.apply("held", &kv_delivery("held", &to, &source, "1h", "1s", Value::Null));
+    let mail = scene.smtp.wait_for_mail(&to, SOON).await.unwrap();
+    let invitation = Invitation::of(&mail);
+    let text = invitation.fragment().strip_prefix("ps1.").unwrap();
+    let search = Search::new(vec![
+        Needle::new("the link", text),
+        Needle::bytes("S", &from_b64(text).unwrap()),
+        Needle::new("the opening code", &invitation.code),
+        Needle::new("the secret", &source.password),
+    ]);
+    search.assert_it_finds_what_is_there();
+    assert!(search.found_in(mail.text.as_ref().unwrap().as_bytes()).contains(&"the link as raw".to_owned()));
+    let held = |s: &Seen| s.condition("Delivered").1 == "Sending" && s.condition("Ready").1 == "SmtpDeferred";
+    // At once, and after it was tried again.
+    for tries in [1, 3] {
+        let mails = scene.smtp.wait_for_mails(&to, tries, SOON).await.unwrap();
+        assert!(mails.iter().all(|mail| mail.message_id == mails[0].message_id), "the same message");
+        scene.stand.wait_status("held", "the hold", SOON, held).await;
+        for folder in ["data", "manifests", "secrets"] {
+            assert_eq!(search.found_below(&scene.stand.path(folder)), [""; 0], "{folder}");
+        }
+        for (who, pid) in [("operator", scene.stand.pid()), ("gateway", scene.stand.gateway_pid())] {
+            assert_eq!(found_in_open_files(pid, &search), [""; 0], "open in the {who}");
+        }
+        assert_eq!(search.found_in(scene.stand.log_text().as_bytes()), [""; 0], "log");
+        assert_eq!(search.found_in(scene.stand.metrics().await.as_bytes()), [""; 0], "metrics");
+    }
+    // The control: it is held all the time, in the operator's memory and nowhere else; the secret isn't even there.
+    let mut in_memory = Vec::new();
+    memory_of(scene.stand.pid(), |piece| in_memory.extend(search.found_in(piece)));
+    assert!(in_memory.iter().any(|what| what.starts_with("the link as")), "{in_memory:?}");
+    assert!(!in_memory.iter().any(|what| what.starts_with("the secret as")), "{in_memory:?}");
+    assert!(held(&scene.stand.status("held")), "{:?}", scene.stand.status("held").0);
+
+    scene.smtp.clear_faults().await.unwrap();
+    let (_, recipient) = scene.settled("held", &to, "the same link in the end").await;
+    assert_eq!(scene.stand.status("held").attempt(), 1);
+    assert_eq!(recipient.open().await["password"], source.password);
+    scene.stand.wait_rotated("held", SOON).await;
+}
+
+#[tokio::test]
+async fn a_login_that_the_mail_server_refuses_is_said_and_mended_without_a_second_mail() {
+    let scene = Scene::new("15m").await;
+    scene.smtp.fault(&Fault::reply(Phase::Auth, 535, "5.7.8 Authentication credentials invalid")).await.unwrap();
+    let (source, to) = scene.deliver("login").await;
+    let refused = |s: &Seen| s.stalled() == Some("SmtpLoginRefused");
+    let seen = scene.stand.wait_status("login", "the refusal", SOON, refused).await;
+    let said = seen.condition("Stalled").2;
+    assert!(said.starts_with("smtp.username: ") && said.contains("refuses the login (535 5.7.8)"), "{said}");
+    assert!(said.contains("user and password are right"), "the remedy: {said}");
+    assert_eq!((seen.condition("Ready").0, seen.is("Delivered")), ("False", false));
+    assert!(!seen.text("/status/nextWakeUp").is_empty(), "it is looked at again");
+    // Nothing was read or sealed for a mail that could not leave.
+    assert_eq!((seen.attempt(), scene.smtp.mails(&to).await.unwrap().len()), (0, 0));
+    scene.smtp.clear_faults().await.unwrap();
+    let (mails, recipient) = scene.settled("login", &to, "the right login").await;
+    assert_eq!((mails.len(), scene.stand.status("login").attempt()), (1, 1));
+    assert_eq!(recipient.open().await["password"], source.password);
+    scene.stand.wait_rotated("login", SOON).await;
+    source.assert_replaced(scene.bao).await;
 }
 
 #[tokio::test]
@@ -94,14 +192,36 @@ async fn hanging_and_hanging_up_in_each_phase_is_overcome() {
             let (name, what) = (format!("{kind}-{index}"), format!("{kind} at {phase:?}"));
             // A start of its own, so that a session begins with the connection.
             scene.stand.stop();
-            scene.smtp.fault(&fault.times(1)).await.unwrap();
+            // A message whose answer is lost is sent once more and then left as unknown; all else is tried until it works.
+            let once = phase == Phase::Final;
+            scene.smtp.fault(&if once { fault.times(1) } else { fault }).await.unwrap();
             let (source, to) = scene.deliver(&name).await;
             scene.stand.run().await;
+            if !once {
+                let reason = if kind == "hangs" { "SmtpTimeout" } else { "SmtpConnectionLost" };
+                let seen = assert_waits(&scene.stand, &name, &what, reason, &[]).await;
+                let said = seen.condition("Ready").2;
+                assert!(at(phase).iter().any(|at| said.contains(at)), "{what}: {said}");
+                scene.smtp.clear_faults().await.unwrap();
+            }
             let (mails, recipient) = scene.settled(&name, &to, &what).await;
             assert_eq!(mails.len(), 1, "{what}");
             assert_eq!(recipient.open().await["password"], source.password, "{what}");
             scene.smtp.clear_faults().await.unwrap();
         }
+    }
+}
+
+/// What the operator calls a phase; a server that goes may be missed a step later.
+fn at(phase: Phase) -> &'static [&'static str] {
+    match phase {
+        Phase::Connect | Phase::Ehlo => &["connecting", "the greeting"],
+        Phase::Starttls => &["STARTTLS", "the TLS handshake"],
+        Phase::Auth => &["the login"],
+        Phase::Mail => &["MAIL"],
+        Phase::Rcpt => &["RCPT"],
+        Phase::Data => &["DATA"],
+        Phase::Final => &["the end of the message"],
     }
 }
 

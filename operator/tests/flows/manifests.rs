@@ -51,7 +51,7 @@ impl Clock {
 }
 
 /// Stalled, with these words in the message.
-async fn assert_stalled(stand: &Stand, name: &str, words: &[&str]) {
+async fn assert_stalled(stand: &Stand, name: &str, words: &[&str]) -> Seen {
     let seen = stand.wait_status(name, "a stall", SOON, |s| s.stalled().is_some()).await;
     let (_, _, message) = seen.condition("Stalled");
     for word in words {
@@ -59,6 +59,7 @@ async fn assert_stalled(stand: &Stand, name: &str, words: &[&str]) {
     }
     assert_eq!(seen.condition("Ready").0, "False", "{name}");
     assert!(!seen.is("Delivered"), "{name}");
+    seen
 }
 
 #[tokio::test]
@@ -112,7 +113,7 @@ async fn what_the_schema_forbids_names_field_and_remedy() {
 async fn what_only_vault_knows_names_field_and_remedy_and_is_not_tried_hot() {
     let (bao, stand, source, to) = scene().await;
     let role = RoleSource::new(bao).await;
-    let elsewhere = KvSource::new(bao).await;
+    let (elsewhere, stranger) = (KvSource::new(bao).await, RoleSource::new(bao).await);
     let rights = format!(
         "path \"{}/*\" {{ capabilities = [\"read\", \"patch\", \"update\"] }}\npath \"{}/*\" {{ capabilities = [\"read\", \"update\"] }}\n\
          path \"no-such-mount/*\" {{ capabilities = [\"read\", \"patch\", \"update\"] }}",
@@ -121,56 +122,115 @@ async fn what_only_vault_knows_names_field_and_remedy_and_is_not_tried_hot() {
     stand.connect(bao, bao.address(), &rights).await;
     let kv = |name: &str, more: Value| kv_delivery(name, &to, &source, "1h", "1h", more);
     let missing_role = RoleSource { role: "no-such-role".into(), ..role.clone() };
-    let manifests: Vec<(&str, String, Vec<&str>)> = vec![
-        ("no-key", kv("no-key", json!({"fields": [{"key": "nothing", "kind": "password"}]})), vec!["nothing"]),
+    // A connection whose token Vault does not know.
+    stand.secret("stranger", "token", "s.nobody");
+    stand.apply(
+        "stranger",
+        &format!(
+            "apiVersion: passwordsender.io/v1alpha1\nkind: VaultConnection\nmetadata: {{name: stranger}}\n\
+             spec: {{address: \"{}\", auth: {{token: {{secretKeyRef: {{name: stranger, key: token}}}}}}}}\n",
+            bao.address()
+        ),
+    );
+    let role_of = |name: &str, role: &RoleSource, ttl: &str| role_delivery(name, &to, role, ttl, "1h", Value::Null);
+    let version_1 =
+        json!({"source": {"vault": {"kv": {"version": 1}}}, "rotation": {"strategy": "None", "afterRetrieval": null}});
+    let no_passphrase = json!({"verification": {"passphrase": {"secretKeyRef": {"name": "none", "key": "k"}}}});
+    let (kv_line, role_line) = (
+        format!("Add to its policy: path \"{}/data/{}\"", elsewhere.mount, elsewhere.path),
+        format!("path \"{}/rotate-role/{}\" {{ capabilities = [\"update\"] }}", stranger.mount, stranger.role),
+    );
+    // The field to change comes first, then what is wrong, then what to do.
+    let manifests: Vec<(&str, String, &str, Vec<&str>)> = vec![
+        (
+            "no-key",
+            kv("no-key", json!({"fields": [{"key": "nothing", "kind": "password"}]})),
+            "spec.source.vault.kv.keys",
+            vec!["has no key nothing", "Name keys that the secret has, or add them to it"],
+        ),
+        (
+            "no-source-key",
+            kv(
+                "no-source-key",
+                json!({
+                    "source": {"vault": {"kv": {"keys": ["nothing", "password"]}}},
+                    "fields": [{"key": "nothing"}, {"key": "password", "kind": "password"}],
+                }),
+            ),
+            "spec.source.vault.kv.keys",
+            vec!["has no key nothing", "Name keys that the secret has, or add them to it"],
+        ),
         (
             "no-path",
             kv("no-path", json!({"source": {"vault": {"kv": {"path": "no/such/path"}}}})),
-            vec!["kv.path", "no/such/path"],
+            "spec.source.vault.kv.path",
+            vec!["no/such/path", "Write the secret, or correct the path"],
         ),
         (
             "no-mount",
             kv("no-mount", json!({"source": {"vault": {"kv": {"mount": "no-such-mount"}}}})),
-            vec!["kv.mount", "no-such-mount"],
+            "spec.source.vault.kv.mount",
+            vec!["no-such-mount", "Check the mount"],
         ),
         (
             "no-right",
             kv_delivery("no-right", &to, &elsewhere, "1h", "1h", Value::Null),
-            vec!["capabilities", &elsewhere.path],
+            "spec.source.vault.kv.path",
+            vec!["the identity lacks read on", &kv_line],
+        ),
+        (
+            "no-right-to-role",
+            role_of("no-right-to-role", &stranger, "1h"),
+            "spec.source.vault.database.staticRole",
+            vec!["the identity lacks read on", "Add to its policy: ", &role_line],
         ),
         (
             "no-connection",
             kv("no-connection", json!({"source": {"vault": {"connectionRef": {"name": "nowhere"}}}})),
-            vec!["connectionRef.name", "nowhere"],
+            "spec.source.vault.connectionRef.name",
+            vec!["nowhere", "Add it to the manifests folder"],
         ),
-        ("no-role", role_delivery("no-role", &to, &missing_role, "1h", "1h", Value::Null), vec!["no-such-role"]),
+        (
+            "no-login",
+            kv("no-login", json!({"source": {"vault": {"connectionRef": {"name": "stranger"}}}})),
+            "spec.auth.token.secretKeyRef",
+            vec!["default/stranger", "Put a new token into key token of secret stranger"],
+        ),
+        (
+            "no-role",
+            role_of("no-role", &missing_role, "1h"),
+            "spec.source.vault.database.staticRole",
+            vec!["no static role no-such-role", "Create it at", "or correct the name"],
+        ),
         (
             "short-period",
-            role_delivery("short-period", &to, &role, "720h", "1h", Value::Null),
-            vec!["link.ttl", "rotation_period"],
+            role_of("short-period", &role, "720h"),
+            "spec.link.ttl",
+            vec!["rotates role", "lengthen the role's rotation_period"],
         ),
         (
             "no-passphrase",
-            kv(
-                "no-passphrase",
-                json!({"verification": {"passphrase": {"secretKeyRef": {"name": "none", "key": "k"}}}}),
-            ),
-            vec!["default/none/k"],
+            kv("no-passphrase", no_passphrase),
+            "spec.verification.passphrase.secretKeyRef",
+            vec!["the secret default/none/k", "Put it into the file"],
         ),
         (
             "wrong-version",
-            kv(
-                "wrong-version",
-                json!({"source": {"vault": {"kv": {"version": 1}}}, "rotation": {"strategy": "None", "afterRetrieval": null}}),
-            ),
-            vec!["kv"],
+            kv("wrong-version", version_1),
+            "spec.source.vault.kv.version",
+            vec!["KV version 2", "Set version: 2"],
         ),
     ];
-    for (name, text, _) in &manifests {
+    for (name, text, ..) in &manifests {
         stand.apply(name, text);
     }
-    for (name, _, words) in &manifests {
-        assert_stalled(&stand, name, words).await;
+    for (name, _, field, words) in &manifests {
+        let seen = assert_stalled(&stand, name, words).await;
+        let said = seen.condition("Stalled").2;
+        assert!(
+            field.is_empty() || said.starts_with(&format!("{field}: ")),
+            "{name}: {field} is not named by {said:?}"
+        );
     }
     // Nothing is tried hot: half a minute at least lies between two tries of one of them.
     let log = stand.log_text();

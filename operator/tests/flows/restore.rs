@@ -172,8 +172,50 @@ async fn deleted_and_made_anew_is_not_sent_again_unless_asked() {
     let seen = stand.wait_status("shop", "held", SOON, |s| s.stalled() == Some("AlreadyDelivered")).await;
     assert!(seen.condition("Stalled").2.contains("redeliver"), "{:?}", seen.condition("Stalled"));
     scene.assert_mails(1).await;
+    assert_eq!((stand.audited("shop", "Held"), stand.audited("shop", "Adopted")), (1, 0), "nothing said who it was");
 
     stand.apply("shop", &scene.manifest("1h", json!({"redeliver": "again"})));
+    let mails = stand.mails(&scene.to, 2, SOON).await;
+    let fields = Recipient::new(&Invitation::of(&mails[1])).open().await;
+    assert_eq!(fields["password"], scene.source.now(scene.bao).await["password"]);
+}
+
+#[tokio::test]
+async fn removed_and_put_back_with_its_stamp_it_is_adopted_and_sends_nothing() {
+    let scene = Scene::new(Setup::default()).await;
+    let stand = &scene.stand;
+    stand.apply("shop", &scene.manifest("1h", json!({})));
+    let first = Recipient::new(&scene.invitation().await);
+    let status = stand.path("manifests/shop.status.yaml");
+    let stamped = fs::read_to_string(&status).unwrap();
+    assert!(stamped.contains("passwordsender.io/stamp"), "{stamped}");
+    let put_back = |more: Value| {
+        fs::write(&status, &stamped).unwrap();
+        stand.apply("shop", &scene.manifest("1h", more));
+    };
+    // Back before its absence is believed: nothing has happened.
+    stand.remove("shop");
+    fs::remove_file(&status).unwrap();
+    put_back(json!({}));
+    scene.assert_mails(1).await;
+    assert_eq!((first.lookup().await.state(), stand.audited("shop", "Removed")), ("open", 0));
+
+    // Back after its withdrawal, with a wish that is of another time: it is known by its stamp, and asks for nothing.
+    stand.remove("shop");
+    wait_until("its rotation", SOON, async || (stand.audited("shop", "Rotated") == 1).then_some(())).await.unwrap();
+    assert_eq!(first.claim().await.state(), "revoked");
+    wait_until("its release", SOON, async || stand.status("shop").0.is_null().then_some(())).await.unwrap();
+    put_back(json!({"redeliver": "from the backup"}));
+    let held = |s: &Seen| s.stalled() == Some("AlreadyDelivered");
+    let seen = stand.wait_status("shop", "held", SOON, held).await;
+    assert!(seen.condition("Stalled").2.contains("redeliver"), "{:?}", seen.condition("Stalled"));
+    assert_eq!((stand.audited("shop", "Adopted"), stand.audited("shop", "Held")), (1, 0));
+    scene.assert_mails(1).await;
+    stand.restart().await;
+    scene.assert_mails(1).await;
+    assert_eq!((first.claim().await.state(), stand.audited("shop", "Issued")), ("revoked", 1));
+
+    stand.apply("shop", &scene.manifest("1h", json!({"redeliver": "now"})));
     let mails = stand.mails(&scene.to, 2, SOON).await;
     let fields = Recipient::new(&Invitation::of(&mails[1])).open().await;
     assert_eq!(fields["password"], scene.source.now(scene.bao).await["password"]);

@@ -25,7 +25,7 @@ pub struct Setup {
     pub hold: &'static str,
     /// `lease`, if not the operator's own default.
     pub lease: Option<&'static str>,
-    /// `log.level`.
+    /// `log.level`; empty for the operator's own default.
     pub level: &'static str,
     /// Whether the audit trail lies beside the data folder, as on another volume, instead of in it.
     pub audit_elsewhere: bool,
@@ -97,13 +97,14 @@ impl Stand {
         let Setup { smtp_timeout, hold, lease, level, audit_elsewhere, .. } = &self.setup;
         let (port, admin, smtp) = (self.port, self.admin, self.smtp_at);
         let lease = lease.map(|lease| format!("lease: {lease}\n")).unwrap_or_default();
+        let log = if level.is_empty() { String::new() } else { format!("log: {{level: {level}}}\n") };
         let audit = if *audit_elsewhere { "audit: {file: other-volume/audit.jsonl}\n" } else { "" };
         if *audit_elsewhere {
             fs::create_dir_all(self.path("other-volume")).unwrap();
         }
         format!(
             "publicUrl: http://127.0.0.1:{port}\nlisten: 127.0.0.1:{port}\nadmin: {{listen: 127.0.0.1:{admin}}}\n\
-             sender: Platform team\nsecrets: secrets\npage: {{name: The stand, hstsSeconds: 60}}\n{lease}log: {{level: {level}}}\nmail: {{hold: {hold}}}\n{audit}\
+             sender: Platform team\nsecrets: secrets\npage: {{name: The stand, hstsSeconds: 60}}\n{lease}{log}mail: {{hold: {hold}}}\n{audit}\
              smtp: {{host: localhost, port: {smtp}, caFile: ca.pem, username: {user}, timeout: {smtp_timeout}, \
              passwordFile: secrets/default/mail/password, from: \"Password Sender <noreply@sender.example>\"}}\n"
         )
@@ -124,7 +125,10 @@ impl Stand {
         let mut command = Command::new(program());
         command.args(words).arg("--config").arg(self.path("config.yaml"));
         command.current_dir(self.folder.path());
-        command.env("PASSWORD_SENDER_LOG", self.setup.level);
+        match self.setup.level {
+            "" => command.env_remove("PASSWORD_SENDER_LOG"),
+            level => command.env("PASSWORD_SENDER_LOG", level),
+        };
         command.envs(self.setup.env.iter().map(|(name, value)| (name, value)));
         command
     }

@@ -97,6 +97,11 @@ pub(crate) fn is_denial(fault: &Fault) -> bool {
     fault.code == DENIED
 }
 
+/// Names the manifest's field that a refused request was for, unless whoever made it has done so. An outage is no field's.
+pub(crate) fn for_field(fault: Fault, field: &'static str) -> Fault {
+    if is_denial(&fault) && fault.field.is_none() { fault.field(field) } else { fault }
+}
+
 /// What is there now can't be told from what was delivered without reading it, which the identity may not.
 pub(crate) fn values_unseen(message: String) -> Fault {
     Fault::new(Class::Misconfigured, "vault-values-unseen", message)

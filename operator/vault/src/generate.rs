@@ -63,7 +63,7 @@ async fn from_policy(peer: &Peer, policy: &str) -> Result<SecretString, Fault> {
             .remedy("Write the policy to sys/policies/password, or leave the field out"));
     }
     if !answer.is_success() {
-        return Err(fault::of_status(peer.at(), &request, &answer));
+        return Err(fault::for_field(fault::of_status(peer.at(), &request, &answer), field::PASSWORD_POLICY));
     }
     let generated: Option<Generated> =
         envelope(&answer.body).and_then(|envelope| serde_json::from_str(envelope.data?.get()).ok());

@@ -53,6 +53,7 @@ pub use counts::RequestCount;
 pub use plain::Verb;
 
 use counts::Counts;
+use path::field;
 use peer::{Keeper, Peer};
 use written::Written;
 
@@ -118,6 +119,34 @@ impl VaultClient {
         keepers.insert(at.name.clone(), Keeper::start(Arc::clone(&peer)));
         Ok(peer)
     }
+
+    async fn rotated(&self, peer: &Peer, source: &Source, step: &Step) -> Result<(), Fault> {
+        let written = &self.written;
+        match (source, step) {
+            (
+                Source::Kv2 { mount, path, .. },
+                Step::WriteNewVersion { cas: Some(cas), keys, password_policy, destroy },
+            ) => {
+                kv2::write(peer, mount, path, *cas, keys, password_policy.as_deref(), written).await?;
+                // The compare-and-set is known to have succeeded, so the old version is not needed any more.
+                match destroy {
+                    Some(version) => kv2::destroy(peer, mount, path, *version).await,
+                    None => Ok(()),
+                }
+            }
+            (Source::Kv2 { mount, path, .. }, Step::DestroyVersion(version)) => {
+                kv2::destroy(peer, mount, path, *version).await
+            }
+            (Source::Kv1 { mount, path, keys: named }, Step::WriteNewVersion { keys, password_policy, .. }) => {
+                kv1::write(peer, mount, path, named, keys, password_policy.as_deref()).await
+            }
+            (Source::DatabaseStatic { mount, role }, Step::RotateRole) => database::rotate(peer, mount, role).await,
+            _ => {
+                let message = format!("the step {} does not fit the source {}", step.name(), source.place());
+                Err(Fault::new(Class::Permanent, "vault-step-mismatch", message))
+            }
+        }
+    }
 }
 
 impl std::fmt::Debug for VaultClient {
@@ -135,11 +164,12 @@ impl Vault for VaultClient {
 
     async fn read(&self, at: &Connection, source: &Source) -> Result<Reading, Fault> {
         let peer = self.peer(at)?;
-        match source {
+        let reading = match source {
             Source::Kv2 { mount, path, keys } => kv2::read(&peer, mount, path, keys).await,
             Source::Kv1 { mount, path, keys } => kv1::read(&peer, mount, path, keys).await,
             Source::DatabaseStatic { mount, role } => database::read(&peer, mount, role).await,
-        }
+        };
+        reading.map_err(|fault| fault::for_field(fault, field::of(source)))
     }
 
     async fn observe(
@@ -151,41 +181,18 @@ impl Vault for VaultClient {
         now: Timestamp,
     ) -> Result<SourceSight, Fault> {
         let peer = self.peer(at)?;
-        match source {
+        let sight = match source {
             Source::Kv2 { mount, path, keys } => {
                 kv2::observe(&peer, (mount, path), keys, delivered, tag_key, now, &self.written).await
             }
             Source::Kv1 { mount, path, keys } => kv1::observe(&peer, mount, path, keys, tag_key, now).await,
             Source::DatabaseStatic { mount, role } => database::observe(&peer, mount, role, tag_key, now).await,
-        }
+        };
+        sight.map_err(|fault| fault::for_field(fault, field::of(source)))
     }
 
     async fn rotate(&self, at: &Connection, source: &Source, step: &Step) -> Result<(), Fault> {
-        let written = &self.written;
-        let peer = self.peer(at)?;
-        match (source, step) {
-            (
-                Source::Kv2 { mount, path, .. },
-                Step::WriteNewVersion { cas: Some(cas), keys, password_policy, destroy },
-            ) => {
-                kv2::write(&peer, mount, path, *cas, keys, password_policy.as_deref(), written).await?;
-                // The compare-and-set is known to have succeeded, so the old version is not needed any more.
-                match destroy {
-                    Some(version) => kv2::destroy(&peer, mount, path, *version).await,
-                    None => Ok(()),
-                }
-            }
-            (Source::Kv2 { mount, path, .. }, Step::DestroyVersion(version)) => {
-                kv2::destroy(&peer, mount, path, *version).await
-            }
-            (Source::Kv1 { mount, path, keys: named }, Step::WriteNewVersion { keys, password_policy, .. }) => {
-                kv1::write(&peer, mount, path, named, keys, password_policy.as_deref()).await
-            }
-            (Source::DatabaseStatic { mount, role }, Step::RotateRole) => database::rotate(&peer, mount, role).await,
-            _ => {
-                let message = format!("the step {} does not fit the source {}", step.name(), source.place());
-                Err(Fault::new(Class::Permanent, "vault-step-mismatch", message))
-            }
-        }
+        let done = self.rotated(&*self.peer(at)?, source, step).await;
+        done.map_err(|fault| fault::for_field(fault, field::of(source)))
     }
 }

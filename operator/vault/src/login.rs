@@ -44,12 +44,10 @@ pub(crate) async fn login(peer: &Peer) -> Result<Session, Fault> {
 }
 
 async fn by_token(peer: &Peer, at: &SecretKeyRef) -> Result<Session, Fault> {
-    let token = secret(peer, at).await?;
+    let token = secret(peer, at, field::TOKEN).await?;
     if !is_header(token.expose()) {
         let message = format!("connection {}: the token is not plain ASCII", fault::name(peer.at()));
-        return Err(
-            Fault::new(Class::Misconfigured, "vault-token-invalid", message).field("spec.auth.token.secretKeyRef")
-        );
+        return Err(Fault::new(Class::Misconfigured, "vault-token-invalid", message).field(field::TOKEN));
     }
     let now = peer.now();
     let request = Request::get(Operation::Lookup, "auth/token/lookup-self".to_owned());
@@ -62,7 +60,7 @@ async fn by_token(peer: &Peer, at: &SecretKeyRef) -> Result<Session, Fault> {
     if answer.status == 403 {
         let remedy = format!("Put a new token into key {} of secret {}", at.key, at.name);
         let message = "Vault does not know the token, or it has ended";
-        return Err(fault::login_denied(peer.at(), message, "spec.auth.token.secretKeyRef", &remedy));
+        return Err(fault::login_denied(peer.at(), message, field::TOKEN, &remedy));
     }
     if !answer.is_success() {
         return Err(fault::of_status(peer.at(), &request, &answer));
@@ -80,7 +78,7 @@ async fn by_token(peer: &Peer, at: &SecretKeyRef) -> Result<Session, Fault> {
 
 async fn by_app_role(peer: &Peer, mount: &str, role_id: &str, secret_id: &SecretKeyRef) -> Result<Session, Fault> {
     let path = path::join(&[("auth", None), (mount, Some(field::APPROLE_MOUNT)), ("login", None)])?;
-    let secret = secret(peer, secret_id).await?;
+    let secret = secret(peer, secret_id, field::APPROLE_SECRET).await?;
     let mut body = Object::new(role_id.len() + secret.len());
     body.text("role_id", &SecretString::new(role_id.to_owned()));
     body.text("secret_id", &secret);
@@ -94,7 +92,7 @@ async fn by_app_role(peer: &Peer, mount: &str, role_id: &str, secret_id: &Secret
                 "Check roleId, that key {} of secret {} holds a secret id that is still good, and that AppRole is mounted at auth/{mount}",
                 secret_id.key, secret_id.name
             );
-            Err(fault::login_denied(peer.at(), "Vault refuses the AppRole login", "spec.auth.appRole", &remedy))
+            Err(fault::login_denied(peer.at(), "Vault refuses the AppRole login", field::APPROLE, &remedy))
         }
         200 => logged_in(peer, &request, &answer, now),
         _ => Err(fault::of_status(peer.at(), &request, &answer)),
@@ -179,12 +177,17 @@ fn issued(peer: &Peer, request: &Request, body: &ps_core::secret::SecretBytes) -
 }
 
 /// Reads a secret of the connection's namespace, without the white space that editors leave around it.
-async fn secret(peer: &Peer, at: &SecretKeyRef) -> Result<SecretString, Fault> {
-    let found = peer.connections().secret(&peer.at().secrets_in, at).await?;
+/// `field` is the connection's that names it.
+async fn secret(peer: &Peer, at: &SecretKeyRef, field: &'static str) -> Result<SecretString, Fault> {
+    let found = peer.connections().secret(&peer.at().secrets_in, at).await;
+    let named = |fault: Fault| if fault.is_transient() || fault.field.is_some() { fault } else { fault.field(field) };
+    let found = found.map_err(named)?;
     let trimmed = found.expose().trim();
     if trimmed.is_empty() {
         let message = format!("key {} of secret {} is empty", at.key, at.name);
-        return Err(Fault::new(Class::Misconfigured, "vault-login-secret-empty", message).field("spec.auth"));
+        return Err(Fault::new(Class::Misconfigured, "vault-login-secret-empty", message)
+            .field(field)
+            .remedy("Put it there"));
     }
     Ok(SecretString::new(trimmed.to_owned()))
 }

@@ -10,6 +10,16 @@ const MAX_BYTES: usize = 1024;
 
 /// The manifest's field that a path part comes from.
 pub(crate) mod field {
+    use ps_core::delivery::Source;
+
+    /// What a source is named by: the field to change, or to be allowed, where Vault refuses a request about it.
+    pub(crate) const fn of(source: &Source) -> &'static str {
+        match source {
+            Source::Kv2 { .. } | Source::Kv1 { .. } => KV_PATH,
+            Source::DatabaseStatic { .. } => DATABASE_ROLE,
+        }
+    }
+
     pub(crate) const KV_MOUNT: &str = "spec.source.vault.kv.mount";
     pub(crate) const KV_PATH: &str = "spec.source.vault.kv.path";
     pub(crate) const KV_KEYS: &str = "spec.source.vault.kv.keys";
@@ -19,6 +29,9 @@ pub(crate) mod field {
     pub(crate) const PASSWORD_POLICY: &str = "spec.rotation.passwordPolicy";
     pub(crate) const ROTATION_KEYS: &str = "spec.rotation.keys";
     /// Of a `VaultConnection` or `ClusterVaultConnection`, as are those below.
+    pub(crate) const TOKEN: &str = "spec.auth.token.secretKeyRef";
+    pub(crate) const APPROLE: &str = "spec.auth.appRole";
+    pub(crate) const APPROLE_SECRET: &str = "spec.auth.appRole.secretIdRef";
     pub(crate) const APPROLE_MOUNT: &str = "spec.auth.appRole.mount";
     pub(crate) const KUBERNETES: &str = "spec.auth.kubernetes";
     pub(crate) const KUBERNETES_MOUNT: &str = "spec.auth.kubernetes.mount";

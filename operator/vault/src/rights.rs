@@ -24,7 +24,7 @@ struct Need {
 /// shows when it is needed.
 ///
 /// # Errors
-/// Denied `vault-capability-missing`, naming every path and capability that is lacking, with the policy's lines as remedy.
+/// Denied `vault-capability-missing`, naming the source's field and every path and capability that is lacking, with the policy's lines as remedy.
 pub(crate) async fn check(peer: &Peer, source: &Source, strategy: Strategy) -> Result<(), Fault> {
     let session = peer.session().await?;
     if session.knows_right(source, strategy) {
@@ -40,7 +40,7 @@ pub(crate) async fn check(peer: &Peer, source: &Source, strategy: Strategy) -> R
         tracing::debug!(connection = %fault::name(peer.at()), "the identity may not ask for its capabilities");
     } else if answer.is_success() {
         let granted = data(&answer.body).ok_or_else(|| fault::unreadable(peer.at(), &request))?;
-        judge(peer, &needs, &granted)?;
+        judge(peer, source, &needs, &granted)?;
     } else {
         return Err(fault::of_status(peer.at(), &request, &answer));
     }
@@ -59,7 +59,7 @@ enum Words {
     Other(serde::de::IgnoredAny),
 }
 
-fn judge(peer: &Peer, needs: &[Need], granted: &Granted) -> Result<(), Fault> {
+fn judge(peer: &Peer, source: &Source, needs: &[Need], granted: &Granted) -> Result<(), Fault> {
     let may = |need: &Need| match granted.get(&need.path) {
         Some(Words::List(words)) => words.iter().any(|word| word == need.capability || word == "root"),
         _ => false,
@@ -72,7 +72,9 @@ fn judge(peer: &Peer, needs: &[Need], granted: &Granted) -> Result<(), Fault> {
     let list = join(|need| format!("{} on {}", need.capability, need.path), ", ");
     let lines = join(|need| fault::policy_line(&need.path, &[need.capability]), "; ");
     let message = format!("connection {}: the identity lacks {list}", fault::name(peer.at()));
-    Err(Fault::new(Class::Denied, "vault-capability-missing", message).remedy(format!("Add to its policy: {lines}")))
+    Err(Fault::new(Class::Denied, "vault-capability-missing", message)
+        .field(field::of(source))
+        .remedy(format!("Add to its policy: {lines}")))
 }
 
 /// All that reading and `strategy` need.

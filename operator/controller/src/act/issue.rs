@@ -58,7 +58,7 @@ impl Controller {
             None => None,
             Some(name) => {
                 let secret = self.ports.connections.secret(&key.namespace, name).await;
-                Some(secret.map_err(|fault| Trip::Delivery { attempt: number, fault })?)
+                Some(secret.map_err(|fault| Trip::Delivery { attempt: number, fault: passphrase_fault(fault) })?)
             }
         };
 
@@ -351,6 +351,12 @@ fn terms(spec: &Spec, keys: Vec<String>, expires_at: Timestamp, not_after: Times
         notify: spec.notify.clone(),
         recipient: spec.recipient.masked(),
     }
+}
+
+/// Which field names the secret, where somebody has to change something.
+fn passphrase_fault(fault: Fault) -> Fault {
+    let known = fault.is_transient() || fault.field.is_some();
+    if known { fault } else { fault.field("spec.verification.passphrase.secretKeyRef") }
 }
 
 fn too_short(spec: &Spec, reading: &Reading) -> Fault {

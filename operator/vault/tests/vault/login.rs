@@ -174,7 +174,12 @@ async fn logins_that_fail_say_what_to_change() {
     assert_fault(bench.vault.read(&at, &source).await, "vault-login-denied", Class::Denied, &["auth/nowhere"]);
     bench.secrets.put("login/token", " \n");
     at.auth = Auth::Token { secret: key("login", "token") };
-    assert_fault(bench.vault.read(&at, &source).await, "vault-login-secret-empty", Class::Misconfigured, &[]);
+    assert_fault(
+        bench.vault.read(&at, &source).await,
+        "vault-login-secret-empty",
+        Class::Misconfigured,
+        &["spec.auth.appRole.secretIdRef: "],
+    );
     for (address, code) in [
         ("http://127.0.0.1:1/vault", "vault-address-invalid"),
         ("ftp://127.0.0.1", "vault-address-invalid"),
@@ -197,9 +202,10 @@ async fn lacking_rights_are_named_before_they_are_needed() {
     let outcome = bench.vault.check_rights(&at, &source, Strategy::WriteNewVersion).await;
     let line = format!("path \"{mount}/destroy/x\" {{ capabilities = [\"update\"] }}");
     let patch = format!("patch on {mount}/data/x");
-    assert_fault(outcome, "vault-capability-missing", Class::Denied, &[&line, &patch]);
+    assert_fault(outcome, "vault-capability-missing", Class::Denied, &["spec.source.vault.kv.path: ", &line, &patch]);
     let outcome = bench.vault.check_rights(&at, &role("db", "app"), Strategy::RotateRole).await;
-    assert_fault(outcome, "vault-capability-missing", Class::Denied, &["update on db/rotate-role/app"]);
+    let fields = ["spec.source.vault.database.staticRole: ", "update on db/rotate-role/app"];
+    assert_fault(outcome, "vault-capability-missing", Class::Denied, &fields);
 
     // What was found is remembered, what was lacking is asked again.
     let before = bench.requests("capabilities");
@@ -211,7 +217,9 @@ async fn lacking_rights_are_named_before_they_are_needed() {
     // A denied read names path, operation and the line to add; a young token is not replaced for it.
     let outcome = bench.vault.read(&at, &kv2(mount, "other", &[])).await;
     let line = format!("path \"{mount}/data/other\" {{ capabilities = [\"read\"] }}");
-    assert_fault(outcome, "vault-denied", Class::Denied, &["read of", &line]);
+    assert_fault(outcome, "vault-denied", Class::Denied, &["spec.source.vault.kv.path: ", "read of", &line]);
+    let outcome = bench.vault.read(&at, &role("db", "other")).await;
+    assert_fault(outcome, "vault-denied", Class::Denied, &["spec.source.vault.database.staticRole: ", "read of"]);
     assert_eq!(bench.requests("lookup"), 1);
 }
 
