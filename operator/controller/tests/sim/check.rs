@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ps_core::audit::{EventKind, Writer};
+use ps_core::audit::{Event, EventKind, Writer};
 use ps_core::delivery::Strategy;
 use ps_core::entry::{MailState, RevokeCause};
 use ps_core::ids::{Digest, LinkId};
@@ -40,6 +40,14 @@ pub fn always(world: &Shared) {
     }
 
     factors(&w);
+    for (entry, _) in w.ledger.values().filter(|_| w.restores == 0) {
+        // Each event is in the outbox or on the trail.
+        let told = w.audited.get(&(entry.key.clone(), entry.incarnation()));
+        let waits =
+            |event: &&Event| event.writer == Writer::Operator && told.is_none_or(|told| !told.contains(&event.seq));
+        let known = told.map_or(0, BTreeSet::len) + entry.outbox.iter().filter(waits).count();
+        assert_eq!(known as u64, entry.next_seq, "{EveryChangeIsAudited}: {} is not whole", entry.key);
+    }
     for id in w.store.keys().filter(|_| w.restores == 0) {
         assert!(w.attempt_of(*id).is_some(), "{IntentFirst}: {id} is in the store, and the ledger knows nothing of it");
     }

@@ -1,7 +1,7 @@
 //! What operators keep outside of themselves: records, entries, the audit trail and the manifests.
 
 use async_trait::async_trait;
-use ps_core::audit::Event;
+use ps_core::audit::{Event, Writer};
 use ps_core::delivery::Manifest;
 use ps_core::entry::{Common, Entry, RevokeCause};
 use ps_core::error::{Class, Fault};
@@ -41,6 +41,7 @@ impl LinkStore for Sim {
         {
             assert!(manifest.stamp.is_some(), "{IntentFirst}: {} is put for an object without a stamp", record.id());
         }
+        w.written("a record", record);
         let version = w.next_version();
         w.store.insert(record.id(), (record.clone(), version));
         Ok(version)
@@ -57,6 +58,7 @@ impl LinkStore for Sim {
         if w.store.get(&record.id()).map(|(_, v)| *v) != Some(unchanged) {
             return Err(CasError::Conflict);
         }
+        w.written("a record", record);
         let version = w.next_version();
         w.store.insert(record.id(), (record.clone(), version));
         Ok(version)
@@ -101,6 +103,7 @@ impl Ledger for Sim {
         if w.ledger.contains_key(&entry.key) {
             return Err(CasError::AlreadyExists);
         }
+        w.written("an entry", entry);
         Ok(w.keep(entry))
     }
     async fn replace(&self, entry: &Entry, unchanged: u64) -> Result<u64, CasError> {
@@ -113,6 +116,8 @@ impl Ledger for Sim {
         assert!(w.restored.is_some() || withdrawn(entry) == before, "withdrawn for a restore that was accepted");
         // What a ledger keeps must survive its own encoding.
         let text = serde_json::to_string(entry).unwrap();
+        w.said("an entry", &text);
+        w.let_go(&w.ledger[&entry.key].0, Some(entry));
         let entry: Entry = serde_json::from_str(&text).unwrap();
         Ok(w.keep(&entry))
     }
@@ -121,6 +126,7 @@ impl Ledger for Sim {
         if w.ledger.get(key).map(|(_, v)| *v) != Some(unchanged) {
             return Err(CasError::Conflict);
         }
+        w.let_go(&w.ledger[key].0, None);
         w.ledger.remove(key);
         Ok(())
     }
@@ -153,6 +159,10 @@ impl AuditSink for Sim {
     async fn append(&self, events: &[Event]) -> Result<(), Fault> {
         let mut w = self.world.lock();
         failing(&w, "audit")?;
+        w.written("an event", &events);
+        for event in events.iter().filter(|event| event.writer == Writer::Operator) {
+            w.audited.entry((event.delivery.clone(), event.incarnation.clone())).or_default().insert(event.seq);
+        }
         w.audit.extend_from_slice(events);
         Ok(())
     }
@@ -178,7 +188,8 @@ impl Manifests for Sim {
         }
         Ok(())
     }
-    async fn put_status(&self, _: &Key, _: &str, _: &Status) -> Result<(), Fault> {
+    async fn put_status(&self, _: &Key, _: &str, status: &Status) -> Result<(), Fault> {
+        self.world.lock().written("a status", status);
         // Lost as soon as it is written: nothing may depend on it.
         Ok(())
     }

@@ -18,6 +18,7 @@ mod people;
 mod ports;
 mod story;
 mod world;
+mod written;
 
 use world::World;
 

@@ -127,11 +127,15 @@ impl StepLog for Sim {
         w.say(format!("{}: {key} {action}: {}", self.name, decision.reason));
     }
     fn failed(&self, key: &Key, fault: &Fault) {
-        self.world.lock().say(format!("{}: {key} failed: {}", self.name, fault.code));
+        let mut w = self.world.lock();
+        w.said("a fault", &format!("{fault:?}"));
+        w.say(format!("{}: {key} failed: {}", self.name, fault.code));
     }
     fn wrote(&self, _: Option<&Entry>, _: &Entry) {}
     fn rested(&self, key: &Key, status: &Status) {
-        self.world.lock().statuses.insert(key.clone(), status.clone());
+        let mut w = self.world.lock();
+        w.written("a status", status);
+        w.statuses.insert(key.clone(), status.clone());
     }
 }
 
@@ -300,6 +304,7 @@ impl Mailer for Sim {
         let record = opener.id();
         let code = mail.opening_code.expose().to_owned();
         w.mails.push(Mail { key, link: fragment, code, record, value, token, place, strategy });
+        w.mailed();
         if luck == 2 {
             return Err(MailError::Unknown(Fault::new(Class::Transient, "reply-lost", "closed after DATA")));
         }
@@ -343,6 +348,7 @@ impl Mailer for Sim {
         if luck == 0 {
             return Err(MailError::Deferred(Fault::new(Class::Transient, "greylisted", "later")));
         }
+        w.said("a notice", &format!("{mail:?}"));
         w.notices.insert((mail.delivery.clone(), format!("{:?}", mail.kind), mail.message_id.clone()));
         match luck {
             3 => Err(MailError::NotSent(Fault::new(Class::Transient, "mail-down", "not today"))),

@@ -78,6 +78,8 @@ pub struct State {
     /// Notices as received: of which delivery, of what, Message-ID.
     pub notices: BTreeSet<(Key, String, String)>,
     pub audit: Vec<Event>,
+    /// The operators' own events on the trail: delivery and incarnation, and each sequence number.
+    pub audited: BTreeMap<(Key, String), BTreeSet<u64>>,
     pub late: Vec<(String, ps_core::rotation::Step)>,
     pub backup: Backup,
     pub restores: u32,
