@@ -5,7 +5,9 @@ use std::time::Duration;
 use ps_testbed::{HttpProxy, OpenBao, ProxyAction, ProxyRule, Testbed, unique, wait_until};
 use serde_json::{Value, json};
 
-use crate::support::{Invitation, KvSource, Recipient, RoleSource, SOON, Setup, Stand, kv_delivery, role_delivery};
+use crate::support::{
+    Invitation, KvSource, Recipient, RoleSource, SOON, Seen, Setup, Stand, kv_delivery, role_delivery,
+};
 
 /// Longer than the wait between two tries of what only a person can mend.
 const AFTER_A_PERSON: Duration = Duration::from_secs(90);
@@ -76,46 +78,123 @@ async fn an_openbao_that_hangs_delays_only_those_who_use_it() {
     assert_eq!(slow.recipient(&to).await.open().await["password"], source.password);
 }
 
+/// What the status must say while a fault stands in the way.
+struct Waits {
+    reason: &'static str,
+    words: &'static [&'static str],
+    /// Whether it waits for a person.
+    stalls: bool,
+}
+
+const LIMITED: Waits =
+    Waits { reason: "VaultRateLimited", words: &["Vault answers 429 to", "rate limit"], stalls: false };
+const UNAVAILABLE: Waits = Waits { reason: "VaultError5xx", words: &["Vault answers 503 to"], stalls: false };
+const FAILED: Waits = Waits { reason: "VaultError5xx", words: &["Vault answers 500 to"], stalls: false };
+const SILENT: Waits = Waits { reason: "VaultTimeout", words: &["over connection default/vault"], stalls: false };
+const GONE: Waits = Waits { reason: "VaultUnreachable", words: &["over connection default/vault"], stalls: false };
+const DENIED: Waits = Waits {
+    reason: "VaultDenied",
+    words: &["spec.source.vault.", "Vault denies ", "Add to its policy: path \""],
+    stalls: true,
+};
+
+impl Waits {
+    async fn assert_said(&self, stand: &Stand, name: &str, what: &str) {
+        let seen = stand.wait_status(name, &format!("{} at {what}", self.reason), SOON, |s| self.is_said(s)).await;
+        assert!(!seen.text("/status/nextWakeUp").is_empty(), "{what}: {:?}", seen.0);
+    }
+
+    fn is_said(&self, seen: &Seen) -> bool {
+        let (ready, reason, said) = seen.condition("Ready");
+        let words = self.words.iter().all(|word| said.contains(word));
+        let kind = if self.stalls { seen.stalled() == Some(self.reason) } else { seen.is("Reconciling") };
+        ready == "False" && reason == self.reason && words && kind
+    }
+}
+
 #[tokio::test]
 async fn refusals_and_lost_answers_at_each_request_cost_neither_a_second_mail_nor_a_second_version() {
     use ProxyAction::{DoneBut, DoneButDrop, DoneButHang, Drop, Refuse};
     let (bao, proxy, stand, first) = behind_a_proxy().await;
+    // Those without a number go on until the status has said so.
     let faults = [
-        ("GET", "/data/", Refuse(429), 2),
-        ("GET", "/data/", Refuse(503), 2),
-        ("GET", "/data/", Refuse(403), 1),
-        ("GET", "/data/", DoneBut(500), 1),
-        ("GET", "/data/", Drop, 1),
-        ("GET", "/data/", DoneButHang, 1),
-        ("PATCH", "/data/", Refuse(429), 1),
-        ("PATCH", "/data/", Refuse(503), 2),
-        ("PATCH", "/data/", DoneBut(500), 1),
-        ("PATCH", "/data/", DoneButDrop, 1),
-        ("PATCH", "/data/", DoneButHang, 1),
-        ("GET", "/metadata/", Refuse(503), 1),
-        ("PUT", "/destroy/", DoneBut(500), 1),
-        ("POST", "/destroy/", DoneBut(500), 1),
-        ("", "/destroy/", Drop, 1),
+        ("GET", "/data/", Refuse(429), None, Some(&LIMITED)),
+        ("GET", "/data/", Refuse(503), None, Some(&UNAVAILABLE)),
+        ("GET", "/data/", Refuse(403), None, Some(&DENIED)),
+        ("GET", "/data/", DoneBut(500), None, Some(&FAILED)),
+        ("GET", "/data/", Drop, None, Some(&GONE)),
+        ("GET", "/data/", DoneButHang, None, Some(&SILENT)),
+        ("PATCH", "/data/", Refuse(429), None, Some(&LIMITED)),
+        ("PATCH", "/data/", Refuse(503), None, Some(&UNAVAILABLE)),
+        // Done: the next look finds the new version.
+        ("PATCH", "/data/", DoneBut(500), Some(1), Some(&FAILED)),
+        ("PATCH", "/data/", DoneButDrop, Some(1), None),
+        ("PATCH", "/data/", DoneButHang, Some(1), None),
+        ("GET", "/metadata/", Refuse(503), Some(1), None),
+        ("POST", "/destroy/", DoneBut(500), Some(1), None),
+        ("POST", "/destroy/", Drop, Some(1), None),
     ];
-    for (index, (method, kind, action, times)) in faults.into_iter().enumerate() {
+    for (index, (method, kind, action, times, waits)) in faults.into_iter().enumerate() {
         let source = KvSource::below(bao, &first.mount).await;
         let name = format!("fault-{index}");
         let what = format!("{action:?} to {method} {kind}");
-        let rule = ProxyRule::new(&format!("{kind}{}", source.path), action).times(times);
-        proxy.rule(if method.is_empty() { rule } else { rule.method(method) });
+        let at = format!("{kind}{}", source.path);
+        let rule = ProxyRule::new(&at, action).method(method);
+        proxy.rule(times.map_or(rule.clone(), |times| rule.times(times)));
         let to = format!("{}@v.example", unique("fault"));
-        stand.apply(&name, &kv_delivery(&name, &to, &source, "1h", "1s", Value::Null));
+        let more = json!({"completion": "OnRotated"});
+        stand.apply(&name, &kv_delivery(&name, &to, &source, "1h", "1s", more));
+        let said = async |waits: &Waits| {
+            waits.assert_said(&stand, &name, &what).await;
+            if times.is_none() {
+                proxy.clear();
+            }
+        };
+        if let Some(waits) = waits.filter(|_| method == "GET") {
+            said(waits).await;
+        }
         let mail = stand.mails(&to, 1, AFTER_A_PERSON).await.remove(0);
         let recipient = Recipient::new(&Invitation::of(&mail));
         assert_eq!(recipient.open().await["password"], source.password, "{what}");
+        if let Some(waits) = waits.filter(|_| method != "GET") {
+            said(waits).await;
+        }
         stand.wait_rotated(&name, AFTER_A_PERSON).await;
         source.assert_replaced(bao).await;
         assert_eq!(stand.mails(&to, 1, SOON).await.len(), 1, "{what}");
+        // The fault was met: what the operator got was not what the server had said; a drop leaves nothing of either.
+        let met = |r: &ps_testbed::ProxyRequest| {
+            r.path.contains(&at) && r.method == method && (r.server != r.client || r.client.is_none())
+        };
+        assert!(proxy.requests().iter().any(met), "{what} was not met");
         proxy.clear();
     }
-    // Every fault was met: what the operator got was not what the server had said (a drop leaves no trace of that kind).
-    let spoiled = proxy.requests().iter().filter(|r| r.server != r.client).count();
-    assert_eq!(spoiled, 15);
+}
+
+#[tokio::test]
+async fn a_refused_rotation_of_a_role_is_said_and_made_up_for() {
+    let bao = Testbed::connect_or_start().unwrap().bao().await.unwrap();
+    let proxy = HttpProxy::start(bao.address()).unwrap();
+    let stand = Stand::start(Setup::default()).await;
+    let cases = [(429, &LIMITED), (503, &UNAVAILABLE), (403, &DENIED)];
+    let roles = [RoleSource::new(bao).await, RoleSource::new(bao).await, RoleSource::new(bao).await];
+    stand.connect(bao, &proxy.address(), &roles.each_ref().map(RoleSource::policy).concat()).await;
+    for (role, (status, waits)) in roles.iter().zip(cases) {
+        let (name, what) = (format!("role-{status}"), format!("{status} to rotate-role"));
+        proxy.rule(ProxyRule::new(&format!("/rotate-role/{}", role.role), ProxyAction::Refuse(status)));
+        let to = format!("{}@v.example", unique("role"));
+        let more = json!({"completion": "OnRotated"});
+        stand.apply(&name, &role_delivery(&name, &to, role, "1h", "1s", more));
+        assert_eq!(stand.recipient(&to).await.open().await["password"], role.password);
+        waits.assert_said(&stand, &name, &what).await;
+        let seen = stand.status(&name);
+        assert!(seen.is("Retrieved") && !seen.is("Rotated") && role.logs_in(&role.password).await, "{what}");
+        proxy.clear();
+        let seen = stand.wait_rotated(&name, AFTER_A_PERSON).await;
+        assert_eq!((seen.text("/status/evidence/by"), seen.text("/status/evidence/scope")), ("Us", "Target"), "{what}");
+        assert!(!role.logs_in(&role.password).await && role.logs_in(&role.current(bao).await).await, "{what}");
+        assert_eq!(stand.mails(&to, 1, SOON).await.len(), 1, "{what}");
+    }
 }
 
 #[tokio::test]
