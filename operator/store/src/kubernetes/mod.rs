@@ -210,10 +210,14 @@ impl KubernetesStore {
     /// How this store erases.
     #[must_use]
     pub const fn erasure(&self) -> &'static str {
-        "The Secret is replaced as a whole, so from then on no read of the Kubernetes API returns erased bytes. etcd keeps the \
-         replaced revision until it is compacted (the API server does so every 5 minutes by default), and its file and its log \
-         hold the bytes until it is defragmented and the log is cut; etcd snapshots and backups keep them for as long as they \
-         are kept. With encryption at rest (EncryptionConfiguration) what is left there is encrypted once more."
+        "The Secret is replaced as a whole, so from then on no read of what is there now returns erased bytes. Kubernetes also \
+         answers for the past, to whoever may list or watch these Secrets: a list of an exact older resourceVersion returns \
+         them until the API server has compacted etcd past it (--etcd-compaction-interval, 5 minutes by default: within two \
+         of them), and a watch from an older resourceVersion until later events on Secrets have pushed them out of the API \
+         server's watch cache, or it is restarted; with --watch-cache-sizes=secrets#0, until the same compaction. They are \
+         ciphertext, whose key was never there. etcd's file and its log hold the bytes until it is defragmented and the log is \
+         cut; etcd snapshots and backups keep them for as long as they are kept. With encryption at rest \
+         (EncryptionConfiguration) what is left there is encrypted once more."
     }
 
     /// Whether a caller with this `access` may have the record of that id read, decided by the watch alone, in a time that does
