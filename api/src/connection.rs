@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::rules;
 
-/// Where the server is, whom it is checked against, and how to log in.
+/// Where the server is, whom it is checked against, and how to log in. Required.
+/// Example: `{address: "https://vault.example.com:8200", auth: {token: {secretKeyRef: {name: vault-token, key: token}}}}`.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[kube(
     group = "passwordsender.io",
@@ -100,7 +101,8 @@ pub struct CleanupConnectionRef {
     pub name: String,
 }
 
-/// A connection that several namespaces use.
+/// A connection that several namespaces use. Required.
+/// Example: `{address: "https://vault.example.com:8200", namespaces: [shop], auth: {token: {secretKeyRef: {name: vault-token, key: token}}}}`.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[kube(
     group = "passwordsender.io",

@@ -15,7 +15,8 @@ pub use rotation::{OnLocked, OnSourceRotated, Rotation, Strategy};
 pub use source::{ConnectionKind, ConnectionRef, DatabaseSource, DeliverySource, KvSource, VaultSource};
 
 // The column Expires is a text: a column of type date shows how long ago it was, and `<invalid>` for what lies ahead.
-/// What to deliver, to whom, and what happens to the credential afterwards.
+/// What to deliver, to whom, and what happens to the credential afterwards. Required.
+/// Example: `{recipient: {email: alice@vendor.example}, source: {vault: {connectionRef: {name: vault}, kv: {mount: secret, path: apps/db}}}, rotation: {strategy: None}}`.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[kube(
     group = "passwordsender.io",

@@ -6,6 +6,7 @@ use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
 /// What became of the delivery. Written by the operator alone, and never read by it.
+/// Example: `{observedGeneration: 3, summary: Delivered, attempt: 1, recipient: a…@vendor.example}`.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct SecretDeliveryStatus {
@@ -35,6 +36,7 @@ pub struct SecretDeliveryStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation_due_at: Option<String>,
     /// The proof that the delivered value is dead.
+    /// Example: `{scope: Vault, by: Us, at: "2026-12-01T10:30:02.000Z", seen: version 3 is destroyed}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<Evidence>,
     /// When the operator will look again by itself. RFC 3339. Example: `2026-12-01T10:30:00.000Z`.
@@ -42,6 +44,7 @@ pub struct SecretDeliveryStatus {
     pub next_wake_up: Option<String>,
     /// What can be said of it now, one entry per type: `Ready`, `Delivered`, `Retrieved` and `Rotated`, and while they are
     /// true `Reconciling` (the operator is at it), `Stalled` (a person must act) and `LeaseHeld`.
+    /// Example: `[{type: Delivered, status: "True", reason: Accepted, message: the mail server took the mail}]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".to_owned()]))]
     pub conditions: Option<Vec<StatusCondition>>,
