@@ -1,5 +1,5 @@
 #!/bin/sh
-# Registers password-sender-plugin and mounts it at send/, for OpenBao:
+# Registers the program password-sender-plugin as password-sender and mounts it at send/, for OpenBao:
 #
 #     PLUGIN_DIR=/etc/openbao/plugins PUBLIC_URL=https://links.example.com sh install.sh bao
 #
@@ -13,15 +13,16 @@
 set -eu
 cli=${1:?bao or vault}
 here=$(dirname "$0")
-name=password-sender-plugin
-sha256=$(sha256sum "${PLUGIN_DIR:?}/$name" | cut -d ' ' -f 1)
-shipped="$PLUGIN_DIR/$name.sha256"
+name=password-sender
+program=password-sender-plugin
+sha256=$(sha256sum "${PLUGIN_DIR:?}/$program" | cut -d ' ' -f 1)
+shipped="$PLUGIN_DIR/$program.sha256"
 if [ -e "$shipped" ] && [ "$sha256" != "$(cut -d ' ' -f 1 "$shipped")" ]; then
-    echo "$PLUGIN_DIR/$name is not the program that $shipped was made for: nothing was registered" >&2
+    echo "$PLUGIN_DIR/$program is not the program that $shipped was made for: nothing was registered" >&2
     exit 1
 fi
 
-"$cli" plugin register -sha256="$sha256" secret "$name"
+"$cli" plugin register -sha256="$sha256" -command="$program" secret "$name"
 "$cli" secrets enable -path=send "$name"
 "$cli" write send/config public_url="${PUBLIC_URL:?}"
 

@@ -17,8 +17,8 @@ use ps_plugin_wire::{Host, Mount, Program};
 /// What a person reads who starts the program by hand.
 const HINT: &str = "Copy it into the server's plugin_directory and register it:\n\
     \n\
-    bao plugin register -sha256=\"$(sha256sum password-sender-plugin | cut -d' ' -f1)\" secret password-sender-plugin\n\
-    bao secrets enable -path=send password-sender-plugin\n\
+    bao plugin register -sha256=\"$(sha256sum password-sender-plugin | cut -d' ' -f1)\" -command=password-sender-plugin secret password-sender\n\
+    bao secrets enable -path=send password-sender\n\
     \n\
     With HashiCorp Vault it is `vault` instead of `bao`. More is in docs/plugin.md.";
 

@@ -2,13 +2,16 @@
 
 use ps_core::time::Span;
 use ps_envelope::LinkSecret;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::engine::{CONFIG, Engine, ROLES, host, role_key};
 use crate::fields::{Fields, invalid};
-use crate::message::{Answer, Failure, Response};
+use crate::issue::MAX_CIPHERTEXT;
+use crate::message::{Answer, Failure, Kind, Response};
 use crate::payload::wrong;
 use crate::rotation::{Cause, How, Terms};
+use crate::sealed::MAX_PREVIEW;
 use crate::settings::{Config, Role};
 use crate::storage::Write;
 
@@ -16,8 +19,19 @@ use crate::storage::Write;
 const LONGEST: Span = Span::from_secs(366 * 86_400);
 /// The longest window for repeating a claim.
 const LONGEST_WINDOW: Span = Span::from_secs(86_400);
-/// The longest path, name or list of keys, in bytes.
+/// The longest URL, path, name or key, in bytes.
 const LONGEST_TEXT: usize = 1024;
+/// The most keys that a rotation may name.
+const MOST_KEYS: usize = 64;
+/// The largest body of a rotation's request, in bytes of JSON.
+const LARGEST_DATA: usize = 32 * 1024;
+/// The largest role, in bytes of JSON: its rotation is kept with each of its links, beside ciphertext and preview.
+const LARGEST_ROLE: usize = 64 * 1024;
+/// What else a link's row may hold: hashes, times, journal, evidence.
+const REST_OF_ROW: usize = 64 * 1024;
+/// Storage takes no larger value, in a default configuration.
+const LARGEST_VALUE: usize = 1024 * 1024;
+const _: () = assert!((MAX_CIPHERTEXT + MAX_PREVIEW) / 3 * 4 + LARGEST_ROLE + REST_OF_ROW < LARGEST_VALUE);
 /// A fragment that stands for any other when a public URL is tried.
 const SAMPLE: &str = "ps1.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
@@ -111,6 +125,9 @@ pub(crate) async fn write(engine: &Engine, name: &str, mut fields: Fields) -> An
     if role.default_ttl.zip(role.max_ttl).is_some_and(|(default, max)| default > max) {
         return Err(invalid("default_ttl must not be longer than max_ttl"));
     }
+    if json_size(&role)? > LARGEST_ROLE {
+        return Err(invalid(format!("a role must have at most {LARGEST_ROLE} bytes, as JSON")));
+    }
     engine.store(role_key(name), &role).await?;
     Ok(None)
 }
@@ -118,6 +135,12 @@ pub(crate) async fn write(engine: &Engine, name: &str, mut fields: Fields) -> An
 pub(crate) async fn delete(engine: &Engine, name: &str) -> Answer {
     engine.write(Write::Delete(role_key(name))).await?;
     Ok(None)
+}
+
+/// What it takes in storage.
+fn json_size(value: &impl Serialize) -> Result<usize, Failure> {
+    let json = serde_json::to_vec(value).map_err(|_| Failure::new(Kind::Internal, "settings can't be written"))?;
+    Ok(json.len())
 }
 
 fn bounded(fields: &mut Fields, name: &str, most: Span) -> Result<Option<Span>, Failure> {
@@ -142,6 +165,11 @@ fn rotation(fields: &mut Fields, before: Option<Terms>) -> Result<Option<Terms>,
         Some("kv") => {
             let keys = fields.list("rotate_keys")?.filter(|keys| !keys.is_empty());
             let keys = keys.ok_or_else(|| invalid("rotate_keys must name the keys that get new values"))?;
+            if keys.len() > MOST_KEYS || keys.iter().any(|key| key.len() > LONGEST_TEXT) {
+                return Err(invalid(format!(
+                    "rotate_keys must have at most {MOST_KEYS} keys, each of at most {LONGEST_TEXT} bytes"
+                )));
+            }
             Some(How::Kv { mount: path(fields, "rotate_mount")?, path: path(fields, "rotate_name")?, keys })
         }
         Some("request") => {
@@ -150,6 +178,9 @@ fn rotation(fields: &mut Fields, before: Option<Terms>) -> Result<Option<Terms>,
                 return Err(invalid("rotate_method must be POST, PUT or DELETE"));
             }
             let data = fields.object("rotate_data")?.unwrap_or_default();
+            if json_size(&data)? > LARGEST_DATA {
+                return Err(invalid(format!("rotate_data must have at most {LARGEST_DATA} bytes, as JSON")));
+            }
             Some(How::Request { path: path(fields, "rotate_path")?, method, data })
         }
         Some(_) => return Err(invalid("rotate_engine must be database, kv or request, or empty for none")),

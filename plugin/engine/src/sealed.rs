@@ -12,7 +12,7 @@ use crate::leases;
 use crate::message::{Answer, Failure, Response};
 
 /// The largest sealed preview: its JSON has at most 4 KiB.
-const MAX_PREVIEW: usize = 8 * 1024;
+pub(crate) const MAX_PREVIEW: usize = 8 * 1024;
 /// How far a client's clock may be ahead of ours.
 const CLOCK: Span = Span::from_secs(60);
 

@@ -102,6 +102,7 @@ async fn run(program: impl Program, launch: Launch) -> Result<(), Ended> {
     let mut out = std::io::stdout();
     out.write_all(line.as_bytes())?;
     out.flush()?;
+    socket.sweep();
 
     tokio::select! {
         served = served => Err(served.err().map_or(Ended::Silence, Ended::Transport)),
