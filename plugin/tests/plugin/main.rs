@@ -14,6 +14,7 @@ mod document;
 mod help;
 mod hostile;
 mod leases;
+mod memory;
 mod methods;
 mod nodes;
 mod page;
