@@ -31,8 +31,6 @@ const LAST_WORDS: Duration = Duration::from_secs(20);
 /// Between two self-checks, after one that succeeded and after one that failed.
 const CHECK_EVERY: Duration = Duration::from_secs(3600);
 const CHECK_AGAIN: Duration = Duration::from_secs(30);
-/// Between two searches for links that nobody knows.
-const SWEEP_EVERY: Duration = Duration::from_secs(600);
 
 /// Whether this process may begin anything. Safety never depends on it.
 #[async_trait]
@@ -195,9 +193,9 @@ impl Engine {
     }
 
     async fn sweep(&self) -> anyhow::Result<()> {
-        let mut orphans = Orphans::default();
+        let mut orphans = Orphans::from_env();
         loop {
-            tokio::time::sleep(SWEEP_EVERY).await;
+            tokio::time::sleep(orphans.every()).await;
             let revoked = orphans.sweep(&*self.store, &*self.ledger, now()).await;
             self.metrics.orphans.inc_by(revoked);
         }

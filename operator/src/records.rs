@@ -203,8 +203,9 @@ impl Expected {
 /// Live links that no entry points to can't be followed by anybody (invariant 6): they are revoked, loudly. An entry is
 /// always written before its record, so such a link means that the ledger was lost, or that a gateway's rights were used
 /// to copy a record.
-#[derive(Default)]
 pub struct Orphans {
+    unknown_for: Span,
+    every: Duration,
     seen: HashMap<LinkId, Timestamp>,
     /// When the tombstones of those that were revoked may go.
     tombstones: HashMap<LinkId, Timestamp>,
@@ -215,9 +216,35 @@ const CLOCKS: Span = Span::from_secs(60);
 
 /// How long a link may be unknown where ledger and links are followed apart, before it is revoked.
 const UNKNOWN_FOR: Span = Span::from_secs(3600);
+/// Between two searches for links that nobody knows.
+const SWEEP_EVERY: Duration = Duration::from_secs(600);
+/// In debug builds, for tests: both of them, in seconds.
+const HURRY: &str = "PASSWORD_SENDER_ORPHANS_AFTER";
+
+impl Default for Orphans {
+    fn default() -> Self {
+        let (seen, tombstones) = Default::default();
+        Self { unknown_for: UNKNOWN_FOR, every: SWEEP_EVERY, seen, tombstones }
+    }
+}
 
 impl Orphans {
-    /// Searches once, and revokes those that were unknown for an hour; answers how many. The tombstones of those that this
+    /// As a process searches that was started with this environment.
+    #[must_use]
+    pub fn from_env() -> Self {
+        let said = if cfg!(debug_assertions) { std::env::var(HURRY).ok() } else { None };
+        let Some(seconds) = said.and_then(|text| text.parse::<u32>().ok()) else { return Self::default() };
+        let (unknown_for, every) = (Span::from_secs(seconds.into()), Duration::from_secs(seconds.into()));
+        Self { unknown_for, every, ..Self::default() }
+    }
+
+    /// Between two searches.
+    #[must_use]
+    pub const fn every(&self) -> Duration {
+        self.every
+    }
+
+    /// Searches once, and revokes those that were unknown for long enough; answers how many. The tombstones of those that this
     /// process revoked go when nothing of theirs could be inserted any more. Nothing here is fatal.
     pub async fn sweep(&mut self, store: &dyn LinkStore, ledger: &dyn Ledger, now: Timestamp) -> u64 {
         let Some(unknown) = unknown(store, ledger).await else { return 0 };
@@ -225,7 +252,7 @@ impl Orphans {
         let mut revoked = 0;
         for id in unknown {
             let since = *self.seen.entry(id).or_insert(now);
-            if now.since(since) >= UNKNOWN_FOR
+            if now.since(since) >= self.unknown_for
                 && let Some(not_after) = void(store, id).await
             {
                 revoked += 1;

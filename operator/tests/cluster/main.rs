@@ -29,6 +29,8 @@ mod canary;
 mod cost;
 mod deletion;
 mod delivery;
+#[path = "../../gateway/tests/cluster/dice.rs"]
+mod dice;
 mod golden;
 mod golden_files;
 mod golden_wait;
@@ -36,6 +38,7 @@ mod grants;
 mod halfway;
 mod install;
 mod manifests;
+mod orphans;
 mod outages;
 #[allow(dead_code, reason = "the program cluster_crash uses it too")]
 mod program;

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Barrier, Semaphore};
 use tokio::task::JoinSet;
 
+use crate::dice::Dice;
 use crate::stand::{Setup, Stand, name};
 use crate::support::{Invitation, KvSource, Recipient, SOON, kv_delivery};
 
@@ -43,7 +44,7 @@ async fn of_sixty_four_claims_through_three_gateways_one_wins_and_may_repeat() {
         }
     }
     assert_eq!((winners.len(), losers.len()), (1, RACERS - 1));
-    let (winner, first) = winners.remove(0);
+    let (mut winner, first) = winners.remove(0);
     assert_eq!(winner.unseal(&first)["password"], source.password);
     for _ in 0..3 {
         let again = winner.claim_again().await;
@@ -53,6 +54,11 @@ async fn of_sixty_four_claims_through_three_gateways_one_wins_and_may_repeat() {
         assert_eq!((loser.claim().await.code(), loser.claim_again().await.code()), ("claimed", "claimed"));
     }
     assert_eq!(winner.acknowledge().await.state(), "retrieved");
+    for gateway in &stand.gateways {
+        winner = winner.moved_to(&format!("http://127.0.0.1:{}", gateway.port));
+        let again = winner.claim_again().await;
+        assert_eq!((again.status, again.state()), (410, "retrieved"), "not even its own claimant: {:?}", again.body);
+    }
     stand.wait_status("race", "retrieved", SOON, |s| s.condition("Retrieved").2.contains("saved")).await;
     assert_eq!(stand.audited_by_all("race", "Claimed"), 1);
 }
@@ -109,10 +115,11 @@ async fn racing_claimants_and_dying_gateways_neither_double_nor_lose_a_link() {
     let (racing, over) = (Instant::now(), Arc::new(AtomicBool::new(false)));
     let race = tokio::spawn(race(stand.clone(), mails, over.clone()));
     // One of the three dies by SIGKILL every second or so, and comes back.
+    let mut dice = Dice::new();
     let mut killed = 0_usize;
     while !over.load(Ordering::SeqCst) {
-        tokio::time::sleep(Duration::from_millis(500 + 137 * (killed as u64 % 7))).await;
-        let victim = (killed * 7 + killed / 3) % stand.gateways.len();
+        tokio::time::sleep(Duration::from_millis(500 + dice.below(1000))).await;
+        let victim = usize::try_from(dice.below(stand.gateways.len() as u64)).unwrap();
         stand.gateways[victim].kill();
         stand.start_gateway(victim).await;
         killed += 1;

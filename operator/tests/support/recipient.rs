@@ -113,6 +113,11 @@ impl Recipient {
         self.ask("claim", body).await
     }
 
+    /// The same browser at another address of the gateway, such as one of its replicas.
+    pub fn moved_to(self, base: &str) -> Self {
+        Self { base: base.to_owned(), ..self }
+    }
+
     /// The record's name.
     pub fn id(&self) -> ps_core::ids::LinkId {
         self.opener.id()

@@ -7,6 +7,7 @@
     reason = "a panic in a test is its failure report"
 )]
 
+mod dice;
 mod many;
 mod one;
 mod stand;

@@ -10,6 +10,7 @@ use ps_core::ports::LinkStore as _;
 use ps_gateway::verbs::{Holder, Sample};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
 
+use crate::dice::Dice;
 use crate::stand::{Gateway, Stand, now, shared};
 use crate::support::{Conn, PATIENCE, post};
 
@@ -177,10 +178,11 @@ async fn racing_claimants_and_dying_gateways_neither_double_nor_lose_a_link() {
         })
     };
     // One of the three dies by SIGKILL every second or so, and another takes its place.
+    let mut dice = Dice::new();
     let mut killed = 0;
     while !over.load(Ordering::SeqCst) {
-        tokio::time::sleep(Duration::from_millis(500 + 137 * (killed as u64 % 7))).await;
-        let victim = killed % running.len();
+        tokio::time::sleep(Duration::from_millis(500 + dice.below(1000))).await;
+        let victim = usize::try_from(dice.below(running.len() as u64)).unwrap();
         drop(running.remove(victim));
         killed += 1;
         let next = start();
