@@ -1,7 +1,7 @@
 //! Deleted: the object, its namespace, its connection first; with Vault up and down. What is deleted goes within seconds,
 //! and what is owed is met when it can be, by whoever still can.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ps_testbed::{HttpProxy, OpenBao, ProxyAction, ProxyRule, Testbed, unique, wait_until};
 use serde_json::{Value, json};
@@ -9,9 +9,11 @@ use serde_json::{Value, json};
 use crate::stand::{Setup, Stand, name};
 use crate::support::{KvSource, Recipient, SOON, kv_delivery};
 
-/// For whatever is deleted. Our part takes less than a second; the namespace controller looks again after eight seconds where
-/// something was left, and beside many other tests it began 24 s late.
+/// For whatever is deleted. The namespace controller looks again after eight seconds where something was left, and beside
+/// many other tests it began 24 s late.
 const GONE: Duration = Duration::from_secs(90);
+/// For our part of it: from the moment an object is to go until our finalizer lets it. It takes less than a second.
+const OURS: Duration = Duration::from_secs(10);
 /// Longer than the wait between two tries of what only a person can mend.
 const AFTER_A_PERSON: Duration = Duration::from_secs(100);
 
@@ -90,8 +92,37 @@ impl Scene {
             }
         };
         self.call("DELETE", &path).await;
+        let ours = self.let_go().await;
         let took = self.stand.wait_gone(&path, GONE).await;
-        eprintln!("{what:?}: gone after {took:?}");
+        eprintln!("{what:?}: our finalizer was gone after {ours:?}, all of it after {took:?} more");
+        assert!(ours < OURS, "{what:?}: our finalizer stayed for {ours:?}\n{}", self.stand.tails());
+        if what != What::Namespace {
+            assert!(took < OURS, "{what:?}: nobody else held it, and it stayed for {took:?}");
+        }
+    }
+
+    /// How long our finalizer stayed, from when the object was to go: in a namespace its controller says when.
+    async fn let_go(&self) -> Duration {
+        let mut since = None;
+        let gone = wait_until("our finalizer to go", GONE, async || {
+            let object = self.stand.object("shop").await;
+            if !object["metadata"]["deletionTimestamp"].is_string() && !object.is_null() {
+                return None;
+            }
+            let since = since.get_or_insert_with(Instant::now);
+            let finalizers = object["metadata"]["finalizers"].as_array();
+            let held = finalizers.is_some_and(|all| all.iter().any(|one| one == "passwordsender.io/finalizer"));
+            (!held).then(|| since.elapsed())
+        });
+        gone.await.unwrap_or_else(|e| panic!("{e}\n{}", self.stand.tails()))
+    }
+
+    /// Nobody was told that the rotation does not succeed.
+    async fn assert_not_stalled(&self) {
+        for (namespace, object) in [("default", self.stand.tenant.as_str()), (&self.stand.tenant, "shop")] {
+            let events = self.stand.events(namespace, object).await;
+            assert!(events.iter().all(|e| e["reason"] != "RotationStalled"), "{namespace}: {events:#?}");
+        }
     }
 
     /// The only obligation.
@@ -119,6 +150,13 @@ async fn with_vault_up(what: What) {
     scene.assert_met(SOON).await;
     let answer = scene.recipient.claim().await;
     assert_eq!((answer.status, answer.state()), (410, "revoked"), "{:?}", answer.body);
+    // A namespace takes its Events with it, and takes no new ones while it goes.
+    if what != What::Namespace {
+        for reason in ["Revoked", "Rotated"] {
+            scene.stand.event(&scene.stand.tenant, "shop", reason).await;
+        }
+    }
+    scene.assert_not_stalled().await;
 }
 
 async fn with_vault_down(what: What) {
@@ -135,9 +173,20 @@ async fn with_vault_down(what: What) {
         "{told}"
     );
     assert!(scene.source.is_untouched(scene.bao).await);
+    if what != What::Namespace {
+        scene.stand.event(&scene.stand.tenant, "shop", "Revoked").await;
+        let events = scene.stand.events(&scene.stand.tenant, "shop").await;
+        assert!(events.iter().all(|e| e["reason"] != "Rotated"), "not yet: {events:#?}");
+    }
+    // An outage is waited for, with the login that there was: nobody has to act, and nobody is called.
+    scene.assert_not_stalled().await;
     // Nobody could log in as this tenant again once its namespace is gone; the login that it had is still good.
     scene.proxy.clear();
     scene.assert_met(AFTER_A_PERSON).await;
+    if what != What::Namespace {
+        scene.stand.event(&scene.stand.tenant, "shop", "Rotated").await;
+    }
+    scene.assert_not_stalled().await;
 }
 
 #[tokio::test]
