@@ -1,6 +1,6 @@
 //! Nothing is sent twice: applied again, replaced, restarted, wiped, restored, copied, made anew; and what is asked for is.
 
-use ps_testbed::{Cluster, ClusterOptions, OpenBao, Testbed, unique, wait_until};
+use ps_testbed::{Cluster, ClusterOptions, Fault, OpenBao, Phase, Testbed, unique, wait_until};
 use serde_json::{Value, json};
 
 use crate::stand::{Setup, Stand, name};
@@ -217,6 +217,58 @@ async fn deleted_and_made_anew_as_git_does_is_sent_only_if_asked() {
     stand.wait_status("shop", "delivered", SOON, |s| s.is("Delivered") && s.is("Ready")).await;
     stand.kubectl(&["apply", "-f", "-"], &asks).await;
     scene.assert_mails(3).await;
+}
+
+#[tokio::test]
+async fn made_anew_it_is_sent_to_somebody_else_and_from_another_source() {
+    let scene = Scene::new(Setup::default()).await;
+    let stand = &scene.stand;
+    scene.delete().await;
+    // Or the rotation that is owed would withdraw the next link.
+    stand.wait_nothing_owed(SOON).await;
+    // Neither asks for it by `redeliver`: what was delivered before went to somebody else, or was something else.
+    let (other, source) =
+        (format!("{}@v.example", unique("other")), KvSource::below(scene.bao, &scene.source.mount).await);
+    let manifest = stand.in_tenant(&kv_delivery("shop", &other, &scene.source, "1h", "1h", json!({})));
+    stand.kubectl(&["apply", "-f", "-"], &manifest).await;
+    let password = stand.recipient(&other).await.open().await["password"].clone();
+    assert_eq!(password, scene.source.now(scene.bao).await["password"]);
+    scene.assert_mails(1).await;
+
+    scene.delete().await;
+    stand.kubectl(&["apply", "-f", "-"], &manifest).await;
+    scene.wait_stalled("AlreadyDelivered").await;
+    scene.delete().await;
+    stand.wait_nothing_owed(SOON).await;
+    let manifest = stand.in_tenant(&kv_delivery("shop", &other, &source, "1h", "1h", json!({})));
+    stand.kubectl(&["apply", "-f", "-"], &manifest).await;
+    let mails = stand.mails(&other, 2, SOON).await;
+    assert_eq!(Recipient::new(&Invitation::of(&mails[1])).open().await["password"], source.password);
+    scene.assert_mails(1).await;
+    assert_eq!(stand.mails(&other, 2, SOON).await.len(), 2);
+}
+
+#[tokio::test]
+async fn made_anew_what_no_mail_server_ever_accepted_is_sent() {
+    let scene = Scene::new(Setup::default()).await;
+    let stand = &scene.stand;
+    let smtp = Testbed::connect_or_start().unwrap().smtp().await.unwrap();
+    let (to, source) =
+        (format!("{}@v.example", unique("never")), KvSource::below(scene.bao, &scene.source.mount).await);
+    smtp.fault(&Fault::reply(Phase::Rcpt, 550, "5.1.1 no such mailbox").times(1).only_for(&to)).await.unwrap();
+    let manifest = stand.in_tenant(&kv_delivery("never", &to, &source, "1h", "1h", json!({})));
+    stand.kubectl(&["apply", "-f", "-"], &manifest).await;
+    let refused = stand.wait_status("never", "refused", SOON, |s| s.stalled() == Some("MailRefused")).await;
+    assert_eq!(refused.attempt(), 1, "there is an entry, with an attempt");
+    stand.delete("never").await;
+    stand.wait_gone(&stand.uri("never"), SOON).await;
+    stand.wait_nothing_owed(SOON).await;
+    stand.kubectl(&["apply", "-f", "-"], &manifest).await;
+    let seen = stand.wait_status("never", "delivered", SOON, |s| s.is("Delivered") || s.stalled().is_some()).await;
+    assert_eq!((seen.stalled(), seen.attempt()), (None, 2), "the same entry, and nothing in its way");
+    let password = stand.recipient(&to).await.open().await["password"].clone();
+    assert_eq!(password, source.now(scene.bao).await["password"]);
+    assert_eq!(stand.mails(&to, 1, SOON).await.len(), 1);
 }
 
 #[tokio::test]

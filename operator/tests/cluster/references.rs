@@ -230,6 +230,15 @@ async fn only_marked_secrets_of_its_own_namespace_can_be_named() {
     let shared = name("shared");
     scene.cluster_connection(&shared, token("passphrase"), &[&stand.tenant], json!({})).await;
     stand.apply(&scene.through("operators-own", json!({"name": shared, "kind": "ClusterVaultConnection"}))).await;
+    let [unmarked, foreign] = ["unmarked", "of-tenants"].map(name);
+    scene.cluster_connection(&unmarked, app_role("passphrase"), &[&stand.tenant], json!({})).await;
+    stand
+        .apply(&scene.through("operators-secret-id", json!({"name": unmarked, "kind": "ClusterVaultConnection"})))
+        .await;
+    // Both tenants have one of this name, marked; it is not looked for there.
+    scene.secret(&scene.theirs, "private", true).await;
+    scene.cluster_connection(&foreign, app_role("private"), &[&stand.tenant], json!({})).await;
+    stand.apply(&scene.through("tenants-secret-id", json!({"name": foreign, "kind": "ClusterVaultConnection"}))).await;
     let (place, private) = (format!("{}/passphrase", stand.tenant), format!("{}/private", stand.tenant));
     let mut expected: Expected = Vec::new();
     for kind in ["passphrase", "token", "secret-id"] {
@@ -240,7 +249,11 @@ async fn only_marked_secrets_of_its_own_namespace_can_be_named() {
         ));
         expected.push((format!("{kind}-without-role"), "SecretForbidden", private.clone()));
     }
-    expected.push(("operators-own".into(), "SecretNotUsable", format!("{}/passphrase", stand.names.own)));
+    for kind in ["operators-own", "operators-secret-id"] {
+        expected.push((kind.into(), "SecretNotUsable", format!("{}/passphrase", stand.names.own)));
+    }
+    let nowhere = format!("{}/private, key value, does not exist", stand.names.own);
+    expected.push(("tenants-secret-id".into(), "SecretUnavailable", nowhere));
     scene.assert_refused(expected).await;
     scene.assert_nothing_asked_of_them().await;
 
