@@ -127,6 +127,38 @@ async fn restored_from_before_a_claim_it_answers_503_until_the_operator_has_look
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wrong_proofs_and_codes_through_either_of_two_add_up() {
+    let stand = Stand::start(shared().await).await;
+    stand.open();
+    let gateways = [stand.gateway("pod-1", &[]), stand.gateway("pod-2", &[])];
+    let (holder, version) = stand.put("added up").await;
+    stand.operator.reached(version).await;
+    for gateway in &gateways {
+        gateway.ready().await;
+        let seen = async || (gateway.call("lookup", &holder.lookup()).await.status == 200).then_some(());
+        wait_until("the link is known", PATIENCE, seen).await.unwrap();
+    }
+    let wrong_code = holder.typing(Some("11111111")).claim();
+    let wrong_proof = holder.mistyped().claim();
+    let steps = [(&wrong_proof, 1000, Some(9)), (&wrong_code, 1000, None), (&wrong_proof, 2000, Some(8))];
+    for (n, (wrong, wait, left)) in steps.into_iter().enumerate() {
+        let (gateway, other) = (&gateways[n % 2], &gateways[(n + 1) % 2]);
+        let looked_at = wait_until("the wait is over", PATIENCE, async || {
+            let reply = gateway.call("claim", wrong).await;
+            (reply.status != 429).then_some(reply)
+        });
+        let reply = looked_at.await.unwrap();
+        let error = &reply.json()["error"];
+        assert_eq!((reply.status, &error["retryAfterMs"]), (403, &wait.into()), "{n}: {error}");
+        assert_eq!(error.get("attemptsLeft").and_then(serde_json::Value::as_u64), left, "{n}: {error}");
+        // The other one has not counted it, and keeps to it all the same, also for what is right.
+        assert_eq!(other.call("claim", &holder.claim()).await.refusal(), "429 slow-down", "{n}");
+    }
+    let tries = stand.stored(&holder).await.tries;
+    assert_eq!((tries.wrong_proofs, tries.wrong_codes), (2, 1), "each was counted once");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn confined_it_can_do_only_its_work() {
     let cluster = shared().await;
     let stand = Stand::start(cluster).await;

@@ -153,6 +153,11 @@ async fn the_page_comes_under_every_mangled_path_with_its_headers() {
     let page = server.ask(b"GET / HTTP/1.1\r\nhost: g\r\n\r\n").await;
     assert_eq!(page.status, 200);
     assert!(page.body.starts_with(b"<!doctype html>"));
+    // What previews show: neither whose it is, nor what, nor that it is for anybody.
+    let html = std::str::from_utf8(&page.body).unwrap();
+    assert!(html.contains("<title>One-time link</title>"), "{html}");
+    assert!(html.contains("<meta property=\"og:title\" content=\"One-time link\">"), "{html}");
+    assert_eq!((html.matches("og:").count(), html.matches("twitter:").count()), (1, 0), "{html}");
     let exact = [
         ("content-type", "text/html; charset=utf-8"),
         ("vary", "accept-encoding"),

@@ -134,7 +134,8 @@ async fn it_serves_confined_and_no_token_is_in_log_metrics_or_answers_even_when_
     let metrics = Conn::open(admin).await.ask(&get("/metrics")).await;
     let metrics = String::from_utf8(metrics.body).unwrap();
     assert!(metrics.contains("verb=\"claim\",code=\"bad-request\"}"), "{metrics}");
-    let exposed = metrics.lines().find(|l| l.starts_with("password_sender_gateway_exposed_links_total")).expect(&metrics);
+    let exposed =
+        metrics.lines().find(|l| l.starts_with("password_sender_gateway_exposed_links_total")).expect(&metrics);
     let exposed: u32 = exposed.split(' ').next_back().unwrap().parse().unwrap();
     assert!(exposed > 20, "whole tokens were seen for what they are, {exposed} times in {answers} requests");
     assert_eq!(found(&metrics, &tokens), [""; 0], "metrics");

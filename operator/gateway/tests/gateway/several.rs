@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use ps_core::ids::Digest;
-use ps_core::link::State;
+use ps_core::link::{Record, State};
 use ps_core::ports::LinkStore as _;
 use ps_core::service::{
     AcknowledgeRequest, ClaimAnswer, ClaimRequest, DeclineRequest, LinkService, LookupAnswer, LookupRequest, Refusal,
     StateAnswer,
 };
-use ps_core::time::Timestamp;
-use ps_gateway::verbs::CIPHERTEXT;
+use ps_core::time::{Span, Timestamp};
+use ps_gateway::Settings;
+use ps_gateway::verbs::{CIPHERTEXT, Sample};
 use ps_store::EmbeddedStore;
 use ps_store::service::{Fence, StoreLinkService};
 use tokio::sync::Semaphore;
@@ -19,7 +20,7 @@ use tokio::task::JoinSet;
 
 use crate::contract::Gate;
 use crate::process::{Gateway, put};
-use crate::support::{Conn, Server, post};
+use crate::support::{Conn, Server, T, TestClock, post};
 
 const ARGUMENTS: [&str; 4] = ["--listen", "127.0.0.1:0", "--rate", "0"];
 
@@ -88,6 +89,99 @@ async fn killed_between_commit_and_reply_the_same_token_gets_it_from_another() {
         assert_eq!(other.call("claim", &holder.claim_again()).await.refusal(), "410 gone");
     }
     println!("of 12 replies {lost} were lost");
+}
+
+/// Three gateways, each of which has opened the same folder for itself, with one clock.
+async fn three_on(links: &std::path::Path) -> (Vec<Server>, Arc<TestClock>) {
+    let clock = Arc::new(TestClock::default());
+    clock.set(T);
+    let mut servers = Vec::new();
+    for _ in 0..3 {
+        let store = Arc::new(EmbeddedStore::open(links).unwrap());
+        let change = |settings: &mut Settings, _: &mut _| settings.clock = clock.clone();
+        servers.push(Server::with(change, |_| Arc::new(StoreLinkService::new(store, Fence::lifted()))).await);
+    }
+    (servers, clock)
+}
+
+/// Waits after wrong input, in seconds.
+const WAITS: [i64; 9] = [1, 2, 4, 8, 16, 30, 30, 30, 30];
+
+/// What is wrong is told with its wait, which then holds at every gateway, also for what is right.
+async fn wrong_at(servers: &[Server], n: usize, wrong: &ClaimRequest, right: &ClaimRequest, code: &str) {
+    let wait = WAITS[n] * 1000;
+    let reply = servers[n % 3].call("claim", wrong).await;
+    assert_eq!((reply.refusal(), &reply.json()["error"]["retryAfterMs"]), (code.to_owned(), &wait.into()), "{n}");
+    for server in servers {
+        for request in [wrong, right] {
+            let early = server.call("claim", request).await;
+            let said = (early.refusal(), &early.json()["error"]["retryAfterMs"]);
+            assert_eq!(said, ("429 slow-down".to_owned(), &wait.into()), "{n}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn wrong_codes_and_proofs_through_several_gateways_add_up_to_the_same_waits_and_the_same_lock() {
+    let folder = tempfile::tempdir().unwrap();
+    let links = folder.path().join("links");
+    let store = EmbeddedStore::open(&links).unwrap();
+    let (servers, clock) = three_on(&links).await;
+    let mut now = T;
+    let mut pass = |n: usize| {
+        now = now + Span::from_secs(WAITS[n]);
+        clock.set(now);
+    };
+    let tries = async |id| store.get(id).await.unwrap().unwrap().value.link().unwrap().tries.clone();
+
+    let Sample { holder, link } = Sample::new("codes in turn", &[], T);
+    store.insert(&Record::Link(Box::new(link))).await.unwrap();
+    for n in 0..WAITS.len() {
+        let wrong = holder.typing(Some("11111111")).claim();
+        wrong_at(&servers, n, &wrong, &holder.claim(), "403 wrong-code").await;
+        pass(n);
+    }
+    assert_eq!(
+        (tries(holder.id).await.wrong_codes, tries(holder.id).await.wrong_proofs),
+        (9, 0),
+        "each was counted once"
+    );
+    assert_eq!(servers[1].call("claim", &holder.claim()).await.status, 200, "wrong codes never lock");
+
+    let Sample { holder, link } = Sample::new("proofs in turn", &[], T);
+    store.insert(&Record::Link(Box::new(link))).await.unwrap();
+    for n in 0..WAITS.len() {
+        wrong_at(&servers, n, &holder.mistyped().claim(), &holder.claim(), "403 wrong-proof").await;
+        assert_eq!(tries(holder.id).await.wrong_proofs as usize, n + 1);
+        pass(n);
+    }
+    // The tenth, wherever it is sent, locks it for all of them.
+    let locked = servers[2].call("claim", &holder.mistyped().claim()).await;
+    assert_eq!((locked.refusal().as_str(), &locked.json()["error"]["state"]), ("410 gone", &"locked".into()));
+    for server in &servers {
+        assert_eq!(server.call("claim", &holder.claim()).await.json()["error"]["state"], "locked");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_many_wrong_proofs_at_once_through_three_gateways_one_is_looked_at() {
+    let folder = tempfile::tempdir().unwrap();
+    let links = folder.path().join("links");
+    let store = EmbeddedStore::open(&links).unwrap();
+    let (servers, _) = three_on(&links).await;
+    let Sample { holder, link } = Sample::new("proofs at once", &[], T);
+    store.insert(&Record::Link(Box::new(link))).await.unwrap();
+    let mut crowd = JoinSet::new();
+    for n in 0..48 {
+        let (address, holder) = (servers[n % 3].address, holder.elsewhere(n).mistyped());
+        crowd.spawn(async move { Conn::open(address).await.ask(&post("claim", &holder.claim())).await.refusal() });
+    }
+    let said = crowd.join_all().await;
+    let count = |wanted: &str| said.iter().filter(|one| *one == wanted).count();
+    assert_eq!((count("403 wrong-proof"), count("429 slow-down")), (1, 47), "{said:?}");
+    let found = store.get(holder.id).await.unwrap().unwrap();
+    let link = found.value.link().unwrap();
+    assert_eq!((link.state, link.tries.wrong_proofs), (State::Open, 1), "a crowd can't lock it");
 }
 
 #[tokio::test]
