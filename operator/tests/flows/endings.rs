@@ -30,7 +30,7 @@ async fn stand_with(bao: &OpenBao, names: &[&str], ttl: &str, after: &str) -> (S
     stand.connect(bao, bao.address(), &policy).await;
     let to: Vec<String> = names.iter().map(|name| format!("{}@v.example", unique(name))).collect();
     for ((name, to), source) in names.iter().zip(&to).zip(&sources) {
-        stand.apply(name, &kv_delivery(name, to, source, ttl, after, Value::Null));
+        stand.apply(name, &kv_delivery(name, to, source, ttl, after, told_of_declines(to)));
     }
     let mut open = Vec::new();
     for ((name, to), source) in names.iter().zip(to).zip(sources) {
@@ -41,6 +41,26 @@ async fn stand_with(bao: &OpenBao, names: &[&str], ttl: &str, after: &str) -> (S
         open.push(Open { name: (*name).to_owned(), to, source, recipient, ciphertext });
     }
     (stand, open)
+}
+
+/// The sender wants to know of declines, and of nothing else.
+fn told_of_declines(to: &str) -> Value {
+    json!({"notify": {"email": sender(to), "events": ["Declined"]}})
+}
+
+fn sender(to: &str) -> String {
+    format!("sender.{to}")
+}
+
+/// One mail, and its words are those of a decline.
+async fn assert_sender_told(stand: &Stand, link: &Open) {
+    let told = stand.mails(&sender(&link.to), 1, SOON).await;
+    let [mail] = told.as_slice() else { panic!("{}: {told:?}", link.name) };
+    let (subject, text) = (&mail.subject, mail.text.as_deref().unwrap());
+    let says = "The recipient says that the credential was not meant for them";
+    assert!(subject.starts_with(says) && subject.ends_with(&link.name), "{subject}");
+    assert!(text.contains(says) && text.contains("The recipient says that it was not meant for them."), "{text}");
+    assert!(!text.contains(&link.to) && !text.contains("#ps1.") && !text.contains(&link.source.password), "{text}");
 }
 
 /// The first bytes of a ciphertext, read from the store beside the operator.
@@ -111,7 +131,9 @@ async fn revoked_declined_and_removed_links_end_at_once() {
     let names = ["revoked", "declined", "removed"];
     let (stand, open) = stand_with(bao, &names, "1h", "1h").await;
     let [revoked, declined, removed] = open.as_slice() else { panic!("three") };
-    stand.apply("revoked", &kv_delivery("revoked", &revoked.to, &revoked.source, "1h", "1h", json!({"revoked": true})));
+    let mut more = told_of_declines(&revoked.to);
+    more["revoked"] = true.into();
+    stand.apply("revoked", &kv_delivery("revoked", &revoked.to, &revoked.source, "1h", "1h", more));
     stand.remove("removed");
     assert_eq!(declined.recipient.decline().await.state(), "declined");
 
@@ -119,6 +141,7 @@ async fn revoked_declined_and_removed_links_end_at_once() {
     assert_eq!(stand.status("declined").condition("Retrieved").1, "Declined");
     assert_over(&stand, declined, "declined").await;
     declined.source.assert_replaced(bao).await;
+    assert_sender_told(&stand, declined).await;
 
     stand.wait_rotated("revoked", SOON).await;
     assert_eq!(stand.status("revoked").condition("Retrieved").1, "Revoked");
@@ -136,6 +159,9 @@ async fn revoked_declined_and_removed_links_end_at_once() {
     wait_until("the status file to go", SOON, async || stand.status("removed").0.is_null().then_some(()))
         .await
         .unwrap();
+    for other in [revoked, removed] {
+        assert_eq!(stand.mails(&sender(&other.to), 0, SOON).await.len(), 0, "{}: nobody declined it", other.name);
+    }
 }
 
 #[tokio::test]
@@ -150,7 +176,9 @@ async fn revoked_or_declined_while_claimed_is_erased_at_once_and_rotated_before_
         assert!(holds(&stand.path("data/links"), &link.ciphertext), "it may be claimed again");
     }
     let [revoked, declined, disputed] = open.as_slice() else { panic!("three") };
-    let manifest = kv_delivery("revoked", &revoked.to, &revoked.source, "1h", "1h", json!({"revoked": true}));
+    let mut more = told_of_declines(&revoked.to);
+    more["revoked"] = true.into();
+    let manifest = kv_delivery("revoked", &revoked.to, &revoked.source, "1h", "1h", more);
     stand.apply("revoked", &manifest);
     assert_eq!(declined.recipient.decline().await.state(), "declined");
     assert_eq!(disputed.recipient.acknowledge().await.state(), "retrieved");
@@ -161,4 +189,7 @@ async fn revoked_or_declined_while_claimed_is_erased_at_once_and_rotated_before_
         link.source.assert_replaced(bao).await;
     }
     assert_eq!(stand.status("disputed").condition("Retrieved").1, "Disputed");
+    for link in [declined, disputed] {
+        assert_sender_told(&stand, link).await;
+    }
 }

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use ps_core::encode::from_b64;
-use ps_core::link::Verification;
+use ps_core::link::{Record, Verification};
+use ps_core::ports::LinkStore as _;
+use ps_core::time::Timestamp;
+use ps_store::EmbeddedStore;
 use ps_testbed::{Fault, OidcServer, Phase, SmtpOptions, SmtpServer, Testbed, unique, wait_until};
 use serde_json::{Value, json};
 
@@ -147,9 +150,83 @@ async fn wrong_codes_after_a_right_opening_code_lock_the_link_in_the_end() {
     });
     assert_eq!(claim.await.unwrap().state(), "locked");
     on.stand.wait_rotated("shop", SOON).await;
-    on.stand.mails(&format!("sender.{}", on.to), 1, SOON).await;
+    assert_told_of_a_lock(&on.stand, &on.to, "shop").await;
     assert_eq!((on.stand.audited("shop", "CodeMailed"), on.stand.audited("shop", "Locked")), (3, 1));
     assert_eq!(shared_smtp().await.wait_for_mails(&on.to, 4, SOON).await.unwrap().len(), 4, "one link, three codes");
+}
+
+/// One mail to the sender, and its words are those of a lock.
+async fn assert_told_of_a_lock(stand: &Stand, to: &str, name: &str) {
+    let told = stand.mails(&format!("sender.{to}"), 1, SOON).await;
+    let [mail] = told.as_slice() else { panic!("{name}: {told:?}") };
+    let (subject, text) = (&mail.subject, mail.text.as_deref().unwrap());
+    assert!(subject.starts_with("The link is locked after too many wrong passphrases or codes"), "{subject}");
+    assert!(subject.ends_with(name), "{subject}");
+    assert!(text.contains("Too many wrong passphrases or e-mailed codes: the link is locked."), "{text}");
+    assert!(!text.contains(to), "{text}");
+}
+
+/// Ten wrong passphrases, each looked at: the waits between them are cut short in the record.
+async fn guess_until_it_locks(stand: &Stand, guesser: &Recipient) {
+    let store = EmbeddedStore::open(&stand.path("data/links")).unwrap();
+    for left in (0..10).rev() {
+        let answer = guesser.claim().await;
+        if left == 0 {
+            assert_eq!((answer.status, answer.code(), answer.state()), (410, "gone", "locked"), "{:?}", answer.body);
+            break;
+        }
+        assert_eq!((answer.status, answer.code()), (403, "wrong-proof"), "{:?}", answer.body);
+        assert_eq!(answer.body["error"]["attemptsLeft"], left, "{:?}", answer.body);
+        assert_eq!(guesser.claim().await.code(), "slow-down", "nobody guesses without a wait");
+        wait_until("the wait to be over", SOON, async || {
+            let found = store.get(guesser.id()).await.unwrap().unwrap();
+            let mut link = found.value.link().unwrap().clone();
+            link.tries.wait_until = Timestamp::EPOCH;
+            // The operator may have been faster.
+            store.replace(&Record::Link(Box::new(link)), found.version).await.ok()
+        })
+        .await
+        .unwrap();
+    }
+}
+
+#[tokio::test]
+async fn wrong_passphrases_lock_the_link_tell_the_sender_and_rotate_only_where_that_is_said() {
+    let bao = Testbed::connect_or_start().unwrap().bao().await.unwrap();
+    let smtp = shared_smtp().await;
+    let stand = Stand::prepare(Setup::default(), smtp);
+    stand.secret("phrase", "passphrase", "correct horse");
+    stand.run().await;
+    let rotated = KvSource::new(bao).await;
+    let kept = KvSource::below(bao, &rotated.mount).await;
+    stand.connect(bao, bao.address(), &(rotated.policy() + &kept.policy())).await;
+    let kinds = [Verification::Passphrase];
+    let mut holders = Vec::new();
+    // The one that is kept first: until it is looked at, there is time to rotate it by mistake.
+    for (name, on_locked, source) in [("keep", "Keep", &kept), ("rotate", "Rotate", &rotated)] {
+        let to = format!("{}@v.example", unique(name));
+        let more = json!({
+            "verification": {"passphrase": {"secretKeyRef": {"name": "phrase", "key": "passphrase"}}},
+            "rotation": {"onLocked": on_locked},
+            "notify": {"email": format!("sender.{to}"), "events": ["Locked"]},
+        });
+        stand.apply(name, &kv_delivery(name, &to, source, "1h", "1s", more));
+        let invitation = Invitation::of(&smtp.wait_for_mail(&to, SOON).await.unwrap());
+        stand.wait_status(name, "delivered", SOON, |s| s.is("Delivered")).await;
+        guess_until_it_locks(&stand, &Recipient::demanded(&invitation, &kinds, Some("battery staple"))).await;
+        assert_told_of_a_lock(&stand, &to, name).await;
+        holders.push(Recipient::demanded(&invitation, &kinds, Some("correct horse")));
+    }
+    stand.wait_rotated("rotate", SOON).await;
+    rotated.assert_replaced(bao).await;
+    stand.wait_rests("keep").await;
+    assert!(kept.is_untouched(bao).await, "rotation.onLocked: Keep");
+    assert_eq!(stand.status("keep").condition("Rotated").1, "NotDue");
+    for (name, holder) in ["keep", "rotate"].into_iter().zip(&holders) {
+        assert_eq!(holder.claim().await.state(), "locked", "{name}: nor does the right one open it");
+        assert_eq!((stand.audited(name, "Locked"), stand.audited(name, "Claimed")), (1, 0), "{name}");
+        assert_eq!(stand.audited(name, "Tampered"), 0, "{name}");
+    }
 }
 
 #[tokio::test]
