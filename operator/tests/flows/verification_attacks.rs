@@ -1,18 +1,18 @@
 //! A gateway that was taken over tries to pass over a factor. The test plays it: it has write access to the records, and what
 //! recipients send it, and nothing else.
 
-use ps_core::encode::from_b64_array;
+use ps_core::encode::{b64, from_b64_array};
 use ps_core::ids::Digest;
-use ps_core::link::verification::{Ask, Request};
+use ps_core::link::verification::{Ask, JudgeKey, Request, SignInVerdict};
 use ps_core::link::{Claim, JournalEntry, JournalEvent, Link, Record, Release, State, Verification};
 use ps_core::ports::LinkStore as _;
 use ps_core::time::Timestamp;
 use ps_store::EmbeddedStore;
-use ps_testbed::Testbed;
-use serde_json::json;
+use ps_testbed::{OidcServer, Testbed};
+use serde_json::{Value, json};
 
 use super::verification::Demanding;
-use crate::support::{Recipient, SOON, wrong_code};
+use crate::support::{Invitation, Recipient, SOON, Setup, Stand, shared_smtp, sign_in, wrong_code};
 
 fn now() -> Timestamp {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
@@ -56,6 +56,106 @@ async fn a_factor_is_not_passed_over_by_whoever_writes_the_records() {
         let trail = std::fs::read_to_string(on.stand.audit_file()).unwrap();
         assert!(trail.contains(code), "the trail does not say {code}");
         on.source.assert_replaced(bao).await;
+    }
+}
+
+/// A delivery that demands a sign-in, as far as its mail, and the provider.
+async fn demanding_a_sign_in() -> (Demanding, OidcServer, String) {
+    let smtp = shared_smtp().await;
+    let stand = Stand::prepare(Setup::default(), smtp);
+    let home = format!("{}/", stand.public_url());
+    let server = OidcServer::start(&home, "client_secret_basic").await.unwrap();
+    stand.with_oidc(&server);
+    stand.run().await;
+    let on = Demanding::on(stand, smtp, json!({"oidc": {}}), &[]).await;
+    (on, server, home)
+}
+
+/// Whether the right person has signed in before, the operator's name for it, and the attack.
+const SIGN_IN_ATTACKS: [(bool, &str, Attack); 4] = [
+    (false, "forged-verdict", |link, recipient| {
+        let verdict = link.verdict.as_mut().unwrap();
+        verdict.released = Some(recipient.token_hash());
+        *verdict.sign_in.as_mut().unwrap() = SignInVerdict { refused: None, passed: Some(recipient.token_hash()) };
+    }),
+    (false, "forged-verdict", |link, recipient| {
+        let mut verdict = link.verdict.as_deref().unwrap().clone();
+        verdict.released = Some(recipient.token_hash());
+        verdict.sign_in.as_mut().unwrap().passed = Some(recipient.token_hash());
+        link.verdict = Some(Box::new(verdict.signed(link.sealed.id, &JudgeKey([7; 32]))));
+        link.release = Some(Release { r: [7; 32], token_hash: recipient.token_hash() });
+    }),
+    (false, "factor-passed-over", |link, recipient| {
+        link.release = Some(Release { r: [7; 32], token_hash: recipient.token_hash() });
+    }),
+    (true, "factor-passed-over", |link, _| link.release.as_mut().unwrap().r = [7; 32]),
+];
+
+#[tokio::test]
+async fn a_sign_in_is_not_forged_by_whoever_writes_the_records() {
+    let bao = Testbed::connect_or_start().unwrap().bao().await.unwrap();
+    for (right, code, attack) in SIGN_IN_ATTACKS {
+        let (on, server, home) = demanding_a_sign_in().await;
+        let recipient = on.recipient(&[Verification::Oidc]);
+        let account = if right { on.to.as_str() } else { "mallory@v.example" };
+        server.behave(&json!({"email": account, "emailVerified": true})).await.unwrap();
+        let answer = recipient.judged(sign_in(&server, &recipient, &home).await).await;
+        assert_eq!(answer.body["oidc"]["status"], if right { "passed" } else { "refused" });
+        change(&on, &recipient, attack).await;
+        on.stand.wait_rotated("shop", SOON).await;
+        assert_eq!((on.stand.audited("shop", "Tampered"), on.stand.audited("shop", "Claimed")), (1, 0), "{code}");
+        assert_eq!(on.stand.audited("shop", "SignInPassed"), usize::from(right), "{code}");
+        let trail = std::fs::read_to_string(on.stand.audit_file()).unwrap();
+        assert!(trail.contains(code), "the trail does not say {code}");
+        assert_ne!(recipient.claim().await.status, 200, "{code}");
+        on.source.assert_replaced(bao).await;
+    }
+}
+
+#[tokio::test]
+async fn sign_ins_that_are_anothers_old_forged_or_for_another_link_do_not_pass_and_the_right_one_does() {
+    let (on, server, home) = demanding_a_sign_in().await;
+    let recipient = on.recipient(&[Verification::Oidc]);
+    let right = json!({"email": on.to, "emailVerified": true});
+    let but = |name: &str, value: Value| {
+        let mut behaviour = right.clone();
+        behaviour[name] = value;
+        behaviour
+    };
+    let refused = async |answer: Value, why: &str, what: &str| {
+        let said = recipient.judged(answer).await;
+        assert_eq!(said.body["oidc"], json!({"status": "refused", "reason": why}), "{what}");
+        assert_eq!(recipient.claim().await.code(), "verification-due", "{what}");
+    };
+    let hour_ago = now().as_millis() / 1000 - 3600;
+    let old = json!({"iat": hour_ago - 600, "auth_time": hour_ago - 600, "exp": hour_ago});
+    for (behaviour, why, what) in [
+        (but("email", "mallory@v.example".into()), "email", "someone else's"),
+        (but("claims", old), "signIn", "an old one"),
+        (but("claims", json!({"aud": "another-client"})), "signIn", "for another client"),
+        (but("sign", "otherKey".into()), "signIn", "signed by somebody else"),
+        (but("sign", "none".into()), "signIn", "signed by nobody"),
+    ] {
+        server.behave(&behaviour).await.unwrap();
+        refused(sign_in(&server, &recipient, &home).await, why, what).await;
+    }
+    server.behave(&right).await.unwrap();
+    // The right person, in the same browser, but for a link that the gateway has made up, whose nonce names that one.
+    let (base, _) = on.invitation.link.split_once('#').unwrap();
+    let link = format!("{base}#ps1.{}", b64(&[9; 32]));
+    let another = Recipient::demanded(&Invitation { link, ..on.invitation.clone() }, &[Verification::Oidc], None);
+    refused(sign_in(&server, &another, &home).await, "signIn", "for another link").await;
+    let elsewhere = on.recipient(&[Verification::Oidc]);
+    let theirs = sign_in(&server, &elsewhere, &home).await;
+    refused(theirs.clone(), "signIn", "for another browser").await;
+    refused(theirs, "signIn", "an answer that was used before").await;
+
+    let passed = recipient.judged(sign_in(&server, &recipient, &home).await).await;
+    assert_eq!(passed.body["oidc"], json!({"status": "passed"}));
+    assert_eq!(recipient.open().await["password"], on.source.password);
+    on.stand.wait_rotated("shop", SOON).await;
+    for (kind, count) in [("SignInRefused", 8), ("SignInPassed", 1), ("Verified", 1), ("Claimed", 1), ("Tampered", 0)] {
+        assert_eq!(on.stand.audited("shop", kind), count, "{kind}");
     }
 }
 
