@@ -92,3 +92,20 @@ async fn a_rule_can_wait_its_turn() {
     setup.proxy.clear();
     assert_eq!(setup.write().await.unwrap().status(), 200);
 }
+
+#[tokio::test]
+async fn it_keeps_whole_requests_if_it_is_asked_and_has_room() {
+    let setup = setup().await;
+    assert!(setup.proxy.kept_requests().is_err(), "nobody has asked");
+    setup.proxy.keep_requests(4096);
+    assert_eq!(setup.write().await.unwrap().status(), 200);
+    let kept = setup.proxy.kept_requests().unwrap();
+    assert_eq!(kept.len(), 1);
+    let text = std::str::from_utf8(&kept[0]).unwrap();
+    assert!(text.starts_with("POST /v1/") && text.contains(&setup.token), "the head");
+    assert!(text.ends_with("\r\n\r\n{\"data\":{\"a\":\"1\"}}"), "and the body");
+    assert!(!format!("{:?}", setup.proxy).contains(&setup.token), "it prints none of it");
+    setup.proxy.keep_requests(10);
+    assert_eq!(setup.write().await.unwrap().status(), 200);
+    assert!(setup.proxy.kept_requests().is_err(), "one was too large, so nothing may be concluded");
+}
