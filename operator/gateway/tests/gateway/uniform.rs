@@ -4,16 +4,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use ps_core::ids::LinkId;
+use ps_core::ids::{Digest, LinkId};
+use ps_core::link::Record;
+use ps_core::ports::LinkStore as _;
 use ps_core::service::{
     AcknowledgeRequest, ClaimAnswer, ClaimRequest, DeclineRequest, LinkService, LookupAnswer, LookupRequest, Refusal,
     StateAnswer,
 };
 use ps_core::time::Timestamp;
 use ps_gateway::Settings;
-use ps_gateway::verbs::Holder;
+use ps_gateway::verbs::{Holder, Sample};
+use ps_store::EmbeddedStore;
+use ps_store::service::{Fence, StoreLinkService};
 
-use crate::support::{Server, TestClock, post};
+use crate::support::{Server, T, TestClock, post};
 
 /// Asked of each kind, in turn.
 const TIMES: usize = 150;
@@ -47,17 +51,14 @@ impl LinkService for Slow {
 
 /// How often a wrong `access` takes longer than an unknown id: a half if nothing can be told, 1 if everything can (the
 /// area under the ROC curve).
-async fn told_apart(stranger_waits: Duration) -> f64 {
-    let id = Holder::new("timed").id;
-    let change = |settings: &mut Settings, _: &mut _| settings.stranger_waits = stranger_waits;
-    let server = Server::with(change, |inner| Arc::new(Slow { inner, id })).await;
-    let holder = server.put("timed").await.without_access();
+async fn told_apart(server: &Server, holder: &Holder, request: fn(&Holder) -> Vec<u8>) -> f64 {
+    let holder = holder.without_access();
     let mut conn = server.connect().await;
     let (mut unknown, mut wrong) = (Vec::new(), Vec::new());
     for n in 0..TIMES {
         let nobody = Holder::new(&format!("nobody {n}"));
         for (holder, times) in [(&nobody, &mut unknown), (&holder, &mut wrong)] {
-            let request = post("lookup", &holder.lookup());
+            let request = request(holder);
             let begun = Instant::now();
             assert_eq!(conn.ask(&request).await.refusal(), "404 not-found");
             times.push(begun.elapsed());
@@ -67,13 +68,56 @@ async fn told_apart(stranger_waits: Duration) -> f64 {
     longer as f64 / (unknown.len() * wrong.len()) as f64
 }
 
+fn uniform_wait() -> Duration {
+    Settings::new(Arc::new(TestClock::default())).stranger_waits
+}
+
+/// On a store in memory where one link is slow.
+async fn slow_told_apart(stranger_waits: Duration) -> f64 {
+    let id = Holder::new("timed").id;
+    let change = |settings: &mut Settings, _: &mut _| settings.stranger_waits = stranger_waits;
+    let server = Server::with(change, |inner| Arc::new(Slow { inner, id })).await;
+    let holder = server.put("timed").await;
+    told_apart(&server, &holder, |h| post("lookup", &h.lookup())).await
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn how_long_a_stranger_waits_tells_nothing() {
     // Without the wait it can be told: the measure would notice.
-    let plain = told_apart(Duration::ZERO).await;
-    let uniform = told_apart(Settings::new(Arc::new(TestClock::default())).stranger_waits).await;
+    let plain = slow_told_apart(Duration::ZERO).await;
+    let uniform = slow_told_apart(uniform_wait()).await;
     println!("told apart without the wait: {plain:.3}, with it: {uniform:.3}");
     assert!(plain > 0.7, "{plain}");
     // Five standard deviations for so many samples are 0.17.
     assert!((uniform - 0.5).abs() < 0.2, "{uniform}");
+}
+
+/// As much as the store takes.
+const LARGEST: usize = 1 << 19;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nor_does_it_where_the_record_is_as_large_as_can_be_and_read_from_the_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Arc::new(EmbeddedStore::open(&folder.path().join("links")).unwrap());
+    let Sample { holder, mut link } = Sample::new("large", &[], T);
+    link.sealed.ciphertext_hash = Digest::of(&vec![7; LARGEST]);
+    link.ciphertext = Some(vec![7; LARGEST]);
+    store.insert(&Record::Link(Box::new(link))).await.unwrap();
+    let verbs: [(&str, fn(&Holder) -> Vec<u8>); 3] = [
+        ("lookup", |h| post("lookup", &h.lookup())),
+        ("claim", |h| post("claim", &h.claim())),
+        ("code", |h| post("code", &h.mail())),
+    ];
+    let serve = async |wait| {
+        let change = |settings: &mut Settings, _: &mut _| settings.stranger_waits = wait;
+        let service = StoreLinkService::new(store.clone(), Fence::lifted());
+        Server::with(change, |_| Arc::new(service)).await
+    };
+    let plain = told_apart(&serve(Duration::ZERO).await, &holder, verbs[0].1).await;
+    let server = serve(uniform_wait()).await;
+    for (verb, request) in verbs {
+        let uniform = told_apart(&server, &holder, request).await;
+        println!("{verb}: told apart without the wait: {plain:.3}, with it: {uniform:.3}");
+        assert!((uniform - 0.5).abs() < 0.2, "{verb}: {uniform}, and {plain} without the wait");
+    }
 }
