@@ -178,7 +178,7 @@ async fn logins_that_fail_say_what_to_change() {
         bench.vault.read(&at, &source).await,
         "vault-login-secret-empty",
         Class::Misconfigured,
-        &["spec.auth.appRole.secretIdRef: "],
+        &["spec.auth.token.secretKeyRef: "],
     );
     for (address, code) in [
         ("http://127.0.0.1:1/vault", "vault-address-invalid"),
