@@ -49,6 +49,9 @@ context.on('requestfinished', async (request) => {
   const entry = { method: request.method(), url: request.url(), status: null };
   report.requests.push(entry);
   entry.status = (await request.response().catch(() => null))?.status() ?? null;
+  // A token in the address of a page must go no further.
+  const { referer = '' } = await request.allHeaders().catch(() => ({}));
+  if (/ps1(\.|%)/i.test(referer)) report.pageErrors.push(`a request for ${new URL(request.url()).host} carries a link as its Referer`);
 });
 context.on('requestfailed', (request) =>
   report.requests.push({ method: request.method(), url: request.url(), status: null }));

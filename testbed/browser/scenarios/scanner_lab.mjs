@@ -82,7 +82,7 @@ export default async function scannerLab({ page, context, args, log }) {
     await page.goto('about:blank');
     await page.goto(base + mangled);
     await settled();
-    forms += await page.locator('main[data-state=ask]').count();
+    forms += await page.locator('main[data-state=ask], main[data-state^="check:"]').count();
     for (const junk of ['', ...JUNK]) {
       for (const input of await page.locator('main input').all()) await input.fill(typeof junk === 'function' ? junk() : junk, { timeout: 5_000 }).catch(() => undefined);
       for (const button of await page.locator('main button').all()) {

@@ -14,9 +14,11 @@ mod support;
 mod decline;
 mod files;
 mod lost;
+mod mail;
 mod returns;
 mod scanners;
 mod sent;
+mod visits;
 
 use std::time::Duration;
 

@@ -5,7 +5,9 @@ use ps_core::link::{Link, Record, State, Verification};
 use ps_core::ports::LinkStore;
 use ps_core::secret::SecretString;
 use ps_core::time::{Span, Timestamp};
-use ps_envelope::{Field, FieldKind, File, FreshSecret, OpeningCode, Passphrase, Payload, Preview, SealInput, seal};
+use ps_envelope::{
+    FactorSecret, Field, FieldKind, File, FreshSecret, OpeningCode, Passphrase, Payload, Preview, SealInput, seal,
+};
 
 use crate::support::{Server, T};
 
@@ -36,13 +38,19 @@ pub(crate) async fn put_with(server: &Server, passphrase: Option<&str>) -> Sent 
 
 /// The same, in this store and at this time, for the gateway at this address.
 pub(crate) async fn put_in(store: &dyn LinkStore, address: &str, passphrase: Option<&str>, now: Timestamp) -> Sent {
-    put_payload(store, address, passphrase, now, &two_fields()).await
+    let kinds = if passphrase.is_some() { &[Verification::Passphrase][..] } else { &[] };
+    put_payload(store, address, (kinds, passphrase), now, &two_fields()).await
+}
+
+/// Puts a link that demands these of whoever opens it, and no passphrase.
+pub(crate) async fn put_demanding(server: &Server, kinds: &[Verification]) -> Sent {
+    put_payload(&*server.store, &server.address.to_string(), (kinds, None), T, &two_fields()).await
 }
 
 /// Puts a link with a private key and these files.
 pub(crate) async fn put_files(server: &Server, files: Vec<File>) -> Sent {
     let payload = Payload { fields: vec![field(KEY_NAME, FieldKind::SshKey, KEY)], files, ..two_fields() };
-    put_payload(&*server.store, &server.address.to_string(), None, T, &payload).await
+    put_payload(&*server.store, &server.address.to_string(), (&[], None), T, &payload).await
 }
 
 fn text(text: &str) -> SecretString {
@@ -69,17 +77,18 @@ fn two_fields() -> Payload {
 async fn put_payload(
     store: &dyn LinkStore,
     address: &str,
-    passphrase: Option<&str>,
+    (kinds, passphrase): (&[Verification], Option<&str>),
     now: Timestamp,
     payload: &Payload,
 ) -> Sent {
     let code = OpeningCode::from_random([1, 2, 3, 4, 5]).unwrap();
     let passphrase = passphrase.map(|typed| Passphrase::new(typed).unwrap());
-    let kinds = if passphrase.is_some() { &[Verification::Passphrase][..] } else { &[] };
+    let due = kinds.iter().any(|kind| *kind != Verification::Passphrase);
+    let factor = due.then(|| FactorSecret::from_fill(getrandom::fill).unwrap());
     let sealed = seal(SealInput {
         secret: FreshSecret::from_fill(getrandom::fill).unwrap(),
         passphrase: passphrase.as_ref(),
-        factor: None,
+        factor: factor.as_ref(),
         opening_code: Some(&code),
         payload,
         preview: &Preview { title: text("Shop database"), sender: text("Platform team"), works_for: payload.works_for },
