@@ -132,7 +132,7 @@ async fn wrong_codes_and_proofs_through_several_gateways_add_up_to_the_same_wait
         now = now + Span::from_secs(WAITS[n]);
         clock.set(now);
     };
-    let tries = async |id| store.get(id).await.unwrap().unwrap().value.link().unwrap().tries.clone();
+    let tries = async |id| store.get(id).await.unwrap().unwrap().value.link().unwrap().tries;
 
     let Sample { holder, link } = Sample::new("codes in turn", &[], T);
     store.insert(&Record::Link(Box::new(link))).await.unwrap();

@@ -49,9 +49,12 @@ impl LinkService for Slow {
     }
 }
 
+/// A whole request, as this holder sends it.
+type Ask = fn(&Holder) -> Vec<u8>;
+
 /// How often a wrong `access` takes longer than an unknown id: a half if nothing can be told, 1 if everything can (the
 /// area under the ROC curve).
-async fn told_apart(server: &Server, holder: &Holder, request: fn(&Holder) -> Vec<u8>) -> f64 {
+async fn told_apart(server: &Server, holder: &Holder, request: Ask) -> f64 {
     let holder = holder.without_access();
     let mut conn = server.connect().await;
     let (mut unknown, mut wrong) = (Vec::new(), Vec::new());
@@ -103,7 +106,7 @@ async fn nor_does_it_where_the_record_is_as_large_as_can_be_and_read_from_the_di
     link.sealed.ciphertext_hash = Digest::of(&vec![7; LARGEST]);
     link.ciphertext = Some(vec![7; LARGEST]);
     store.insert(&Record::Link(Box::new(link))).await.unwrap();
-    let verbs: [(&str, fn(&Holder) -> Vec<u8>); 3] = [
+    let verbs: [(&str, Ask); 3] = [
         ("lookup", |h| post("lookup", &h.lookup())),
         ("claim", |h| post("claim", &h.claim())),
         ("code", |h| post("code", &h.mail())),
