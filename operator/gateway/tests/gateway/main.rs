@@ -12,6 +12,7 @@ mod clients;
 mod contract;
 mod crowds;
 mod hostile;
+mod killed;
 mod leaks;
 mod page;
 mod process;
