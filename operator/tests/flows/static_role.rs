@@ -52,6 +52,42 @@ async fn the_old_password_lives_as_long_as_promised_and_no_longer() {
 }
 
 #[tokio::test]
+async fn the_page_shows_what_vault_held_and_the_target_refuses_it_afterwards() {
+    let testbed = Testbed::connect_or_start().unwrap();
+    let bao = testbed.bao().await.unwrap();
+    let browser = testbed.browser().await.unwrap().clone().with_deadline(Duration::from_secs(120));
+    let role = RoleSource::new(bao).await;
+    let stand = Stand::start(Setup::default()).await;
+    stand.connect(bao, bao.address(), &role.policy()).await;
+    let to = format!("{}@vendor.example", unique("erin"));
+    let more = json!({"link": {"claimWindow": "10s"}, "context": {"title": "Database of the reports"}});
+    stand.apply("report", &role_delivery("report", &to, &role, "10m", "15s", more));
+    let invitation = Invitation::of(&stand.mail(&to).await);
+    let (user, held) = bao.static_creds(&role.mount, &role.role).await.unwrap();
+    assert!(role.logs_in(&held).await, "before it is opened");
+
+    let report = browser.run("open_link", json!({"link": invitation.link, "code": invitation.code})).await.unwrap();
+    assert_eq!(report.result["title"], "Database of the reports");
+    assert_eq!(
+        report.result["fields"],
+        json!([
+            {"key": "username", "kind": "text", "value": user},
+            {"key": "password", "kind": "password", "value": held},
+        ])
+    );
+    assert_eq!(report.result["hiddenBefore"], true, "a password is not in the document before it is asked for");
+    assert_eq!(report.result["states"], json!(["ask", "opened", "done", "over:mine"]));
+    assert!(report.page_errors.is_empty() && report.console.is_empty(), "{:?}", report.page_errors);
+
+    let seen = stand.wait_rotated("report", SOON).await;
+    assert_eq!((seen.text("/status/evidence/scope"), seen.text("/status/evidence/by")), ("Target", "Us"));
+    assert!(seen.is("Retrieved") && seen.condition("Retrieved").2.contains("saved"));
+    let fresh = role.current(bao).await;
+    assert!(fresh != held && role.logs_in(&fresh).await && !role.logs_in(&held).await);
+    assert_eq!(Recipient::new(&invitation).claim().await.code(), "gone");
+}
+
+#[tokio::test]
 async fn a_password_that_is_rotated_before_its_delivery_is_a_fresh_one_and_rotated_once() {
     let bao = Testbed::connect_or_start().unwrap().bao().await.unwrap();
     let proxy = HttpProxy::start(bao.address()).unwrap();
