@@ -1,5 +1,9 @@
 //! Stores that were damaged, put aside for an investigation. They hold ciphertext that nobody erases, so they don't stay
 //! for ever.
+//!
+//! Neither renaming nor removing them is a failpoint, so no crash story is played here: only a damaged store leads to it,
+//! and every start does again what an earlier one left undone. Killed before its rename, the damage is found once more;
+//! killed between two of them, a write-ahead log may stand beside no database, and SQLite takes none of it into a fresh one.
 
 use std::path::Path;
 

@@ -82,7 +82,7 @@ impl Case {
 pub struct Outcome {
     /// The failpoints that the first operator passed.
     pub passed: Vec<String>,
-    /// The one that it was killed or stopped at.
+    /// The one that it was killed at; or stopped at, until another one led.
     pub hit: Option<String>,
 }
 
@@ -100,6 +100,8 @@ pub struct Place {
     pub harmed: bool,
     /// Whether it goes on.
     pub continued: bool,
+    /// Whether another one led by then; without a lease, whether it had done anything.
+    pub taken_over: bool,
     /// How often it had stood by, or stopped leading, before.
     pub deposed: usize,
     pub stand: Stand,
@@ -121,6 +123,7 @@ pub async fn run(case: Case) -> Outcome {
         accepted: false,
         harmed: false,
         continued: false,
+        taken_over: false,
         deposed: 0,
         stand,
     };
@@ -147,7 +150,8 @@ pub async fn run(case: Case) -> Outcome {
     check::at_the_end(&mut place).await;
     place.end();
     check::afterwards(&place).await;
-    Outcome { passed: place.passed(0), hit: case.point().filter(|_| place.harmed).map(|p| p.name.to_owned()) }
+    let counts = place.harmed && (place.taken_over || !case.stops());
+    Outcome { passed: place.passed(0), hit: case.point().filter(|_| counts).map(|p| p.name.to_owned()) }
 }
 
 /// One worker, so that runs of a story pass the same failpoints; and no self-check, whose link is no delivery's.

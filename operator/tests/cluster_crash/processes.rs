@@ -42,7 +42,7 @@ impl Place {
         for operator in &self.stand.operators[usize::from(!self.case.stops() && self.harmed)..] {
             assert!(operator.is_up() || !operator.is_wanted(), "an operator ended\n{}", self.tale().await);
         }
-        let enough = |after| self.passed(1).len() >= after;
+        let enough = |after| self.passed(1).len() >= after && self.is_taken_over();
         // Of two on one trail, the other one can do nothing until the first goes on.
         let waits = || {
             self.case.story == Story::Restored
@@ -72,10 +72,18 @@ impl Place {
         }
     }
 
+    /// Whether another one leads. Without a lease, it is enough that it does something.
+    fn is_taken_over(&self) -> bool {
+        if self.case.both_at_work() {
+            return !self.passed(1).is_empty();
+        }
+        self.stand.operators[1].log_text().contains(" leading ")
+    }
+
     /// When all is over already, nothing waits for another leader: who goes on within its lease was not deposed.
     pub async fn past_the_lease(&self) {
-        if matches!(self.case.what, What::Stop(_)) {
-            let leads = async || self.stand.operators[1].log_text().contains(" leading ").then_some(());
+        if self.case.stops() {
+            let leads = async || self.is_taken_over().then_some(());
             let waited = wait_until("the other operator to lead", PATIENCE, leads).await;
             if let Err(error) = waited {
                 panic!("{error}\n{}", self.tale().await);
@@ -84,7 +92,7 @@ impl Place {
     }
 
     pub async fn go_on(&mut self) {
-        self.continued = true;
+        (self.continued, self.taken_over) = (true, self.is_taken_over());
         let first = &self.stand.operators[0];
         first.signal(Signal::SIGCONT);
         if self.is_at_an_end() {

@@ -40,9 +40,10 @@ impl Place {
             None if matches!(self.case.what, What::Kill(_)) => {}
             None => assert!(self.first.ended().unwrap().is_none(), "the first operator ended\n{}", self.tale()),
         }
-        if self.was_hit() && !self.held && matches!(self.case.what, What::Stop(_)) && self.is_held() {
+        let waits = self.was_hit() && !self.continued && !self.has_taken_over();
+        if waits && matches!(self.case.what, What::Stop(_)) && self.is_held() {
             // It was stopped while one of its threads was writing: nobody else can do anything. It goes on, and does
-            // the rest itself or loses the lease; whichever, the same must hold afterwards.
+            // the rest itself or loses the lease; whichever, the same must hold afterwards. It does not count as a hit.
             self.held = true;
             self.continued = true;
             self.first.signal(Signal::SIGCONT).unwrap();
@@ -98,7 +99,7 @@ impl Place {
         }
     }
 
-    fn has_taken_over(&self) -> bool {
+    pub fn has_taken_over(&self) -> bool {
         self.second.as_ref().is_some_and(|second| second.log_text().unwrap().contains("running; links lead to"))
     }
 
