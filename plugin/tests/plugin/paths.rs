@@ -1,11 +1,13 @@
 //! What each path answers, and in which of Vault's ways it fails.
 
+use std::collections::BTreeSet;
+
 use ps_plugin_engine::Operation;
 use ps_plugin_engine::paths::ALL;
-use ps_testbed::{TokenOptions, unique};
+use ps_testbed::{OpenBao, TokenOptions, unique, workspace};
 use serde_json::{Value, json};
 
-use crate::stand::{Holder, shared};
+use crate::stand::{Holder, prepare, shared};
 
 #[tokio::test]
 async fn settings_and_roles_are_kept_and_what_is_not_named_stays() {
@@ -131,6 +133,95 @@ async fn a_policy_of_one_path_serves_a_gateway_and_nothing_else() {
     assert_eq!(status, 200, "{answer}");
     let (status, answer) = bao.request_as(&token, "POST", "send/gateway/code", Some(&json!({}))).await.unwrap();
     assert_eq!((status, &answer["error"]["code"]), (400, &json!("not-available")));
+}
+
+/// The policies that are shipped: nobody but the gateway asks its verbs, and a sender's opens what it names.
+#[tokio::test]
+async fn the_shipped_policies_of_senders_and_agents_open_what_they_name_and_no_verb_of_the_gateway() {
+    let bao = OpenBao::dev().await.unwrap();
+    prepare(&bao).await;
+    bao.call("POST", "send/roles/onboarding", Some(&json!({}))).await.unwrap();
+    let link = Holder::issue(&bao, "x").await;
+    let mut tokens = Vec::new();
+    for name in ["sender", "agent"] {
+        let hcl = std::fs::read_to_string(workspace().join(format!("examples/plugin/{name}.hcl"))).unwrap();
+        bao.policy(name, &hcl).await.unwrap();
+        tokens.push(bao.token(&[name], &TokenOptions::default()).await.unwrap().token);
+    }
+    for token in &tokens {
+        for verb in ["lookup", "code", "claim", "acknowledge", "decline"] {
+            let path = format!("send/gateway/{verb}");
+            let (status, answer) = bao.request_as(token, "POST", &path, Some(&link.claim_body())).await.unwrap();
+            assert_eq!(status, 403, "{verb}: {answer}");
+        }
+    }
+    assert_eq!(link.state(&bao).await, "open");
+    let [sender, agent] = &tokens[..] else { panic!("two") };
+    let (status, answer) =
+        bao.request_as(sender, "POST", "send/link/onboarding", Some(&json!({"password": "x"}))).await.unwrap();
+    assert_eq!(status, 200, "{answer}");
+    let theirs = Holder::from_answer(&answer);
+    let lease = format!("send/lease/{}", theirs.id);
+    let (status, answer) = bao.request_as(sender, "GET", &lease, None).await.unwrap();
+    assert!(status == 200 && answer["lease_id"].as_str().is_some_and(|id| !id.is_empty()), "{answer}");
+    let (status, answer) = bao.request_as(sender, "POST", "send/sealed/onboarding", Some(&json!({}))).await.unwrap();
+    assert_eq!(status, 400, "it may, and this is nothing: {answer}");
+    for (token, method, path) in [
+        (sender, "POST", "send/link/any"),
+        (sender, "POST", "send/sealed/any"),
+        (sender, "GET", &format!("send/links/{}", theirs.id)),
+        (sender, "GET", "send/config"),
+        (agent, "POST", "send/link/onboarding"),
+        (agent, "GET", &lease),
+    ] {
+        let (status, answer) = bao.request_as(token, method, path, Some(&json!({"a": "b"}))).await.unwrap();
+        assert_eq!(status, 403, "{method} {path}: {answer}");
+    }
+}
+
+/// Of a link, exactly this is shown; nothing that opens, claims, acknowledges or declines it.
+#[tokio::test]
+async fn what_is_shown_of_a_link_redeems_nothing() {
+    let bao = shared().await;
+    let always = [
+        "id",
+        "role",
+        "state",
+        "issued_at",
+        "expires_at",
+        "not_after",
+        "verification",
+        "awaits_lease",
+        "wrong_codes",
+        "wrong_passphrases",
+        "journal",
+    ];
+    let (opened, declined) = (Holder::issue(bao, "hunter2").await, Holder::issue(bao, "hunter2").await);
+    let shows = async |link: &Holder, more: &[&str]| {
+        let read = bao.call("GET", &format!("send/links/{}", link.id), None).await.unwrap();
+        let keys: BTreeSet<&str> = read["data"].as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(keys, always.iter().chain(more).copied().collect(), "{read}");
+        let claim = link.claim_body();
+        let opener = ps_envelope::Opener::from_fragment(&link.fragment).unwrap();
+        let mut secrets = vec![link.fragment.clone(), "hunter2".to_owned(), "A title".to_owned()];
+        secrets.extend(
+            ["access", "proof", "openingCode", "tokenHash"].map(|name| claim[name].as_str().unwrap().to_owned()),
+        );
+        let token = ps_core::encode::b64(&link.token);
+        secrets.extend([link.fragment.strip_prefix("ps1.").unwrap().to_owned(), token]);
+        secrets.push(ps_core::encode::b64(opener.decline().expose()));
+        let text = read.to_string();
+        for secret in &secrets {
+            assert!(!text.contains(secret.as_str()), "{secret} in {text}");
+        }
+    };
+    shows(&opened, &[]).await;
+    assert_eq!(opened.claim(bao).await.0, 200);
+    shows(&opened, &["claimed_at", "window_ends_at"]).await;
+    assert_eq!(opened.acknowledge(bao).await.0, 200);
+    shows(&opened, &["claimed_at", "acknowledged_at"]).await;
+    assert_eq!(declined.not_mine(bao).await.0, 200);
+    shows(&declined, &["declined_at"]).await;
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use ps_testbed::{OpenBao, Vendor, unique, wait_until};
 use serde_json::json;
 
 use crate::stand::{
-    Holder, MOUNT, NAME, PUBLIC_URL, SOON, plugin_processes, prepare, program, set_up, shared, sockets_of,
+    COMMAND, Holder, MOUNT, NAME, PUBLIC_URL, SOON, plugin_processes, prepare, program, set_up, shared, sockets_of,
 };
 
 /// As a server that offers these versions, or none, would start it.
@@ -26,7 +26,8 @@ fn by_hand(versions: Option<&str>) -> (Option<i32>, String, String) {
 fn by_hand_it_says_how_it_is_registered() {
     let (code, out, err) = by_hand(None);
     assert_eq!((code, out.as_str()), (Some(1), ""));
-    assert!(err.contains("bao plugin register -sha256="), "{err}");
+    assert!(err.contains("bao plugin register -sha256=") && err.contains(&format!("secret {NAME}\n")), "{err}");
+    assert!(err.contains(&format!("-command={COMMAND} ")) && err.contains(&format!("-path=send {NAME}\n")), "{err}");
 }
 
 #[test]
@@ -67,13 +68,13 @@ async fn reload_seal_and_disable_leave_no_process_and_no_socket() {
     prepare(&bao).await;
     let link = Holder::issue(&bao, "kept").await;
     let one = |what: &'static str| {
-        let pids = plugin_processes(&bao, NAME);
+        let pids = plugin_processes(&bao, COMMAND);
         assert_eq!(pids.len(), 1, "{what}: {pids:?}");
         pids[0]
     };
     let gone = async |pid: u32| {
         wait_until("the plugin's end", SOON, async || {
-            (!plugin_processes(&bao, NAME).contains(&pid) && sockets_of(pid) == 0).then_some(())
+            (!plugin_processes(&bao, COMMAND).contains(&pid) && sockets_of(pid) == 0).then_some(())
         })
         .await
         .unwrap();
@@ -121,11 +122,11 @@ async fn reload_seal_and_disable_leave_no_process_and_no_socket() {
 async fn it_ends_with_a_server_that_is_killed() {
     let bao = OpenBao::dev().await.unwrap();
     prepare(&bao).await;
-    let pids = plugin_processes(&bao, NAME);
+    let pids = plugin_processes(&bao, COMMAND);
     assert_eq!(pids.len(), 1);
     bao.kill().unwrap();
     let alive =
-        |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.contains(NAME));
+        |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.contains(COMMAND));
     wait_until("the plugin's end", SOON, async || (!alive(pids[0])).then_some(())).await.unwrap();
     assert_eq!(sockets_of(pids[0]), 0);
 }
@@ -158,7 +159,7 @@ async fn a_mount_in_a_namespace_is_one_of_its_own() {
     assert_eq!(status, 200, "{answer}");
     let at = |path: &str| format!("{name}/{path}");
     bao.call("POST", &at("sys/mounts/send"), Some(&json!({ "type": NAME }))).await.unwrap();
-    assert_eq!(plugin_processes(&bao, NAME).len(), 2);
+    assert_eq!(plugin_processes(&bao, COMMAND).len(), 2);
     let config = json!({"public_url": PUBLIC_URL, "max_ttl": "7h"});
     bao.call("POST", &at("send/config"), Some(&config)).await.unwrap();
     bao.call("POST", &at("send/roles/theirs"), Some(&json!({}))).await.unwrap();
@@ -183,7 +184,7 @@ async fn a_mount_in_a_namespace_is_one_of_its_own() {
     assert_eq!(status, 410);
 
     bao.call("DELETE", &at("sys/mounts/send"), None).await.unwrap();
-    wait_until("the plugin's end", SOON, async || (plugin_processes(&bao, NAME).len() == 1).then_some(()))
+    wait_until("the plugin's end", SOON, async || (plugin_processes(&bao, COMMAND).len() == 1).then_some(()))
         .await
         .unwrap();
 }

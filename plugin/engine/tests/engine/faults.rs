@@ -146,6 +146,24 @@ async fn settings_are_read_once_and_again_when_somebody_wrote_them() {
     assert!(write(&engine, "link/any", json!({"password": "p"}), T).await.is_err(), "nothing is remembered any more");
 }
 
+/// What a server calls by a name that is none of ours (`patch`, `scan`, `resolve-path`): nothing is done, whatever it brings.
+#[tokio::test]
+async fn an_unknown_operation_does_nothing_on_any_path() {
+    let memory = Memory::new();
+    let engine = engine(&memory).await;
+    let issued = issue(&engine).await;
+    let id = issued["id"].as_str().unwrap();
+    let before = memory.text();
+    for path in ps_plugin_engine::paths::ALL {
+        let asked = path.pattern.replace("{name}", "any").replace("{role}", "any").replace("{id}", id);
+        let failure = engine.handle(request(Operation::Other, &asked, claim(&issued)), T).await.unwrap_err();
+        assert_eq!(failure.kind, Kind::UnsupportedOperation, "{asked}");
+    }
+    assert_eq!(memory.text(), before);
+    assert_eq!(read(&engine, &format!("links/{id}"), T).await["state"], "open");
+    assert!(write(&engine, "gateway/claim", claim(&issued), T).await.unwrap().unwrap().data["ciphertext"].is_string());
+}
+
 fn junk() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),

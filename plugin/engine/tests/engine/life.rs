@@ -209,3 +209,75 @@ async fn a_lease_promises_no_more_than_the_server_grants() {
     let shown = read(&engine, &format!("links/{}", plain["id"].as_str().unwrap()), later).await;
     assert_eq!((&shown["state"], &shown["expires_at"]), (&json!("open"), &json!(half.to_string())));
 }
+
+#[tokio::test]
+async fn the_settings_of_the_mount_hold_and_a_role_may_ask_for_less() {
+    let memory = Memory::new();
+    let engine = engine(&memory).await;
+    let settings = json!({"default_ttl": "20m", "max_ttl": "3h", "claim_window": "5m", "keep": "48h"});
+    write(&engine, "config", settings, T).await.unwrap();
+    let shown = read(&engine, "config", T).await;
+    let wanted = json!({"public_url": "https://l.example", "default_ttl": "20m", "max_ttl": "3h", "claim_window": "5m",
+        "keep": "48h"});
+    assert_eq!(shown, wanted);
+    let after = |minutes: i64| (T + Span::from_secs(minutes * 60)).to_string();
+    let opened = issue(&engine).await;
+    assert_eq!(opened["expires_at"], after(20), "the mount's default");
+    write(&engine, "roles/brief", json!({"default_ttl": "10m"}), T).await.unwrap();
+    let brief = write(&engine, "link/brief", json!({"password": "p"}), T).await.unwrap().unwrap().data;
+    assert_eq!(brief["expires_at"], after(10), "the role's");
+    for (ttl, allowed) in [("3h", true), ("181m", false)] {
+        let asked = write(&engine, "link/any", json!({"password": "p", "ttl": ttl}), T).await;
+        match asked {
+            Ok(answer) => assert!(allowed && answer.unwrap().data["expires_at"] == after(180)),
+            Err(failure) => {
+                assert!(!allowed && failure.kind == Kind::Invalid && failure.message.contains("3h"), "{failure}");
+            }
+        }
+    }
+    write(&engine, "gateway/claim", claim(&opened), T).await.unwrap();
+    let path = format!("links/{}", opened["id"].as_str().unwrap());
+    assert_eq!(read(&engine, &path, T).await["window_ends_at"], after(5));
+    tidy(&engine, T + HOUR).await;
+    assert_eq!(tidy(&engine, T + DAY).await["forgotten"], 0);
+    assert_ne!(read(&engine, &path, T + DAY).await, Value::Null);
+    assert!(tidy(&engine, T + DAY + DAY + DAY).await["forgotten"].as_u64().unwrap() > 0);
+    assert_eq!(read(&engine, &path, T + DAY + DAY + DAY).await, Value::Null);
+}
+
+#[tokio::test]
+async fn the_largest_role_fits_beside_the_largest_content_and_a_larger_one_is_refused() {
+    let memory = Memory::new();
+    let engine = engine(&memory).await;
+    let long = "k".repeat(1025);
+    let many: Vec<String> = (0..65).map(|number| number.to_string()).collect();
+    let wide: Vec<String> = (0..64).map(|number| format!("{number:>01024}")).collect();
+    let kv = |keys: Value| json!({"rotate_engine": "kv", "rotate_mount": "m", "rotate_name": "n", "rotate_keys": keys, "rotate_after": "1h"});
+    let request = |size: usize| {
+        json!({"rotate_engine": "request", "rotate_path": "p", "rotate_data": {"x": "x".repeat(size)},
+            "rotate_after": "1h"})
+    };
+    let before = memory.text();
+    for (body, word) in [
+        (kv(json!([long])), "rotate_keys"),
+        (kv(json!(many)), "rotate_keys"),
+        (kv(json!(wide)), "a role"),
+        (request(32 << 10), "rotate_data"),
+        (request(1 << 20), "rotate_data"),
+        (kv(json!("k".repeat(1 << 20))), "rotate_keys"),
+    ] {
+        let failure = write(&engine, "roles/any", body, T).await.unwrap_err();
+        assert_eq!(failure.kind, Kind::Invalid);
+        assert!(failure.message.contains(word) && failure.message.contains("at most"), "{failure}");
+    }
+    assert_eq!(memory.text(), before);
+    write(&engine, "roles/any", kv(json!(wide[..60])), T).await.unwrap();
+    // What is sealed is padded: the largest content that is still taken.
+    let mut size = 512 << 10;
+    while write(&engine, "link/any", json!({"password": "p".repeat(size)}), T).await.is_err() {
+        size -= 4 << 10;
+    }
+    assert!(size >= 480 << 10, "{size}");
+    let largest = memory.values.lock().unwrap().values().map(Vec::len).max().unwrap();
+    assert!((600 << 10..1 << 20).contains(&largest), "{largest} bytes in one value");
+}
