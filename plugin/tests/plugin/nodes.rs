@@ -8,16 +8,16 @@ use serde_json::Value;
 
 use crate::claims::race;
 use crate::leases::sealed;
-use crate::stand::{Holder, MOUNT, NAME, SOON, plugin_processes, program, set_up};
+use crate::stand::{COMMAND, Holder, MOUNT, NAME, SOON, plugin_processes, program, set_up};
 
 pub(crate) async fn start() -> OpenBaoNodes {
     let cluster = OpenBaoNodes::start(3).await.unwrap();
     let mut sha256 = String::new();
     for node in cluster.nodes() {
-        sha256 = node.install_plugin(NAME, &program()).unwrap();
+        sha256 = node.install_plugin(COMMAND, &program()).unwrap();
     }
     let active = cluster.active().await.unwrap();
-    active.register_plugin(NAME, NAME, &sha256, &[]).await.unwrap();
+    active.register_plugin(NAME, COMMAND, &sha256, &[]).await.unwrap();
     active.mount(MOUNT, serde_json::json!({ "type": NAME })).await.unwrap();
     set_up(active).await;
     for node in cluster.nodes() {
@@ -64,7 +64,7 @@ async fn one_claimant_over_three_nodes_through_step_down_and_death() {
     // The active node steps down while 64 browsers ask.
     let link = Holder::issue(all[0], "stepped").await;
     let active = cluster.active().await.unwrap();
-    let processes = plugin_processes(active, NAME);
+    let processes = plugin_processes(active, COMMAND);
     let (won, stepped) = tokio::join!(race(&link, &all, 64), active.request("PUT", "sys/step-down", None));
     stepped.unwrap();
     let now = cluster.active().await.unwrap();
@@ -73,7 +73,7 @@ async fn one_claimant_over_three_nodes_through_step_down_and_death() {
     assert_eq!(won.len() + more.len(), usize::from(link.state(now).await != "open"), "at most one, and it stays");
     assert!(won.len() + more.len() <= 1);
     // What the plugin knew as the active node's is gone with its process.
-    let after = plugin_processes(active, NAME);
+    let after = plugin_processes(active, COMMAND);
     assert!(processes.len() == 1 && !after.contains(&processes[0]), "{processes:?}, {after:?}");
 
     // The leader dies right after it has answered.
@@ -130,11 +130,13 @@ async fn no_key_is_stored() {
         let body =
             serde_json::json!({"password": format!("phrased-{number}"), "passphrase": format!("phrase-{number}")});
         let phrased = bao.call("POST", "send/link/any", Some(&body)).await.unwrap();
+        secrets.insert(phrased["data"]["opening_code"].as_str().unwrap().to_owned());
         let url = phrased["data"]["url"].as_str().unwrap().to_owned();
         secrets.extend([format!("plain-{number}"), format!("phrased-{number}"), format!("phrase-{number}")]);
         for fragment in [link.fragment.as_str(), url.split_once('#').unwrap().1] {
             let bytes = ps_core::encode::from_b64(fragment.strip_prefix("ps1.").unwrap()).unwrap();
             secrets.insert(fragment.strip_prefix("ps1.").unwrap().to_owned());
+            secrets.insert(standard(fragment));
             secrets.insert(hex::encode(&bytes));
         }
         stored.insert(link.id.clone());
@@ -160,11 +162,11 @@ async fn no_key_is_stored() {
     stored.extend([&outside, &demanded, &awaited, &put].map(|link| link.id.clone()));
     for link in [&outside, &demanded, &awaited, &put] {
         let text = link.fragment.strip_prefix("ps1.").unwrap();
-        secrets.extend([text.to_owned(), hex::encode(ps_core::encode::from_b64(text).unwrap())]);
+        secrets.extend([text.to_owned(), standard(text), hex::encode(ps_core::encode::from_b64(text).unwrap())]);
     }
     let (mut rows_seen, mut leases_seen) = (HashSet::new(), HashSet::new());
     let mut folders = vec![String::new()];
-    let mut read = 0;
+    let (mut read, mut unread) = (0, Vec::new());
     while let Some(folder) = folders.pop() {
         let (_, listed) = bao.request("LIST", &format!("sys/raw/{folder}"), None).await.unwrap();
         for name in listed["data"]["keys"].as_array().into_iter().flatten().filter_map(Value::as_str) {
@@ -173,9 +175,18 @@ async fn no_key_is_stored() {
                 folders.push(path);
                 continue;
             }
-            let (status, answer) = bao.request("GET", &format!("sys/raw/{path}"), None).await.unwrap();
+            let (mut status, mut answer) = bao.request("GET", &format!("sys/raw/{path}"), None).await.unwrap();
+            if status == 400 {
+                // A value that begins like a compressed one, and is none.
+                let plain = format!("sys/raw/{path}?compressed=false");
+                (status, answer) = bao.request("GET", &plain, None).await.unwrap();
+            }
             let text = format!("{path} {answer}");
-            read += usize::from(status == 200);
+            if status == 200 {
+                read += 1;
+            } else {
+                unread.push(format!("{path}: {status} {answer}"));
+            }
             // What is there must be seen, or the search proves nothing.
             let value = answer["data"]["value"].as_str().unwrap_or_default();
             let holds = |id: &&String| value.contains(id.as_str());
@@ -192,8 +203,13 @@ async fn no_key_is_stored() {
     assert!(read > 20, "only {read} values could be read");
     assert_eq!(rows_seen, stored, "the rows of these links are among what was searched");
     assert_eq!(leases_seen, leased, "and their leases");
-    let files = String::from_utf8_lossy(&std::fs::read(bao.audit_log().unwrap()).unwrap()).into_owned();
-    for secret in &secrets {
-        assert!(!files.contains(secret.as_str()), "{secret} is in the audit log");
-    }
+    // What the server itself does not show even here: nothing of a mount's, and no lease.
+    let ours = |path: &&String| path.starts_with("logical/") || path.starts_with("sys/expire/");
+    assert_eq!(unread.iter().filter(ours).collect::<Vec<_>>(), Vec::<&String>::new());
+    assert!(unread.len() <= 8, "not searched: {unread:#?}");
+}
+
+/// The key of a link in the other alphabet of base64.
+fn standard(fragment: &str) -> String {
+    fragment.strip_prefix("ps1.").unwrap_or(fragment).replace('-', "+").replace('_', "/")
 }
