@@ -87,7 +87,7 @@ fn start(links: &Path) -> Gateway {
 }
 
 fn judged(holder: &Holder, request: &Request, before: Option<&Verdict>) -> Verdict {
-    let mut codes = before.and_then(|verdict| verdict.email_code.clone()).unwrap_or_else(|| CodeVerdict {
+    let mut codes = before.and_then(|verdict| verdict.email_code.clone()).unwrap_or(CodeVerdict {
         state: CodeState::None,
         expires_at: None,
         tries_left: 0,
