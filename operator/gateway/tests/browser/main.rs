@@ -57,7 +57,7 @@ async fn axe_finds_nothing_in_any_state_and_any_look_on_a_desktop() {
 
 #[tokio::test]
 async fn axe_finds_nothing_in_any_state_on_a_phone() {
-    every_state(Screen::Phone, 55).await;
+    every_state(Screen::Phone, 130).await;
 }
 
 #[tokio::test]
