@@ -84,6 +84,8 @@ pub struct Outcome {
     pub passed: Vec<String>,
     /// The one that it was killed at; or stopped at, until another one led.
     pub hit: Option<String>,
+    /// Whether its end passed without the failpoint.
+    pub missed: bool,
 }
 
 /// Everything that a run stands on.
@@ -102,6 +104,8 @@ pub struct Place {
     pub continued: bool,
     /// Whether another one led by then; without a lease, whether it had done anything.
     pub taken_over: bool,
+    /// Whether its end passed without the failpoint.
+    pub missed: bool,
     /// How often it had stood by, or stopped leading, before.
     pub deposed: usize,
     pub stand: Stand,
@@ -124,6 +128,7 @@ pub async fn run(case: Case) -> Outcome {
         harmed: false,
         continued: false,
         taken_over: false,
+        missed: false,
         deposed: 0,
         stand,
     };
@@ -150,8 +155,9 @@ pub async fn run(case: Case) -> Outcome {
     check::at_the_end(&mut place).await;
     place.end();
     check::afterwards(&place).await;
-    let counts = place.harmed && (place.taken_over || !case.stops());
-    Outcome { passed: place.passed(0), hit: case.point().filter(|_| counts).map(|p| p.name.to_owned()) }
+    let counts = place.harmed && !place.missed && (place.taken_over || !case.stops());
+    let hit = case.point().filter(|_| counts).map(|p| p.name.to_owned());
+    Outcome { passed: place.passed(0), hit, missed: place.missed }
 }
 
 /// One worker, so that runs of a story pass the same failpoints; and no self-check, whose link is no delivery's.

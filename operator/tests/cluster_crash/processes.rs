@@ -8,6 +8,8 @@ use crate::story::{Point, Story};
 
 /// What is done at an orderly end only.
 const AT_AN_END: &str = "lease.release.";
+/// What it says where it ended without.
+const NOT_GIVEN_BACK: &str = "the lease was not given back";
 /// What an operator says that waits for a trail which a stopped one holds.
 const WAITS: &str = "another process has held the audit trail";
 
@@ -31,7 +33,9 @@ impl Place {
 
     pub async fn look_after_operators(&mut self) {
         if !self.harmed && self.is_down() {
-            assert!(self.is_reached(), "it ended before its failpoint\n{}", self.tale().await);
+            // An API server that is busy for longer than the election tries again has the lease run out instead.
+            self.missed = self.is_at_an_end() && self.stand.operators[0].log_text().contains(NOT_GIVEN_BACK);
+            assert!(self.is_reached() || self.missed, "it ended before its failpoint\n{}", self.tale().await);
             self.harmed = true;
             self.deposed = self.times_deposed();
             if matches!(self.case.what, What::Kill(_)) {

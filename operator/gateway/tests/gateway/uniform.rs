@@ -24,6 +24,9 @@ const TIMES: usize = 150;
 /// Longer than reading the largest record takes, and than a busy machine is late as a rule.
 const LONGER: Duration = Duration::from_millis(4);
 
+/// One measures at a time: they would measure each other.
+static MEASURING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 /// For one link it takes longer, as if its record were large and the disk slow.
 struct Slow {
     inner: Arc<dyn LinkService>,
@@ -53,20 +56,23 @@ impl LinkService for Slow {
 type Ask = fn(&Holder) -> Vec<u8>;
 
 /// How often a wrong `access` takes longer than an unknown id: a half if nothing can be told, 1 if everything can (the
-/// area under the ROC curve).
+/// area under the ROC curve). Requests are made beforehand and each kind is asked first as often as the other: who comes
+/// after work of this process waits longer for a processor on a busy machine.
 async fn told_apart(server: &Server, holder: &Holder, request: Ask) -> f64 {
-    let holder = holder.without_access();
+    let wrong = request(&holder.without_access());
+    let unknown: Vec<_> = (0..TIMES).map(|n| request(&Holder::new(&format!("nobody {n}")))).collect();
     let mut conn = server.connect().await;
-    let (mut unknown, mut wrong) = (Vec::new(), Vec::new());
-    for n in 0..TIMES {
-        let nobody = Holder::new(&format!("nobody {n}"));
-        for (holder, times) in [(&nobody, &mut unknown), (&holder, &mut wrong)] {
-            let request = request(holder);
+    let mut times = [const { Vec::new() }; 2];
+    for (n, unknown) in unknown.iter().enumerate() {
+        let mut kinds = [(0, unknown), (1, &wrong)];
+        kinds.rotate_left(n % 2);
+        for (kind, request) in kinds {
             let begun = Instant::now();
-            assert_eq!(conn.ask(&request).await.refusal(), "404 not-found");
-            times.push(begun.elapsed());
+            assert_eq!(conn.ask(request).await.refusal(), "404 not-found");
+            times[kind].push(begun.elapsed());
         }
     }
+    let [unknown, wrong] = times;
     let longer = unknown.iter().map(|u| wrong.iter().filter(|w| *w > u).count()).sum::<usize>();
     longer as f64 / (unknown.len() * wrong.len()) as f64
 }
@@ -86,12 +92,13 @@ async fn slow_told_apart(stranger_waits: Duration) -> f64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn how_long_a_stranger_waits_tells_nothing() {
+    let _alone = MEASURING.lock().await;
     // Without the wait it can be told: the measure would notice.
     let plain = slow_told_apart(Duration::ZERO).await;
     let uniform = slow_told_apart(uniform_wait()).await;
     println!("told apart without the wait: {plain:.3}, with it: {uniform:.3}");
-    assert!(plain > 0.7, "{plain}");
-    // Five standard deviations for so many samples are 0.17.
+    // Three standard deviations for so many samples are 0.1, five are 0.17.
+    assert!(plain > 0.6, "{plain}");
     assert!((uniform - 0.5).abs() < 0.2, "{uniform}");
 }
 
@@ -100,6 +107,7 @@ const LARGEST: usize = 1 << 19;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nor_does_it_where_the_record_is_as_large_as_can_be_and_read_from_the_disk() {
+    let _alone = MEASURING.lock().await;
     let folder = tempfile::tempdir().unwrap();
     let store = Arc::new(EmbeddedStore::open(&folder.path().join("links")).unwrap());
     let Sample { holder, mut link } = Sample::new("large", &[], T);
