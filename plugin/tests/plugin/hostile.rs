@@ -178,7 +178,7 @@ async fn large_values_are_refused_and_the_largest_that_fits_is_kept_on_raft() {
     for size in [200 << 10, 1 << 20, 4 << 20] {
         let x = "x".repeat(size);
         for (path, body) in [
-            ("config", json!({"public_url": format!("https://{x}.example.com")})),
+            ("config", json!({"public_url": format!("https://{}", &x["https://".len()..])})),
             ("config", json!({ "keep": x })),
             (
                 "roles/large",

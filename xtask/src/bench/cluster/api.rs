@@ -13,6 +13,10 @@ use tokio::task::JoinSet;
 /// One request: method, path, body.
 pub(super) type Job = (Method, String, Value);
 
+/// The API server hangs up on connections that nothing was sent on for 90 s, and a client that kept them as long would
+/// send into one that is being closed.
+const KEPT: Duration = Duration::from_secs(30);
+
 /// A server that is asked with one token, or none.
 pub(super) struct Api {
     client: Client,
@@ -24,14 +28,14 @@ impl Api {
     /// The API server, as `admin`.
     pub(super) fn of(cluster: &Cluster) -> Result<Arc<Self>> {
         let trusted = reqwest::Certificate::from_pem_bundle(cluster.ca_pem()?.as_bytes())?;
-        let client = Client::builder().no_proxy().tls_certs_only(trusted).build()?;
+        let client = Client::builder().no_proxy().pool_idle_timeout(KEPT).tls_certs_only(trusted).build()?;
         let (server, token) = (cluster.server().to_owned(), Some(cluster.admin_token().to_owned()));
         Ok(Arc::new(Self { client, server, token }))
     }
 
     /// A gateway on loopback.
     pub(super) fn gateway(port: u16) -> Result<Arc<Self>> {
-        let client = Client::builder().no_proxy().build()?;
+        let client = Client::builder().no_proxy().pool_idle_timeout(KEPT).build()?;
         Ok(Arc::new(Self { client, server: format!("http://127.0.0.1:{port}"), token: None }))
     }
 
