@@ -28,7 +28,7 @@ use support::{Bench, assert_dead, assert_fault, connection, kv2, role, write};
 #[path = "vault/support/mod.rs"]
 mod support;
 
-const LONG: Duration = Duration::from_secs(30);
+const LONG: Duration = Duration::from_secs(90);
 const AUDIENCE: &str = "vault";
 
 /// Connections whose service accounts are real ones.
@@ -215,7 +215,8 @@ async fn a_login_that_vault_refuses_says_what_to_check() {
 async fn a_session_outlives_its_service_account_and_namespace_while_it_is_renewed() {
     let place = Place::new().await;
     let namespace = place.namespace().await;
-    let role = place.role(&namespace, &place.reads_x(), "3s").await;
+    // A third of it is what a busy machine may be late by: nobody could log in anew.
+    let role = place.role(&namespace, &place.reads_x(), "9s").await;
     let (bench, source) = (place.bench(), kv2(&place.kv, "x", &[]));
     let at = place.at(ConnectionRef::namespaced(&namespace, "prod"), &role);
     bench.vault.read(&at, &source).await.unwrap();
@@ -224,7 +225,7 @@ async fn a_session_outlives_its_service_account_and_namespace_while_it_is_renewe
     let gone = async || (place.cluster.request("GET", &path, None).await.ok()?.0 == 404).then_some(());
     wait_until("the namespace's end", LONG, gone).await.unwrap();
     let renewed = bench.requests("renew");
-    wait_until("three more renewals", LONG, async || (bench.requests("renew") >= renewed + 3).then_some(()))
+    wait_until("two more renewals", LONG, async || (bench.requests("renew") >= renewed + 2).then_some(()))
         .await
         .unwrap();
     bench.vault.read(&at, &source).await.unwrap();

@@ -1,7 +1,11 @@
 // A person in OpenBao's UI: signs in with a token, finds the mount, uses the console, and tries paths in the API explorer.
 // args: address, token, mount, role, picture.
 export default async ({ page, args: { address, token, mount, role, picture } }) => {
+  // The form is drawn anew, and empty, once the page knows how one may sign in.
+  const methods = page.waitForResponse((one) => one.url().endsWith('/sys/internal/ui/mounts'));
   await page.goto(`${address}/ui/`);
+  await methods;
+  await page.waitForLoadState('networkidle');
   await page.locator('input[name=token]').fill(token);
   await page.getByRole('button', { name: 'Sign In' }).click();
   const engine = page.locator('.list-item-row', { hasText: `${mount}/` });

@@ -84,7 +84,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     times.print_slowest(SLOWEST);
     if !total.failures.is_empty() {
         println!("\nfailed:");
-        total.failures.iter().for_each(|failure| println!("  {failure}"));
+        for failure in &total.failures {
+            println!("  {}", failure.name);
+            failure.says.iter().for_each(|line| println!("      {line}"));
+        }
     }
     if total.ignored > 0 {
         println!("\n{} tests are marked #[ignore] and did not run", total.ignored);

@@ -1,13 +1,33 @@
 //! Counting what test programs report.
 
+/// Lines that are told again of each failed test, and characters of each.
+const TOLD_LINES: usize = 16;
+const TOLD_WIDTH: usize = 400;
+/// Lines of a panic's message: what follows is a state or a log.
+const PANIC_LINES: usize = 4;
+
 /// How many tests passed and failed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Outcome {
     pub(crate) passed: u64,
     pub(crate) failed: u64,
     pub(crate) ignored: u64,
-    /// The names of those that failed.
-    pub(crate) failures: Vec<String>,
+    /// Those that failed.
+    pub(crate) failures: Vec<Failure>,
+}
+
+/// A failed test.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(crate) name: String,
+    /// How each of its panics begins: what is told again at the end, for whoever sees the end only.
+    pub(crate) says: Vec<String>,
+}
+
+impl From<String> for Failure {
+    fn from(name: String) -> Self {
+        Self { name, says: Vec::new() }
+    }
 }
 
 impl Outcome {
@@ -21,7 +41,7 @@ impl Outcome {
     /// Counts one failure.
     pub(crate) fn fail(&mut self, what: &str) {
         self.failed += 1;
-        self.failures.push(what.to_owned());
+        self.failures.push(what.to_owned().into());
     }
 
     /// From the output of Rust's test programs and doc tests. One that ended badly without a failed test (a crash, a
@@ -37,14 +57,14 @@ impl Outcome {
                 outcome.failed += count_before(counts, "failed");
                 outcome.ignored += count_before(counts, "ignored");
             } else if let Some(name) = text.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED")) {
-                outcome.failures.push(format!("{program}: {name}"));
+                outcome.failures.push(Failure { name: format!("{program}: {name}"), says: panics(output, name) });
             }
         }
         if success && !reported && !output.lines().any(|text| text.starts_with("running ")) {
             outcome.passed = 1;
         } else if outcome.failed == 0 && !(success && reported) {
             outcome.failed = 1;
-            outcome.failures.push(format!("{program}: ended without a report of all its tests"));
+            outcome.failures.push(format!("{program}: ended without a report of all its tests").into());
         }
         outcome
     }
@@ -62,7 +82,7 @@ impl Outcome {
                 (Some("#" | "ℹ"), Some("fail" | "cancelled")) => outcome.failed += count,
                 (Some("#" | "ℹ"), Some("skipped" | "todo")) => outcome.ignored += count,
                 (Some("not"), Some("ok")) | (Some("✖"), _) => {
-                    outcome.failures.push(format!("{program}: {}", text.trim()))
+                    outcome.failures.push(format!("{program}: {}", text.trim()).into());
                 }
                 _ => {}
             }
@@ -72,10 +92,27 @@ impl Outcome {
         }
         if !success && outcome.failed == 0 {
             outcome.failed = 1;
-            outcome.failures.push(format!("{program}: failed"));
+            outcome.failures.push(format!("{program}: failed").into());
         }
         outcome
     }
+}
+
+/// How the panics of a test begin, from what Rust's harness kept of its output.
+fn panics(output: &str, test: &str) -> Vec<String> {
+    let (begin, other) = (format!("---- {test} stdout ----"), |line: &&str| !line.starts_with("---- "));
+    let own = output.lines().skip_while(|line| *line != begin).skip(1).take_while(other);
+    let (mut told, mut left) = (Vec::new(), 0);
+    for line in own {
+        if line.starts_with("thread '") {
+            left = PANIC_LINES;
+        }
+        if left > 0 && !line.trim().is_empty() && told.len() < TOLD_LINES {
+            left -= 1;
+            told.push(line.chars().take(TOLD_WIDTH).collect());
+        }
+    }
+    told
 }
 
 /// The number before a word: `3 passed; 1 failed`.
@@ -99,7 +136,21 @@ mod tests {
             test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s\n";
         let outcome = Outcome::of_rust("x", output, false);
         assert_eq!((outcome.passed, outcome.failed, outcome.ignored), (4, 1, 2));
-        assert_eq!(outcome.failures, ["x: b"]);
+        assert_eq!(outcome.failures, ["x: b".to_owned().into()]);
+    }
+
+    #[test]
+    fn how_the_panics_of_a_failed_test_begin_is_told_again() {
+        let output = "test b ... FAILED\n\n---- a stdout ----\nthread 'a' panicked at x:\nno\n\n---- b stdout ----\nits case\n\n\
+            thread 'b' (7) panicked at y.rs:1:2:\nleft: 1\nright: 2\na log\nmore of it\nthread 'b' (7) panicked at z.rs:\nagain\n\n\
+            failures:\n    b\ntest result: FAILED. 0 passed; 1 failed; 0 ignored\n";
+        let says = Outcome::of_rust("x", output, false).failures.remove(0).says;
+        let wanted = ["thread 'b' (7) panicked at y.rs:1:2:", "left: 1", "right: 2", "a log"];
+        assert_eq!(says[..4], wanted);
+        assert_eq!(says[4..6], ["thread 'b' (7) panicked at z.rs:", "again"]);
+        let long = format!("test b ... FAILED\n---- b stdout ----\n{}", format!("thread '{}\n", "é".repeat(999)).repeat(99));
+        let says = Outcome::of_rust("x", &long, false).failures.remove(0).says;
+        assert_eq!((says.len(), says[0].chars().count()), (TOLD_LINES, TOLD_WIDTH));
     }
 
     #[test]
@@ -124,7 +175,7 @@ mod tests {
     fn node_reports_are_read() {
         let outcome = Outcome::of_node("web", "ℹ tests 4\nℹ pass 3\nℹ fail 1\n✖ opens (2ms)\n", false);
         assert_eq!((outcome.passed, outcome.failed), (3, 1));
-        assert_eq!(outcome.failures, ["web: ✖ opens (2ms)"]);
+        assert_eq!(outcome.failures, ["web: ✖ opens (2ms)".to_owned().into()]);
         assert_eq!(Outcome::of_node("web", "", true).passed, 1);
         assert_eq!(Outcome::of_node("web", "# pass 3\n# fail 0\n", false).failed, 1);
     }
