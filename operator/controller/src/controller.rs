@@ -225,9 +225,10 @@ impl Controller {
             let now = self.now();
             let decision = step(view.manifest.as_ref(), view.entry(), &view.obs, now);
             if decision.action == Action::Rest {
-                self.show(key, &view, &decision, now).await;
+                let again = self.show(key, &view, &decision, now).await;
                 self.tidy(key, &view);
-                return Rested { wake: decision.wake, look: decision.look, also, settled: links_were_seen(&view) };
+                let look = decision.look.into_iter().chain(again).min();
+                return Rested { wake: decision.wake, look, also, settled: links_were_seen(&view) };
             }
             self.log.step(key, &decision);
             if concerns_siblings(&decision, view.entry()) {
@@ -300,13 +301,24 @@ impl Controller {
         u16::from_be_bytes(two)
     }
 
-    async fn show(&self, key: &Key, view: &View, decision: &Decision, now: Timestamp) {
-        let Some(manifest) = &view.manifest else { return };
+    /// Puts the status. What could not be put is told at no other time, so this says when to try again.
+    async fn show(&self, key: &Key, view: &View, decision: &Decision, now: Timestamp) -> Option<Timestamp> {
+        let Some(manifest) = &view.manifest else {
+            self.desk.shown(key);
+            return None;
+        };
         let wake = decision.wake.into_iter().chain(decision.look).min();
         let status = status::project(Some(manifest), view.entry(), decision.note.as_ref(), wake, now);
         self.log.rested(key, &status);
-        if let Err(fault) = self.ports.manifests.put_status(key, &manifest.uid, &status).await {
-            self.log.failed(key, &fault);
+        match self.ports.manifests.put_status(key, &manifest.uid, &status).await {
+            Ok(()) => {
+                self.desk.shown(key);
+                None
+            }
+            Err(fault) => {
+                self.log.failed(key, &fault);
+                Some(self.desk.unshown(key, fault.class, self.now(), self.jitter()))
+            }
         }
     }
 

@@ -51,6 +51,8 @@ struct State {
     identity: Option<Trouble>,
     store: Option<Trouble>,
     audit: Option<Trouble>,
+    /// Deliveries whose status could not be put, and since when.
+    unshown: HashMap<Key, Timestamp>,
     steps: HashMap<Digest, LastStep>,
 }
 
@@ -162,7 +164,20 @@ impl Desk {
     }
 
     pub(crate) fn forget(&self, key: &Key) {
-        self.state().deliveries.remove(key);
+        let mut state = self.state();
+        state.deliveries.remove(key);
+        state.unshown.remove(key);
+    }
+
+    /// A status was put.
+    pub(crate) fn shown(&self, key: &Key) {
+        self.state().unshown.remove(key);
+    }
+
+    /// A status could not be put: when to try again, which is later and later.
+    pub(crate) fn unshown(&self, key: &Key, class: Class, now: Timestamp, jitter: u16) -> Timestamp {
+        let since = *self.state().unshown.entry(key.clone()).or_insert(now);
+        backoff::next_try(class, since, now, jitter)
     }
 
     /// A connection failed in a way that may heal: everything that uses it waits.

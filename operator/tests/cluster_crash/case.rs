@@ -84,8 +84,6 @@ pub struct Outcome {
     pub passed: Vec<String>,
     /// The one that it was killed at; or stopped at, until another one led.
     pub hit: Option<String>,
-    /// Whether its end passed without the failpoint.
-    pub missed: bool,
 }
 
 /// Everything that a run stands on.
@@ -157,7 +155,7 @@ pub async fn run(case: Case) -> Outcome {
     check::afterwards(&place).await;
     let counts = place.harmed && !place.missed && (place.taken_over || !case.stops());
     let hit = case.point().filter(|_| counts).map(|p| p.name.to_owned());
-    Outcome { passed: place.passed(0), hit, missed: place.missed }
+    Outcome { passed: place.passed(0), hit }
 }
 
 /// One worker, so that runs of a story pass the same failpoints; and no self-check, whose link is no delivery's.

@@ -70,12 +70,18 @@ async fn plain(story: Story) -> &'static Outcome {
 
 /// What came of the cases of a story.
 struct Tally {
+    story: Story,
     /// The kinds of failpoints that it passes.
     all: BTreeSet<String>,
     /// Those at which a process was hit.
     hit: BTreeSet<String>,
+    /// Those that were not reached, or where nobody took over while it stood still.
+    uncounted: Vec<Point>,
     wrong: Vec<String>,
 }
+
+/// How often those kinds of failpoints are tried again at which nothing was hit: what runs beside a case is chance.
+const ROUNDS: usize = 3;
 
 /// One case per failpoint of a story.
 async fn at_every_failpoint(story: Story, what: impl Fn(Point) -> What) -> Tally {
@@ -88,23 +94,29 @@ async fn at_every_failpoint(story: Story, what: impl Fn(Point) -> What) -> Tally
     let place = |name: &str| recorded.iter().position(|passed| passed == name).unwrap_or_default();
     let mail = place("mailer.send_link.before");
     points.sort_by_key(|point| place(point.name).abs_diff(mail));
-    let start = |point| (point, tokio::task::spawn_local(run_until_free(Case { story, what: what(point) })));
-    let cases: Vec<_> = points.into_iter().map(start).collect();
-    let all: BTreeSet<String> = cases.iter().map(|(point, _)| point.name.to_owned()).collect();
-    let (mut hit, mut uncounted, mut wrong) = (BTreeSet::new(), Vec::new(), Vec::new());
-    for (point, case) in cases {
-        match case.await {
-            Ok(Outcome { hit: Some(name), .. }) => drop(hit.insert(name)),
-            Ok(_) => uncounted.push(point),
-            // The panic has said why.
-            Err(_) => wrong.push(format!("{story:?} failed at {point:?}")),
+    let all: BTreeSet<String> = points.iter().map(|point| point.name.to_owned()).collect();
+    let mut tally = Tally { story, all, hit: BTreeSet::new(), uncounted: Vec::new(), wrong: Vec::new() };
+    tally.play(points, &what).await;
+    eprintln!("{story:?}: {number} cases at {} kinds of failpoints in {:?}", tally.all.len(), begin.elapsed());
+    if !tally.uncounted.is_empty() {
+        eprintln!("{story:?}: not reached, or not taken over while it stood still: {:?}", tally.uncounted);
+    }
+    tally
+}
+
+impl Tally {
+    async fn play(&mut self, points: Vec<Point>, what: impl Fn(Point) -> What) {
+        let story = self.story;
+        let start = |point| (point, tokio::task::spawn_local(run_until_free(Case { story, what: what(point) })));
+        for (point, case) in points.into_iter().map(start).collect::<Vec<_>>() {
+            match case.await {
+                Ok(Outcome { hit: Some(name), .. }) => drop(self.hit.insert(name)),
+                Ok(_) => self.uncounted.push(point),
+                // The panic has said why.
+                Err(_) => self.wrong.push(format!("{story:?} failed at {point:?}")),
+            }
         }
     }
-    eprintln!("{story:?}: {number} cases at {} kinds of failpoints in {:?}", all.len(), begin.elapsed());
-    if !uncounted.is_empty() {
-        eprintln!("{story:?}: not reached, or not taken over while it stood still: {uncounted:?}");
-    }
-    Tally { all, hit, wrong }
 }
 
 /// All stories at once, on this thread: they wait far more than they work.
@@ -115,6 +127,15 @@ async fn all_at_every_failpoint(what: impl Fn(Point) -> What + Copy + 'static) {
         let mut tallies = Vec::new();
         for story in stories.into_iter().map(start).collect::<Vec<_>>() {
             tallies.push(story.await.unwrap());
+        }
+        for _ in 0..ROUNDS {
+            let hit: BTreeSet<String> = tallies.iter().flat_map(|t| t.hit.clone()).collect();
+            for tally in &mut tallies {
+                let (again, rest) =
+                    std::mem::take(&mut tally.uncounted).into_iter().partition(|point| !hit.contains(point.name));
+                tally.uncounted = rest;
+                tally.play(again, what).await;
+            }
         }
         tallies
     };

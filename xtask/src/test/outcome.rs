@@ -148,7 +148,8 @@ mod tests {
         let wanted = ["thread 'b' (7) panicked at y.rs:1:2:", "left: 1", "right: 2", "a log"];
         assert_eq!(says[..4], wanted);
         assert_eq!(says[4..6], ["thread 'b' (7) panicked at z.rs:", "again"]);
-        let long = format!("test b ... FAILED\n---- b stdout ----\n{}", format!("thread '{}\n", "é".repeat(999)).repeat(99));
+        let long =
+            format!("test b ... FAILED\n---- b stdout ----\n{}", format!("thread '{}\n", "é".repeat(999)).repeat(99));
         let says = Outcome::of_rust("x", &long, false).failures.remove(0).says;
         assert_eq!((says.len(), says[0].chars().count()), (TOLD_LINES, TOLD_WIDTH));
     }

@@ -25,11 +25,9 @@ mod state;
 mod tests;
 mod token;
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
-use futures_util::future::{join_all, join3};
+use futures_util::future::{join, join_all};
 use kube::Client;
 use ps_api::{GROUP, VERSION};
 use ps_core::delivery::{ConnectionKind, ConnectionRef};
@@ -74,9 +72,6 @@ pub struct Options {
     pub vault_addresses: Vec<String>,
 }
 
-/// After how long a delivery is brought again whose status could not be written: at first, and at most.
-const AGAIN: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(160));
-
 /// Deliveries and connections of a cluster.
 pub struct KubernetesSource {
     api: Api,
@@ -88,9 +83,6 @@ pub struct KubernetesSource {
     wake: Notify,
     /// A watch has come up, or the storage was set back.
     moved: Notify,
-    /// Deliveries whose status could not be written.
-    unwritten: Mutex<BTreeSet<Key>>,
-    failed: Notify,
     outbox: Outbox,
 }
 
@@ -101,36 +93,14 @@ impl KubernetesSource {
         let api = Api::new(client);
         let state = State::new(feeds(&options.namespaces), options.newest_seen);
         let outbox = Outbox::new(api.clone(), &options.instance);
-        let (wake, moved, failed) = (Notify::new(), Notify::new(), Notify::new());
-        let unwritten = Mutex::default();
-        Self { api, options, clock, random, state: Mutex::new(state), wake, moved, unwritten, failed, outbox }
+        let (wake, moved) = (Notify::new(), Notify::new());
+        Self { api, options, clock, random, state: Mutex::new(state), wake, moved, outbox }
     }
 
     /// Keeps the watches up and sends Events, for ever.
     pub async fn run(&self) {
         let followers: Vec<_> = feeds(&self.options.namespaces).into_iter().map(|id| self.follower(id)).collect();
-        join3(join_all(followers.iter().map(Follower::run)), self.outbox.run(), self.repeat_unwritten()).await;
-    }
-
-    /// Brings deliveries again whose status could not be written: later and later while that goes on.
-    async fn repeat_unwritten(&self) {
-        let mut wait = AGAIN.0;
-        let mut last = Instant::now();
-        loop {
-            self.failed.notified().await;
-            wait = if last.elapsed() < wait { wait.saturating_mul(2).min(AGAIN.1) } else { AGAIN.0 };
-            tokio::time::sleep(wait).await;
-            last = Instant::now();
-            let keys = std::mem::take(&mut *lock(&self.unwritten));
-            let mut state = self.state();
-            state.dirty.extend(keys);
-            self.woken(state);
-        }
-    }
-
-    fn unwritten(&self, key: &Key) {
-        lock(&self.unwritten).insert(key.clone());
-        self.failed.notify_one();
+        join(join_all(followers.iter().map(Follower::run)), self.outbox.run()).await;
     }
 
     /// Waits until every watch has seen a complete list. Start the controller then: what it asks for before is answered

@@ -98,12 +98,7 @@ impl Manifests for KubernetesSource {
     }
 
     async fn put_status(&self, key: &Key, uid: &str, status: &Status) -> Result<(), Fault> {
-        let written = self.write_status(key, uid, status).await;
-        if written.is_err() {
-            // Nobody asks again by himself: a status that is not written is no reason to wake up early.
-            self.unwritten(key);
-        }
-        written
+        self.write_status(key, uid, status).await
     }
 }
 

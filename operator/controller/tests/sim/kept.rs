@@ -188,9 +188,11 @@ impl Manifests for Sim {
         }
         Ok(())
     }
-    async fn put_status(&self, _: &Key, _: &str, status: &Status) -> Result<(), Fault> {
-        self.world.lock().written("a status", status);
-        // Lost as soon as it is written: nothing may depend on it.
+    async fn put_status(&self, key: &Key, _: &str, status: &Status) -> Result<(), Fault> {
+        let mut w = self.world.lock();
+        failing(&w, "status")?;
+        w.written("a status", status);
+        w.shown.insert(key.clone(), status.clone());
         Ok(())
     }
 }

@@ -292,6 +292,45 @@ fn rested(operators: &Operators, key: &Key) -> Rested {
 }
 
 #[test]
+fn a_status_that_could_not_be_put_is_put_later_though_nothing_else_is_due() {
+    let world = World::empty(1);
+    let key = {
+        let mut w = world.lock();
+        w.faults = false;
+        w.deliver(0)
+    };
+    let mut operators = Operators::new(&world, false);
+    operators.run_all();
+    let mail = world.lock().mails[0].clone();
+    for verb in ["claim", "acknowledge"] {
+        people::ask(&mut world.lock(), &mail, verb, 0);
+    }
+    world.lock().now += 3_600_000;
+    world.lock().down.insert("status".into(), (i64::MAX, Class::Transient));
+    // All is over, and the status says that it was delivered. Each wait is half of what it has lasted for.
+    let mut waits = Vec::new();
+    for _ in 0..30 {
+        let again = rested(&operators, &key).look.expect("it is tried again");
+        let mut w = world.lock();
+        waits.push(again.as_millis() - w.now);
+        w.now = again.as_millis();
+    }
+    let longest = *waits.iter().max().expect("thirty");
+    assert!((750..=1250).contains(&waits[0]) && (45_000..=75_000).contains(&longest), "{waits:?}");
+    let shown = |w: &crate::world::State| (w.shown[&key].summary.clone(), w.statuses[&key].summary.clone());
+    assert_eq!(shown(&world.lock()), ("Delivered".into(), "Rotated".into()));
+    // What a person must mend is not asked for as often.
+    world.lock().down.insert("status".into(), (i64::MAX, Class::Denied));
+    let again = rested(&operators, &key).look.expect("it is tried again").as_millis();
+    assert!(again - world.lock().now >= 22_500, "{again}");
+    world.lock().down.clear();
+    let at = world.lock().now;
+    let after = rested(&operators, &key);
+    assert!(after.look.is_none_or(|look| look.as_millis() > at + 75_000), "{after:?}");
+    assert_eq!(shown(&world.lock()), ("Rotated".into(), "Rotated".into()));
+}
+
+#[test]
 fn a_rotation_before_a_delivery_brings_those_whose_value_it_kills() {
     // d0 and d2 share a role, and d2 has it rotated first.
     let world = World::empty(1);

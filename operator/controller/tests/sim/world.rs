@@ -67,7 +67,7 @@ pub struct State {
     pub ledger: BTreeMap<Key, (Entry, u64)>,
     pub store: BTreeMap<LinkId, (Record, u64)>,
     pub vault: BTreeMap<String, Secret>,
-    /// Connections (or `store`, `manifests`, `audit`) that do not work until a time, and how they fail.
+    /// Connections (or `store`, `manifests`, `status`, `audit`) that do not work until a time, and how they fail.
     pub down: BTreeMap<String, (i64, Class)>,
     /// Deliveries whose records the store refuses to write for good, links and tombstones alike.
     pub unwritable: BTreeSet<Key>,
@@ -120,6 +120,8 @@ pub struct State {
     pub faults: bool,
     /// The latest status of each delivery. Nobody reads it but tests.
     pub statuses: BTreeMap<Key, Status>,
+    /// The latest that was put. Nothing may depend on it.
+    pub shown: BTreeMap<Key, Status>,
     /// How often each port's method had its effect.
     pub calls: BTreeMap<(&'static str, &'static str), u32>,
     pub replay: Vec<String>,
