@@ -13,10 +13,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use rcgen::KeyPair;
 use reqwest::Client;
+use tokio::sync::OnceCell;
 
 use crate::dirs::{RunDir, unique};
 use crate::http;
 use crate::install::Piece;
+use crate::kubernetes_apply::Resources;
 use crate::kubernetes_files::{self as files, Layout};
 use crate::openbao::blocking;
 use crate::ports::free_port;
@@ -77,6 +79,9 @@ pub struct Cluster {
     admin_token: String,
     layout: Layout,
     client: OnceLock<Client>,
+    resources: Resources,
+    /// Whether [`Cluster::ensure_crds`] has installed ours.
+    crds: OnceCell<()>,
     // The processes before their folder: fields drop in this order.
     own: Option<Own>,
     _folder: Option<RunDir>,
@@ -146,7 +151,17 @@ impl Cluster {
         };
         let etcd = format!("http://127.0.0.1:{}", ports.etcd);
         let (own, folder) = (Some(own), Some(folder));
-        Ok(Self { server, etcd, admin_token, layout, client: OnceLock::new(), own, _folder: folder })
+        Ok(Self {
+            server,
+            etcd,
+            admin_token,
+            layout,
+            client: OnceLock::new(),
+            resources: Resources::default(),
+            crds: OnceCell::new(),
+            own,
+            _folder: folder,
+        })
     }
 
     async fn start_all(&self) -> Result<()> {
@@ -163,6 +178,8 @@ impl Cluster {
             admin_token: at.admin_token.clone(),
             layout: Layout::new(&at.folder),
             client: OnceLock::new(),
+            resources: Resources::default(),
+            crds: OnceCell::new(),
             own: None,
             _folder: None,
         }
@@ -348,6 +365,14 @@ impl Cluster {
     }
 
     /// Trusts the API server. It pools no connections, for the reason in [`http::client`].
+    pub(crate) const fn resources(&self) -> &Resources {
+        &self.resources
+    }
+
+    pub(crate) const fn crds(&self) -> &OnceCell<()> {
+        &self.crds
+    }
+
     pub(crate) fn client(&self) -> Result<&Client> {
         if let Some(client) = self.client.get() {
             return Ok(client);

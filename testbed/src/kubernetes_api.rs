@@ -97,15 +97,6 @@ impl Cluster {
         .await
     }
 
-    /// Server-side apply of manifests, as `admin` under the field manager `testbed`.
-    ///
-    /// # Errors
-    /// If the API server refuses.
-    pub async fn apply(&self, yaml: &str) -> Result<String> {
-        let arguments = ["apply", "--server-side", "--force-conflicts", "--field-manager=testbed", "-f", "-"];
-        self.kubectl_with(&arguments, yaml.as_bytes()).await
-    }
-
     /// Helm as `admin`; gives its stdout. There are no nodes: `--wait` would not end.
     ///
     /// # Errors
@@ -132,6 +123,14 @@ impl Cluster {
             }
         }
         Ok(())
+    }
+
+    /// The same, once per cluster in this process: for installations that come and go on it.
+    ///
+    /// # Errors
+    /// If the API server refuses them.
+    pub async fn ensure_crds(&self) -> Result<()> {
+        self.crds().get_or_try_init(|| self.install_crds()).await.copied()
     }
 
     /// "Established" comes a moment before the resource is served.

@@ -257,3 +257,32 @@ async fn an_api_server_can_be_stopped_and_frozen() {
     drop(cluster);
     assert!(!folder.exists(), "its data goes with it");
 }
+
+#[tokio::test]
+async fn what_is_applied_is_applied_as_kubectl_does_and_refused_as_it_is() {
+    let cluster = shared().await;
+    let namespace = cluster.namespace("applied").await.unwrap();
+    let map = |data: &str| {
+        format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: one, namespace: {namespace}}}\ndata: {{{data}}}\n")
+    };
+    cluster.apply(&format!("---\n{}---\n", map("a: x, b: y"))).await.unwrap();
+    // What is left out is taken back, and nobody's conflict stands in the way.
+    let path = format!("/api/v1/namespaces/{namespace}/configmaps/one");
+    let other = json!({"data": {"a": "theirs", "c": "z"}});
+    cluster.call("PATCH", &path, Some(&other)).await.unwrap();
+    cluster.apply(&json!({"kind": "List", "items": [serde_json::Value::Null]}).to_string()).await.unwrap_err();
+    cluster.apply(&map("a: mine")).await.unwrap();
+    let seen = cluster.call("GET", &path, None).await.unwrap();
+    assert_eq!(seen["data"], json!({"a": "mine", "c": "z"}));
+    assert_eq!(seen["metadata"]["managedFields"][0]["operation"], "Apply");
+
+    for (refused, why) in [
+        (map("a: mine").replace("data:", "dota:"), "dota"),
+        (map("a: mine").replace("ConfigMap", "NoSuchKind"), "no NoSuchKind in v1"),
+        (map("a: mine").replace("name: one, ", ""), "/metadata/name"),
+        ("[1, 2".to_owned(), "not YAML"),
+    ] {
+        let error = format!("{:#}", cluster.apply(&refused).await.unwrap_err());
+        assert!(error.contains(why), "{error}");
+    }
+}

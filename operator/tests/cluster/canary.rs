@@ -6,15 +6,14 @@ use std::fs;
 
 use ps_core::encode::from_b64;
 use ps_testbed::{
-    AuditLevel, Cluster, ClusterOptions, Fault, HttpProxy, OpenBao, Phase, ProxyAction, ProxyRule, Testbed, unique,
-    wait_until,
+    AuditLevel, Cluster, ClusterOptions, Fault, HttpProxy, OpenBao, Phase, ProxyAction, ProxyRule, Testbed, memory_of,
+    unique, wait_until,
 };
 use serde_json::{Value, json};
 
 use crate::stand::{Program, Setup, Stand};
 use crate::support::{
-    Invitation, KvSource, Needle, PAST_TTL, Recipient, RoleSource, SOON, Search, client, kv_delivery, memory_of,
-    role_delivery,
+    Invitation, KvSource, Needle, PAST_TTL, Recipient, RoleSource, SOON, Search, client, kv_delivery, role_delivery,
 };
 
 const NAMES: [&str; 9] = ["expired", "opened", "revoked", "declined", "disputed", "held", "lost", "failing", "deleted"];
@@ -191,10 +190,11 @@ async fn search_programs(stand: &Stand, search: &Search) {
         found.extend(search.found_in(page.as_bytes()).into_iter().map(|what| format!("{what} in metrics of {name}")));
         let known = Search::new(vec![Needle::new("control", &stand.names.links)]);
         let mut there = 0;
-        memory_of(pid, |piece| {
+        memory_of(pid, |_, piece| {
             there += known.found_in(piece).len();
             found.extend(search.found_in(piece).into_iter().map(|what| format!("{what} in the memory of {name}")));
-        });
+        })
+        .unwrap();
         assert!(there > 0, "{name}: the links' namespace must be found in its memory, or the search proves nothing");
     }
     assert!(loud, "the logs are as loud as they can be; one that stands by says little");

@@ -104,7 +104,7 @@ fn described(text: &str, to: &str, names: &[(&str, &str)]) -> String {
 #[tokio::test]
 async fn kubectl_explains() {
     let cluster = Testbed::connect_or_start().unwrap().cluster().await.unwrap();
-    cluster.install_crds().await.unwrap();
+    cluster.ensure_crds().await.unwrap();
     for (file, words) in [
         ("explain-recursive", &["secretdelivery", "--recursive"][..]),
         ("explain-delivery", &["secretdelivery"]),

@@ -100,7 +100,7 @@ impl Stand {
     pub async fn prepare_on(setup: Setup, cluster: &'static Cluster) -> Self {
         let testbed = Testbed::connect_or_start().unwrap();
         let (bao, smtp) = (testbed.bao().await.unwrap(), testbed.smtp().await.unwrap());
-        cluster.install_crds().await.unwrap();
+        cluster.ensure_crds().await.unwrap();
         let names = Names::new(name("ps"));
         cluster.apply(&names.everything()).await.unwrap();
         let auth = unique("k8s");

@@ -5,13 +5,13 @@ use std::fs;
 
 use ps_core::encode::from_b64;
 use ps_core::link::Verification;
-use ps_testbed::{OidcServer, Testbed, unique};
+use ps_testbed::{OidcServer, Testbed, memory_of, unique};
 use serde_json::json;
 
 use crate::stand::{Program, Setup, Stand};
 use crate::support::{
     Invitation, KvSource, Needle, Recipient, SOON, Search, VERIFIER, client, code_in, hand_in, kv_delivery,
-    mail_a_code, memory_with_names, sign_in, wrong_code,
+    mail_a_code, sign_in, wrong_code,
 };
 
 const PHRASE: &str = "correct horse battery staple";
@@ -149,10 +149,11 @@ async fn not_in_what_it_remembers(program: &Program, known: &str, search: &Searc
     assert_eq!(search.found_in(page.as_bytes()), [""; 0], "metrics");
     let control = Search::new(vec![Needle::new("control", known)]);
     let (mut there, mut found) = (0, Vec::new());
-    memory_with_names(program.pid(), |name, piece| {
+    memory_of(program.pid(), |name, piece| {
         there += control.found_in(piece).len();
         found.extend(search.found_in(piece).into_iter().map(|what| format!("{what} in {name}")));
-    });
+    })
+    .unwrap();
     assert!(there > 0, "its memory must be found to hold what it holds, or the search proves nothing");
     assert_eq!(
         found,

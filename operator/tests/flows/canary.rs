@@ -5,13 +5,13 @@ use std::time::Duration;
 use ps_core::encode::from_b64;
 use ps_core::link::Verification;
 use ps_testbed::{
-    Fault, HttpProxy, Mail, OpenBao, Phase, ProxyAction, ProxyRule, SmtpOptions, SmtpServer, unique, wait_until,
+    Fault, HttpProxy, Mail, OpenBao, Phase, ProxyAction, ProxyRule, SmtpOptions, SmtpServer, memory_of, unique,
+    wait_until,
 };
 use serde_json::{Value, json};
 
 use crate::support::{
-    Invitation, KvSource, Needle, Recipient, RoleSource, SOON, Search, Setup, Stand, kv_delivery, memory_of,
-    role_delivery,
+    Invitation, KvSource, Needle, Recipient, RoleSource, SOON, Search, Setup, Stand, kv_delivery, role_delivery,
 };
 
 /// What somebody thought of who knows the recipient. Every encoding has something to change in it.
@@ -304,11 +304,12 @@ fn search_memory(stand: &Stand, search: &Search, codes: &Search) {
     {
         let control = Search::new(vec![Needle::new("control", &stand.path(known).display().to_string())]);
         let mut there = 0;
-        memory_of(pid, |piece| {
+        memory_of(pid, |_, piece| {
             there += control.found_in(piece).len();
             let what = search.found_in(piece).into_iter().chain(codes.found_in(piece));
             found.extend(what.map(|what| format!("{what} in the {process}'s memory")));
-        });
+        })
+        .unwrap();
         assert!(there > 0, "the {process}'s own folder must be found in its memory, or the search proves nothing");
     }
     found.sort();

@@ -9,12 +9,10 @@ use ps_core::link::State;
 use ps_core::ports::{Ledger as _, LinkStore as _};
 use ps_ledger::EmbeddedLedger;
 use ps_store::EmbeddedStore;
-use ps_testbed::{Fault, Mail, OpenBao, Phase, SmtpOptions, SmtpServer, Testbed, unique};
+use ps_testbed::{Fault, Mail, OpenBao, Phase, SmtpOptions, SmtpServer, Testbed, memory_of, unique};
 use serde_json::{Value, json};
 
-use crate::support::{
-    Invitation, KvSource, Needle, Recipient, SOON, Search, Seen, Setup, Stand, kv_delivery, memory_of,
-};
+use crate::support::{Invitation, KvSource, Needle, Recipient, SOON, Search, Seen, Setup, Stand, kv_delivery};
 
 /// An operator with a mail server of its own, and as many credentials as are wanted.
 struct Scene {
@@ -149,7 +147,7 @@ async fn a_message_that_is_held_is_in_no_file() {
     }
     // The control: it is held all the time, in the operator's memory and nowhere else; the secret isn't even there.
     let mut in_memory = Vec::new();
-    memory_of(scene.stand.pid(), |piece| in_memory.extend(search.found_in(piece)));
+    memory_of(scene.stand.pid(), |_, piece| in_memory.extend(search.found_in(piece))).unwrap();
     assert!(in_memory.iter().any(|what| what.starts_with("the link as")), "{in_memory:?}");
     assert!(!in_memory.iter().any(|what| what.starts_with("the secret as")), "{in_memory:?}");
     assert!(held(&scene.stand.status("held")), "{:?}", scene.stand.status("held").0);

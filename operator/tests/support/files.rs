@@ -1,10 +1,10 @@
-//! Searching what a secret must not be in: files, and the memory of processes.
+//! Searching what a secret must not be in.
 
 use std::fs;
-use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use ps_testbed::holds_bytes;
 
 /// All files below a folder.
 pub fn files_below(folder: &Path) -> Vec<PathBuf> {
@@ -28,7 +28,7 @@ pub fn files_below(folder: &Path) -> Vec<PathBuf> {
 pub fn holds(place: &Path, needle: &[u8]) -> bool {
     let files = if place.is_dir() { files_below(place) } else { vec![place.to_owned()] };
     // A file that goes while it is searched (a journal, a temporary file) holds nothing any more.
-    files.iter().filter_map(|file| fs::read(file).ok()).any(|bytes| find(&bytes, needle))
+    files.iter().filter_map(|file| fs::read(file).ok()).any(|bytes| holds_bytes(&bytes, needle))
 }
 
 /// Copies a folder with all that is in it.
@@ -149,51 +149,6 @@ impl Search {
             }
         }
     }
-}
-
-/// The readable and writable memory of a process, piece by piece; root may read that of an undumpable one too.
-pub fn memory_of(pid: u32, mut each: impl FnMut(&[u8])) {
-    memory_with_names(pid, |_, piece| each(piece));
-}
-
-/// The same with what the kernel says of each piece.
-pub fn memory_with_names(pid: u32, mut each: impl FnMut(&str, &[u8])) {
-    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
-    let mut memory = fs::File::open(format!("/proc/{pid}/mem")).unwrap();
-    let mut bytes = 0;
-    for line in maps.lines() {
-        let mut words = line.split_whitespace();
-        let (range, rights) = (words.next().unwrap(), words.next().unwrap());
-        if !rights.starts_with("rw") || line.ends_with("[vvar]") {
-            continue;
-        }
-        let (start, end) = range.split_once('-').unwrap();
-        let (start, end) = (u64::from_str_radix(start, 16).unwrap(), u64::from_str_radix(end, 16).unwrap());
-        let mut piece = vec![0; usize::try_from(end - start).unwrap()];
-        // A mapping may go while we look; what can be read is read page by page.
-        for (index, page) in piece.chunks_mut(4096).enumerate() {
-            let at = memory.seek(SeekFrom::Start(start + index as u64 * 4096));
-            if at.is_ok() && memory.read_exact(page).is_ok() {
-                bytes += page.len();
-            }
-        }
-        each(line, &piece);
-    }
-    assert!(bytes > 1024 * 1024, "only {bytes} bytes of process {pid} could be read");
-}
-
-fn find(bytes: &[u8], needle: &[u8]) -> bool {
-    // By its rarest position, the first byte: memchr-like speed is enough for some hundred megabytes.
-    let Some((first, rest)) = needle.split_first() else { return false };
-    let mut at = 0;
-    while let Some(next) = bytes[at..].iter().position(|b| b == first) {
-        let start = at + next + 1;
-        if bytes[start..].starts_with(rest) {
-            return true;
-        }
-        at = start;
-    }
-    false
 }
 
 /// What of the encoding does not depend on the bytes around.

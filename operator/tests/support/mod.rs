@@ -8,7 +8,7 @@ mod stand;
 mod status;
 
 pub use factors::{VERIFIER, code_in, hand_in, mail_a_code, sign_in, wrong_code};
-pub use files::{Needle, Search, copy_tree, files_below, holds, memory_of, memory_with_names};
+pub use files::{Needle, Search, copy_tree, files_below, holds};
 pub use recipient::{Invitation, Recipient, client};
 pub use sources::{KvSource, RoleSource, kv_delivery, role_delivery};
 pub use stand::{Setup, Stand, program, shared_smtp};

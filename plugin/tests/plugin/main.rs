@@ -25,5 +25,6 @@ mod races;
 mod rotation;
 mod sender;
 mod stand;
+mod storage;
 mod ui;
 mod verbs;

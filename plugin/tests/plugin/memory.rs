@@ -1,10 +1,8 @@
 //! What the plugin's process still knows after it has answered: its memory is read as a debugger would.
 
-use std::fs;
-use std::io::{Read as _, Seek as _, SeekFrom};
 use std::time::Duration;
 
-use ps_testbed::{OpenBao, unique, wait_until};
+use ps_testbed::{OpenBao, holds_bytes, memory_of, unique, wait_until};
 use serde_json::json;
 
 use crate::stand::{COMMAND, Holder, PUBLIC_URL, plugin_processes, prepare};
@@ -35,51 +33,27 @@ impl Needle {
 /// Which of them are in the memory of this process. What it holds for certain (its configuration) must be among what was
 /// read, or the search proves nothing.
 fn found(pid: u32, needles: &[Needle]) -> Vec<String> {
-    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
-    let mut memory = fs::File::open(format!("/proc/{pid}/mem")).unwrap();
     let (mut found, mut control) = (Vec::new(), 0);
-    for line in maps.lines() {
-        let mut words = line.split_whitespace();
-        let (range, rights) = (words.next().unwrap(), words.next().unwrap());
-        if !rights.starts_with("rw") {
-            continue;
+    let look = |line: &str, piece: &[u8]| {
+        control += usize::from(holds_bytes(piece, PUBLIC_URL.as_bytes()));
+        for needle in needles.iter().filter(|needle| needle.forms.iter().any(|form| holds_bytes(piece, form))) {
+            found.push(format!("{} in {}", needle.name, line.split_whitespace().nth(5).unwrap_or("nameless memory")));
         }
-        let (start, end) = range.split_once('-').unwrap();
-        let (start, end) = (u64::from_str_radix(start, 16).unwrap(), u64::from_str_radix(end, 16).unwrap());
-        let mut piece = vec![0; usize::try_from(end - start).unwrap()];
-        // A mapping may go while we look; what can be read is read page by page.
-        for (index, page) in piece.chunks_mut(4096).enumerate() {
-            let at = memory.seek(SeekFrom::Start(start + index as u64 * 4096));
-            if at.is_err() || memory.read_exact(page).is_err() {
-                page.fill(0);
-            }
-        }
-        control += usize::from(holds(&piece, PUBLIC_URL.as_bytes()));
-        for needle in needles.iter().filter(|needle| needle.forms.iter().any(|form| holds(&piece, form))) {
-            found.push(format!("{} in {}", needle.name, words.nth(3).unwrap_or("a mapping without a name")));
-        }
-    }
+    };
+    memory_of(pid, look).unwrap();
     assert!(control > 0, "the configuration must be found in memory, or the search proves nothing");
     found
-}
-
-fn holds(bytes: &[u8], needle: &[u8]) -> bool {
-    let Some((first, rest)) = needle.split_first() else { return false };
-    let mut left = bytes;
-    while let Some(at) = left.iter().position(|byte| byte == first) {
-        left = &left[at + 1..];
-        if left.starts_with(rest) {
-            return true;
-        }
-    }
-    false
 }
 
 /// Waits until the answer's buffers are wiped: the server may have the answer before the plugin is done with it.
 async fn gone(pid: u32, needles: &[Needle]) {
     for needle in needles {
         for form in &needle.forms {
-            assert!(holds(&[b"before", form.as_slice(), b"after"].concat(), form), "{} would be found", needle.name);
+            assert!(
+                holds_bytes(&[b"before", form.as_slice(), b"after"].concat(), form),
+                "{} would be found",
+                needle.name
+            );
         }
     }
     let mut last = Vec::new();

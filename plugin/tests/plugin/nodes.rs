@@ -4,11 +4,11 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use ps_testbed::{OpenBao, OpenBaoNodes, wait_until};
-use serde_json::Value;
 
 use crate::claims::race;
 use crate::leases::sealed;
 use crate::stand::{COMMAND, Holder, MOUNT, NAME, SOON, plugin_processes, program, set_up};
+use crate::storage::{Kept, everything_kept};
 
 pub(crate) async fn start() -> OpenBaoNodes {
     let cluster = OpenBaoNodes::start(3).await.unwrap();
@@ -165,39 +165,24 @@ async fn no_key_is_stored() {
         secrets.extend([text.to_owned(), standard(text), hex::encode(ps_core::encode::from_b64(text).unwrap())]);
     }
     let (mut rows_seen, mut leases_seen) = (HashSet::new(), HashSet::new());
-    let mut folders = vec![String::new()];
     let (mut read, mut unread) = (0, Vec::new());
-    while let Some(folder) = folders.pop() {
-        let (_, listed) = bao.request("LIST", &format!("sys/raw/{folder}"), None).await.unwrap();
-        for name in listed["data"]["keys"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-            let path = format!("{folder}{name}");
-            if name.ends_with('/') {
-                folders.push(path);
-                continue;
-            }
-            let (mut status, mut answer) = bao.request("GET", &format!("sys/raw/{path}"), None).await.unwrap();
-            if status == 400 {
-                // A value that begins like a compressed one, and is none.
-                let plain = format!("sys/raw/{path}?compressed=false");
-                (status, answer) = bao.request("GET", &plain, None).await.unwrap();
-            }
-            let text = format!("{path} {answer}");
-            if status == 200 {
-                read += 1;
-            } else {
-                unread.push(format!("{path}: {status} {answer}"));
-            }
-            // What is there must be seen, or the search proves nothing.
-            let value = answer["data"]["value"].as_str().unwrap_or_default();
-            let holds = |id: &&String| value.contains(id.as_str());
-            if path.starts_with("logical/") {
-                rows_seen.extend(stored.iter().filter(holds).cloned());
-            } else if path.starts_with("sys/expire/id/send/") {
-                leases_seen.extend(leased.iter().filter(holds).cloned());
-            }
-            for secret in &secrets {
-                assert!(!text.contains(secret.as_str()), "{secret} is stored under {path}");
-            }
+    for kept in everything_kept(&bao).await {
+        let Kept { path, status, answer } = &kept;
+        let text = format!("{path} {answer}");
+        if *status == 200 {
+            read += 1;
+        } else {
+            unread.push(format!("{path}: {status} {answer}"));
+        }
+        // What is there must be seen, or the search proves nothing.
+        let holds = |id: &&String| kept.value().contains(id.as_str());
+        if path.starts_with("logical/") {
+            rows_seen.extend(stored.iter().filter(holds).cloned());
+        } else if path.starts_with("sys/expire/id/send/") {
+            leases_seen.extend(leased.iter().filter(holds).cloned());
+        }
+        for secret in &secrets {
+            assert!(!text.contains(secret.as_str()), "{secret} is stored under {path}");
         }
     }
     assert!(read > 20, "only {read} values could be read");

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::programs::{SENDER_POLICY, as_answered, send, token_file};
 use crate::stand::{Holder, prepare};
+use crate::storage::everything_kept;
 
 /// More than the requests of these tests have.
 const MOST_BYTES: usize = 4 << 20;
@@ -36,23 +37,6 @@ fn written(secret: &[u8]) -> Vec<String> {
 fn holds(bytes: &[u8], secret: &[u8]) -> bool {
     let text = String::from_utf8_lossy(bytes).to_lowercase();
     written(secret).iter().any(|way| text.contains(way)) || bytes.windows(secret.len()).any(|part| part == secret)
-}
-
-/// Everything that the server stores, decrypted, with where it is.
-async fn stored(bao: &OpenBao) -> Vec<(String, String)> {
-    let (mut found, mut folders) = (Vec::new(), vec![String::new()]);
-    while let Some(folder) = folders.pop() {
-        let (_, listed) = bao.request("LIST", &format!("sys/raw/{folder}"), None).await.unwrap();
-        for name in listed["data"]["keys"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-            let path = format!("{folder}{name}");
-            if name.ends_with('/') {
-                folders.push(path);
-            } else if let Ok((200, answer)) = bao.request("GET", &format!("sys/raw/{path}"), None).await {
-                found.push((path, answer["data"]["value"].to_string()));
-            }
-        }
-    }
-    found
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -96,13 +80,14 @@ async fn only_ciphertext_leaves_the_sender_and_is_stored() {
         let request = held.map(|one| String::from_utf8_lossy(one).lines().next().unwrap_or_default().to_owned());
         assert_eq!(request, None, "secret {:?}", String::from_utf8_lossy(secret));
     }
-    let rows = stored(&bao).await;
+    let rows = everything_kept(&bao).await;
     for link in &links {
-        assert!(rows.iter().any(|(path, value)| path.starts_with("logical/") && value.contains(&link.id)));
+        assert!(rows.iter().any(|row| row.path.starts_with("logical/") && row.value().contains(&link.id)));
     }
-    for (path, value) in &rows {
+    for row in &rows {
         for secret in &secrets {
-            assert!(!holds(value.as_bytes(), secret), "{path} holds {:?}", String::from_utf8_lossy(secret));
+            let held = holds(row.value().as_bytes(), secret);
+            assert!(!held, "{} holds {:?}", row.path, String::from_utf8_lossy(secret));
         }
     }
 
@@ -128,8 +113,8 @@ async fn only_ciphertext_leaves_the_sender_and_is_stored() {
     // And the search of storage sees what is stored.
     bao.mount_kv2("secret").await.unwrap();
     bao.kv_put("secret", "planted", json!({"password": b64(PASSWORD.as_bytes())})).await.unwrap();
-    let rows = stored(&bao).await;
-    assert!(rows.iter().any(|(_, value)| holds(value.as_bytes(), PASSWORD.as_bytes())));
+    let rows = everything_kept(&bao).await;
+    assert!(rows.iter().any(|row| holds(row.value().as_bytes(), PASSWORD.as_bytes())));
 
     for (link, typed) in links.iter().zip([None, Some(PHRASE)]) {
         let (status, claimed) = link.claim(&bao).await;

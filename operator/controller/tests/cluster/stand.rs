@@ -46,9 +46,8 @@ impl Random for Os {
 
 /// The cluster that all tests share, with our kinds.
 pub(crate) async fn shared() -> &'static Cluster {
-    static READY: tokio::sync::OnceCell<()> = tokio::sync::OnceCell::const_new();
     let cluster = Testbed::connect_or_start().unwrap().cluster().await.unwrap();
-    READY.get_or_init(|| async { cluster.install_crds().await.unwrap() }).await;
+    cluster.ensure_crds().await.unwrap();
     cluster
 }
 
