@@ -44,7 +44,8 @@ impl Resources {
 
 impl Cluster {
     /// Server-side apply of manifests (YAML or JSON, any number of documents), as `admin` under the field manager `testbed`.
-    /// An object that names no namespace and has one is in `default`.
+    /// An object that names no namespace and has one is in `default`. What was applied is in the watch cache when this ends, so
+    /// whoever watches is told of it before anything that comes later.
     ///
     /// # Errors
     /// If a document is no object, or the API server refuses it; those before it are applied then.
@@ -85,6 +86,10 @@ impl Cluster {
         if !(200..300).contains(&status) {
             let message = answer.get("message").cloned().unwrap_or(answer);
             bail!("the API server answered {status} to the apply of {path}: {message}");
+        }
+        if let Some(version) = answer.pointer("/metadata/resourceVersion").and_then(Value::as_str) {
+            // A read that may be no older than this waits for the cache. The object may be gone again.
+            self.request("GET", &format!("{path}?resourceVersion={version}"), None).await?;
         }
         Ok(())
     }

@@ -212,11 +212,11 @@ async fn a_login_that_vault_refuses_says_what_to_check() {
 }
 
 #[tokio::test]
-async fn a_session_outlives_its_service_account_and_namespace_while_it_is_renewed() {
+async fn a_session_outlives_its_service_account_and_namespace_until_it_can_not_be_renewed() {
     let place = Place::new().await;
     let namespace = place.namespace().await;
-    // A third of it is what a busy machine may be late by: nobody could log in anew.
-    let role = place.role(&namespace, &place.reads_x(), "9s").await;
+    // Ten seconds are left when it is to be renewed: what a busy machine may be late by.
+    let role = place.role(&namespace, &place.reads_x(), "30s").await;
     let (bench, source) = (place.bench(), kv2(&place.kv, "x", &[]));
     let at = place.at(ConnectionRef::namespaced(&namespace, "prod"), &role);
     bench.vault.read(&at, &source).await.unwrap();
@@ -225,11 +225,13 @@ async fn a_session_outlives_its_service_account_and_namespace_while_it_is_renewe
     let gone = async || (place.cluster.request("GET", &path, None).await.ok()?.0 == 404).then_some(());
     wait_until("the namespace's end", LONG, gone).await.unwrap();
     let renewed = bench.requests("renew");
-    wait_until("two more renewals", LONG, async || (bench.requests("renew") >= renewed + 2).then_some(()))
+    bench.vault.read(&at, &source).await.unwrap();
+    // OpenBao refuses to renew it (docs/facts.md), and nobody can log in anew; it is good to its end all the same.
+    wait_until("a renewal that is asked for", LONG, async || (bench.requests("renew") > renewed).then_some(()))
         .await
         .unwrap();
     bench.vault.read(&at, &source).await.unwrap();
-    assert_eq!((bench.requests("login"), place.asked()), (1, 1), "the first login is still good");
+    assert_eq!(bench.requests("login"), 1, "the first login is still good");
     // Once the session is over, nobody can log in any more, and the fault is the Kubernetes API's.
     place.revoke_tokens_of(&role).await;
     assert_fault(bench.vault.read(&at, &source).await, "no-such-service-account", Class::Misconfigured, &[]);

@@ -167,7 +167,7 @@ impl Stand {
         let object = json!({"apiVersion": "passwordsender.io/v1alpha1", "kind": "VaultConnection",
             "metadata": {"name": "vault", "namespace": TENANT},
             "spec": {"address": address, "auth": {"kubernetes": kubernetes}}});
-        self.cluster.apply(&object.to_string()).await.map(drop)
+        self.cluster.apply(&object.to_string()).await
     }
 }
 
