@@ -442,6 +442,6 @@ pub trait Manifests: Send + Sync {
     /// Writes the status if it differs from what is there.
     ///
     /// # Errors
-    /// A transient fault.
+    /// A fault of any class: the caller puts it again later, soon after a transient one.
     async fn put_status(&self, key: &Key, uid: &str, status: &Status) -> Result<(), Fault>;
 }

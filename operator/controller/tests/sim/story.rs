@@ -14,17 +14,23 @@ use crate::operators::{Operators, Work};
 use crate::people;
 use crate::world::{Shared, World};
 
-/// Manifest, mail, claim, acknowledgement, rotation, end of the record: calls by port and method.
-fn story(kind: usize) -> BTreeMap<(&'static str, &'static str), u32> {
+/// A delivery whose mail was sent, in a world without faults.
+fn mailed(kind: usize) -> (Shared, Operators, Key, crate::world::Mail) {
     let world: Shared = World::empty(1);
-    {
+    let key = {
         let mut w = world.lock();
         w.faults = false;
-        w.deliver(kind);
-    }
+        w.deliver(kind)
+    };
     let mut operators = Operators::new(&world, false);
     operators.run_all();
     let mail = world.lock().mails[0].clone();
+    (world, operators, key, mail)
+}
+
+/// Manifest, mail, claim, acknowledgement, rotation, end of the record: calls by port and method.
+fn story(kind: usize) -> BTreeMap<(&'static str, &'static str), u32> {
+    let (world, mut operators, _, mail) = mailed(kind);
     for verb in ["claim", "acknowledge"] {
         world.lock().now += 60_000;
         people::ask(&mut world.lock(), &mail, verb, 0);
@@ -117,15 +123,7 @@ fn an_attempt_that_was_given_up_before_its_mail_is_not_mailed() {
 
 #[test]
 fn a_dispute_that_comes_as_the_record_goes_is_read_first() {
-    let world = World::empty(1);
-    let key = {
-        let mut w = world.lock();
-        w.faults = false;
-        w.deliver(0)
-    };
-    let mut operators = Operators::new(&world, false);
-    operators.run_all();
-    let mail = world.lock().mails[0].clone();
+    let (world, mut operators, key, mail) = mailed(0);
     people::ask(&mut world.lock(), &mail, "claim", 0);
     operators.run_all();
     world.lock().now += 3_000_000;
@@ -293,15 +291,7 @@ fn rested(operators: &Operators, key: &Key) -> Rested {
 
 #[test]
 fn a_status_that_could_not_be_put_is_put_later_though_nothing_else_is_due() {
-    let world = World::empty(1);
-    let key = {
-        let mut w = world.lock();
-        w.faults = false;
-        w.deliver(0)
-    };
-    let mut operators = Operators::new(&world, false);
-    operators.run_all();
-    let mail = world.lock().mails[0].clone();
+    let (world, operators, key, mail) = mailed(0);
     for verb in ["claim", "acknowledge"] {
         people::ask(&mut world.lock(), &mail, verb, 0);
     }
